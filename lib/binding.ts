@@ -1,0 +1,306 @@
+/**
+ * The native addon: loaded on first use, typed here, and seen by no other file
+ * except through {@link native}. Functions are flat and trust their caller:
+ * arguments are checked in check.ts and by the ops.
+ *
+ * Sizes and strides count elements and travel as Float64Array, because a
+ * number is exact there up to 2^53. Every op enqueues and returns at once;
+ * it may throw ERR_BPTT_OOM, and blocks only while the queue is full.
+ */
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { BpttError, type ErrorCode } from './errors.ts'
+
+/** Reference-counted device memory. Released by {@link Native.release} or, later, by the collector. */
+export interface Handle {
+  readonly __storage: never
+}
+
+/** A streaming layer: a snapshot of packed weights and the carried state. */
+export interface StepperHandle {
+  readonly __stepper: never
+}
+
+export const DTYPE = { float32: 0, float64: 1, int32: 2 } as const
+export const UNARY = {
+  neg: 0,
+  tanh: 1,
+  sigmoid: 2,
+  relu: 3,
+  exp: 4,
+  log: 5,
+  sqrt: 6,
+  scale: 7,
+  addScalar: 8,
+} as const
+export const BINARY = { add: 0, sub: 1, mul: 2, div: 3 } as const
+export const REDUCTION = { none: 0, mean: 1, sum: 2 } as const
+export const PAIRWISE_LOSS = { mse: 0, bceWithLogits: 1 } as const
+export const OPTIMIZER = { sgd: 0, adam: 1, adamW: 2, rmsprop: 3 } as const
+export const CELL = { rnnTanh: 0, rnnRelu: 1, lstm: 2, gru: 3, gruResetBefore: 4 } as const
+
+/** Device number of the CPU; `cuda:n` is n. */
+export const CPU_DEVICE = -1
+
+export interface NativeInfo {
+  version: string
+  /** The kernel table in use, e.g. 'avx2'. */
+  isa: string
+  /** Every table this machine can run; BPTT_ISA picks one. */
+  isas: string[]
+  threads: number
+  /** e.g. 'AMD EPYC', or '' where unknown. */
+  cpu: string
+  compiler: string
+}
+
+/** What the caching allocator and the queue of this environment hold, in bytes and ops. */
+export interface NativeStats {
+  allocatedBytes: number
+  cachedBytes: number
+  liveStorages: number
+  queuedOps: number
+}
+
+type Maybe = Handle | null
+
+export interface Native {
+  /** The class of run-time failures: every rejection and throw of the addon is one. */
+  setErrorClass(errorClass: new (code: ErrorCode, message: string) => Error): void
+  info(): NativeInfo
+  stats(): NativeStats
+  setNumThreads(threads: number): void
+  getNumThreads(): number
+
+  // -- memory ----------------------------------------------------------------
+  allocate(device: number, bytes: number): Handle
+  /** The block may be reused by any op enqueued later. A second release of a handle does nothing. */
+  release(handle: Handle): void
+  /** Copies the view's bytes before it returns. */
+  upload(handle: Handle, data: ArrayBufferView): void
+  /** Resolves from a new turn of the event loop; keeps the process alive. Rejects on poison. */
+  read(handle: Handle, bytes: number): Promise<ArrayBuffer>
+  readSync(handle: Handle, bytes: number): ArrayBuffer
+  /** Rejects with the first failure since the last call, if any. */
+  synchronize(device: number): Promise<void>
+
+  // -- elementwise -------------------------------------------------------------
+  fill(dtype: number, size: number, value: number, out: Handle): void
+  unary(op: number, dtype: number, size: number, alpha: number, x: Handle, out: Handle): void
+  unaryBackward(op: number, dtype: number, size: number, saved: Handle, dout: Handle, dx: Handle): void
+  /** layout: [rank, shape.., aStrides.., bStrides..] */
+  binary(op: number, dtype: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
+  /** layout: [rank, srcOffset, dstOffset, shape.., srcStrides.., dstStrides..] */
+  copy(dtype: number, layout: Float64Array, src: Handle, dst: Handle): void
+  dropout(dtype: number, size: number, p: number, seed: number, offset: number, x: Handle, out: Handle): void
+  uniform(dtype: number, size: number, low: number, high: number, seed: number, offset: number, out: Handle): void
+  normal(dtype: number, size: number, mean: number, std: number, seed: number, offset: number, out: Handle): void
+
+  // -- reductions ----------------------------------------------------------------
+  /** layout: [rank, shape.., reduced (0 or 1)..] */
+  sum(dtype: number, layout: Float64Array, scale: number, x: Handle, out: Handle): void
+  softmax(log: boolean, dtype: number, outer: number, classes: number, inner: number, x: Handle, out: Handle): void
+  softmaxBackward(
+    log: boolean,
+    dtype: number,
+    outer: number,
+    classes: number,
+    inner: number,
+    out: Handle,
+    dout: Handle,
+    dx: Handle,
+  ): void
+  layerNorm(
+    dtype: number,
+    rows: number,
+    cols: number,
+    eps: number,
+    x: Handle,
+    gamma: Maybe,
+    beta: Maybe,
+    y: Handle,
+    mean: Maybe,
+    rstd: Maybe,
+  ): void
+  layerNormBackward(
+    dtype: number,
+    rows: number,
+    cols: number,
+    x: Handle,
+    gamma: Maybe,
+    mean: Handle,
+    rstd: Handle,
+    dy: Handle,
+    dx: Maybe,
+    dgamma: Maybe,
+    dbeta: Maybe,
+  ): void
+
+  // -- products --------------------------------------------------------------------
+  /**
+   * layout: [m, n, k, leftRow, leftK, rightK, rightCol, outRow, accumulate, batchRank,
+   * batchShape.., leftBatch.., rightBatch.., outBatch..]
+   */
+  matmul(dtype: number, layout: Float64Array, left: Handle, right: Handle, bias: Maybe, out: Handle): void
+
+  // -- embedding and losses ----------------------------------------------------------
+  embedding(dtype: number, n: number, rows: number, cols: number, table: Handle, index: Handle, out: Handle): void
+  embeddingBackward(
+    dtype: number,
+    n: number,
+    rows: number,
+    cols: number,
+    padding: number,
+    index: Handle,
+    dout: Handle,
+    dtable: Handle,
+  ): void
+  crossEntropy(
+    dtype: number,
+    reduction: number,
+    outer: number,
+    classes: number,
+    inner: number,
+    ignoreIndex: number,
+    logits: Handle,
+    target: Handle,
+    loss: Handle,
+    lse: Handle,
+  ): void
+  crossEntropyBackward(
+    dtype: number,
+    reduction: number,
+    outer: number,
+    classes: number,
+    inner: number,
+    ignoreIndex: number,
+    logits: Handle,
+    target: Handle,
+    lse: Handle,
+    dloss: Handle,
+    dlogits: Handle,
+  ): void
+  pairwiseLoss(
+    loss: number,
+    dtype: number,
+    reduction: number,
+    size: number,
+    x: Handle,
+    target: Handle,
+    out: Handle,
+  ): void
+  pairwiseLossBackward(
+    loss: number,
+    dtype: number,
+    reduction: number,
+    size: number,
+    x: Handle,
+    target: Handle,
+    dloss: Handle,
+    dx: Maybe,
+    dtarget: Maybe,
+  ): void
+
+  // -- optimizers ----------------------------------------------------------------------
+  /**
+   * hyper: [lr, weightDecay, momentum, dampening, beta1, beta2, eps, alpha, nesterov, centered, amsgrad,
+   * maximize]; states holds three per parameter. Any poisoned gradient: nothing changes.
+   */
+  optimize(
+    kind: number,
+    dtype: number,
+    hyper: Float64Array,
+    step: Handle,
+    sizes: Float64Array,
+    parameters: Handle[],
+    gradients: Handle[],
+    states: Maybe[],
+  ): void
+  gradNorm(dtype: number, sizes: Float64Array, gradients: Handle[], norm: Handle): void
+  clipGrads(dtype: number, sizes: Float64Array, gradients: Handle[], maxNorm: number, norm: Handle): void
+
+  // -- recurrent layers ------------------------------------------------------------------
+  /**
+   * desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout]. Parameters: five per
+   * pseudo-layer (layer * D + direction): weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
+   */
+  packedBytes(desc: Float64Array): number
+  /** Returns the reserve that backward needs, or null unless training. */
+  recurrentForward(
+    desc: Float64Array,
+    lengths: Int32Array | null,
+    parameters: Maybe[],
+    packed: Maybe,
+    stamp: number,
+    x: Handle,
+    h0: Maybe,
+    c0: Maybe,
+    y: Handle,
+    hn: Maybe,
+    cn: Maybe,
+    seed: number,
+    offset: number,
+  ): Maybe
+  /** Consumes the reserve unless keepReserve, which works on a copy. Null gradients are not wanted. */
+  recurrentBackward(
+    desc: Float64Array,
+    lengths: Int32Array | null,
+    parameters: Maybe[],
+    packed: Maybe,
+    stamp: number,
+    x: Handle,
+    h0: Maybe,
+    c0: Maybe,
+    y: Handle,
+    dy: Maybe,
+    dhn: Maybe,
+    dcn: Maybe,
+    dx: Maybe,
+    dh0: Maybe,
+    dc0: Maybe,
+    dparameters: Maybe[],
+    reserve: Handle,
+    keepReserve: boolean,
+    seed: number,
+    offset: number,
+  ): void
+
+  // -- streaming inference ------------------------------------------------------------------
+  /** Waits for the weights, then copies them; desc has T = 1 and D = 1. */
+  createStepper(desc: Float64Array, parameters: Maybe[]): StepperHandle
+  /** Runs on the calling thread. x: [B,I], out: [B,Hout], of the layer's dtype. */
+  step(stepper: StepperHandle, x: ArrayBufferView, out: ArrayBufferView): void
+  /** h: [L,B,Hout]; c: [L,B,H] for LSTM, else null. Copies out of or into the stepper. */
+  getStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void
+  setStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void
+  /** Zeroes the state of the given rows, or of all. */
+  resetStepper(stepper: StepperHandle, rows: Int32Array | null): void
+  releaseStepper(stepper: StepperHandle): void
+}
+
+let loaded: Native | undefined
+
+/** The addon, loaded at the first call. Throws ERR_BPTT_BINDING where no binary fits. */
+export function native(): Native {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): Native {
+  const require = createRequire(import.meta.url)
+  const root = dirname(dirname(fileURLToPath(import.meta.url)))
+  let addon: Native
+  try {
+    addon = require('node-gyp-build')(root) as Native
+  } catch (cause) {
+    throw new BpttError(
+      'ERR_BPTT_BINDING',
+      `no native build of bptt could be loaded for ${process.platform}-${process.arch}, Node ${process.version}: ` +
+        `${(cause as Error).message}\nIn a clone of the repository, run: npm run build`,
+      { cause },
+    )
+  }
+  addon.setErrorClass(BpttError)
+  return addon
+}

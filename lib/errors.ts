@@ -1,0 +1,41 @@
+/**
+ * Error codes. Misuse throws TypeError (wrong type) or RangeError (wrong shape or value);
+ * what fails at run time is a {@link BpttError}. All carry `code`.
+ */
+export type ErrorCode =
+  | 'ERR_BPTT_TYPE' /** an argument of the wrong JavaScript type */
+  | 'ERR_BPTT_VALUE' /** an argument outside its range */
+  | 'ERR_BPTT_SHAPE' /** shapes that do not fit */
+  | 'ERR_BPTT_DTYPE' /** an element type that does not fit */
+  | 'ERR_BPTT_DEVICE' /** an unknown, missing or mixed device */
+  | 'ERR_BPTT_DISPOSED' /** use after dispose() */
+  | 'ERR_BPTT_GRAPH' /** backward without a graph, or a second one without retainGraph */
+  | 'ERR_BPTT_MODIFIED' /** a tensor saved for backward was changed in place */
+  | 'ERR_BPTT_INDEX' /** an index inside a tensor is out of range */
+  | 'ERR_BPTT_OOM' /** out of memory */
+  | 'ERR_BPTT_CUDA' /** the CUDA device failed */
+  | 'ERR_BPTT_CANCELLED' /** the environment is shutting down */
+  | 'ERR_BPTT_FORMAT' /** a file is not what it says */
+  | 'ERR_BPTT_BINDING' /** no native binary could be loaded */
+  | 'ERR_BPTT_INTERNAL' /** a bug in bptt */
+
+/** A failure at run time: of the device, of memory, of a file, of data inside a tensor. */
+export class BpttError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'BpttError'
+    this.code = code
+  }
+}
+
+/** A TypeError with a code. */
+export function typeError(code: ErrorCode, message: string): TypeError & { code: ErrorCode } {
+  return Object.assign(new TypeError(message), { code })
+}
+
+/** A RangeError with a code. */
+export function rangeError(code: ErrorCode, message: string): RangeError & { code: ErrorCode } {
+  return Object.assign(new RangeError(message), { code })
+}

@@ -1,0 +1,299 @@
+// What a backend provides: a table of C function pointers over plain data.
+//
+// Every entry that computes is called on the thread of one stream, in order,
+// and returns BPTT_OK or a code with a message in context->message. No C++
+// exception crosses this line and nothing behind it prints, aborts or exits.
+// All tensors are dense and row-major unless strides are given; strides and
+// sizes count elements, never bytes. Pointers are device pointers of this
+// backend. Outputs may not overlap inputs unless an entry says so.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Changes whenever a struct below does; a backend of another version is refused.
+#define BPTT_BACKEND_VERSION 1
+#define BPTT_MAX_RANK 8
+
+typedef enum bptt_dtype { BPTT_FLOAT32 = 0, BPTT_FLOAT64 = 1, BPTT_INT32 = 2 } bptt_dtype;
+
+typedef enum bptt_code {
+  BPTT_OK = 0,
+  BPTT_OUT_OF_MEMORY = 1,
+  BPTT_INDEX = 2,      // an index in a tensor's data is out of range
+  BPTT_CANCELLED = 3,  // the environment is going away
+  BPTT_DEVICE = 4,     // the device failed
+  BPTT_INTERNAL = 5    // a broken invariant: a bug in this library
+} bptt_code;
+
+// One per stream. The entry that fails writes the message.
+typedef struct bptt_context {
+  int (*cancelled)(void* arg);  // long kernels ask once per time step; thread-safe
+  void* cancelled_arg;
+  void* device;  // the backend's own
+  char message[256];
+} bptt_context;
+
+// Source of random numbers: element i of a tensor draws from Philox4x32-10 with
+// key = seed and counter = offset + i / 4, word i % 4 (runtime/philox.h).
+typedef struct bptt_rng {
+  uint64_t seed;
+  uint64_t offset;
+} bptt_rng;
+
+typedef enum bptt_unary_op {
+  BPTT_NEG,
+  BPTT_TANH,
+  BPTT_SIGMOID,
+  BPTT_RELU,
+  BPTT_EXP,
+  BPTT_LOG,
+  BPTT_SQRT,
+  BPTT_SCALE,      // alpha * x
+  BPTT_ADD_SCALAR  // x + alpha
+} bptt_unary_op;
+
+typedef enum bptt_binary_op { BPTT_ADD, BPTT_SUB, BPTT_MUL, BPTT_DIV } bptt_binary_op;
+
+typedef enum bptt_reduction { BPTT_NONE, BPTT_MEAN, BPTT_SUM } bptt_reduction;
+
+typedef enum bptt_pairwise_loss { BPTT_MSE, BPTT_BCE_WITH_LOGITS } bptt_pairwise_loss;
+
+typedef enum bptt_optimizer_kind {
+  BPTT_SGD,
+  BPTT_ADAM,
+  BPTT_ADAMW,
+  BPTT_RMSPROP
+} bptt_optimizer_kind;
+
+// Names and meaning are torch.optim's. step is a float64 scalar in device
+// memory, incremented by the update itself, so that a skipped update leaves it.
+typedef struct bptt_optimizer {
+  bptt_optimizer_kind kind;
+  double lr, weight_decay;
+  double momentum, dampening;  // SGD, RMSprop (momentum)
+  double beta1, beta2, eps;    // Adam, AdamW; eps also RMSprop
+  double alpha;                // RMSprop
+  int nesterov, centered, amsgrad, maximize;
+  double* step;  // [1]
+} bptt_optimizer;
+
+// One parameter of an update. State buffers an option does not need are null:
+// SGD momentum_buffer | Adam exp_avg, exp_avg_sq, max_exp_avg_sq |
+// RMSprop square_avg, momentum_buffer, grad_avg.
+typedef struct bptt_parameter {
+  int64_t size;
+  void* value;       // [size], updated in place
+  const void* grad;  // [size]
+  void* state[3];    // [size] each
+} bptt_parameter;
+
+// out[b, i, j] = init + sum over k, ascending, of left[b, i, k] * right[b, k, j].
+// init is bias[j], or out's own value with accumulate, or zero.
+typedef struct bptt_matmul {
+  int64_t m, n, k;
+  int64_t left_row, left_k;     // strides of left
+  int64_t right_k, right_col;   // strides of right
+  int64_t out_row;              // out's columns are adjacent
+  int batch_rank;               // batch dimensions, broadcast by stride 0
+  int64_t batch_shape[BPTT_MAX_RANK];
+  int64_t left_batch[BPTT_MAX_RANK], right_batch[BPTT_MAX_RANK], out_batch[BPTT_MAX_RANK];
+  int accumulate;
+} bptt_matmul;
+
+typedef enum bptt_cell {
+  BPTT_RNN_TANH,
+  BPTT_RNN_RELU,
+  BPTT_LSTM,
+  BPTT_GRU,              // reset after the recurrent product (torch, cuDNN)
+  BPTT_GRU_RESET_BEFORE  // reset before it
+} bptt_cell;
+
+// A stack of recurrent layers: T time, B batch, I input, H hidden, P projection
+// (0: none), L layers, D directions. Hout = P ? P : H.
+typedef struct bptt_recurrent {
+  bptt_cell cell;
+  bptt_dtype dtype;
+  int64_t T, B, I, H, P, L, D;
+  int bias;
+  int batch_first;         // x and y are [B,T,*] instead of [T,B,*]
+  int training;            // forward fills the reserve that backward reads
+  double dropout;          // between layers; the caller passes 0 outside training
+  const int32_t* lengths;  // [B], 0..T each, in host memory, copied; null: all T
+} bptt_recurrent;
+
+typedef struct bptt_plan bptt_plan;  // the backend's own; immutable once made
+
+typedef struct bptt_plan_sizes {
+  size_t packed_bytes;              // weights in the backend's layout, kept by the caller
+  size_t reserve_bytes;             // 0 unless training
+  size_t forward_workspace_bytes;   // scratch of one call
+  size_t backward_workspace_bytes;  // 0 unless training
+} bptt_plan_sizes;
+
+// Weights of pseudo-layer (layer * D + direction), torch's tensors. Null where
+// the layer has none; in gradients also where the gradient is not wanted.
+typedef struct bptt_recurrent_params {
+  void* weight_ih;  // [G*H, layer input]
+  void* weight_hh;  // [G*H, Hout]
+  void* bias_ih;    // [G*H]
+  void* bias_hh;    // [G*H]
+  void* weight_hr;  // [P, H]
+} bptt_recurrent_params;
+
+typedef struct bptt_recurrent_forward {
+  const bptt_recurrent_params* params;  // [L*D]
+  void* packed;    // packed_bytes, or null: pack into the workspace at each call
+  uint64_t stamp;  // packed is rebuilt unless it holds this stamp; never 0
+  const void* x;   // [T,B,I]
+  const void* h0;  // [L*D,B,Hout], null: zeros
+  const void* c0;  // [L*D,B,H], LSTM only, null: zeros
+  void* y;         // [T,B,D*Hout]; rows past their length become zero
+  void* hn;        // [L*D,B,Hout], may be null
+  void* cn;        // [L*D,B,H], LSTM only, may be null
+  void* reserve;
+  void* workspace;
+  bptt_rng rng;
+} bptt_recurrent_forward;
+
+// One reserve serves one backward: gates are overwritten by their gradients.
+typedef struct bptt_recurrent_backward {
+  const bptt_recurrent_params* params;  // [L*D]
+  void* packed;
+  uint64_t stamp;
+  const void *x, *h0, *c0, *y;    // as in forward
+  const void* dy;                 // [T,B,D*Hout], null: zeros
+  const void* dhn;                // [L*D,B,Hout], null: zeros
+  const void* dcn;                // [L*D,B,H], null: zeros
+  void* dx;                       // [T,B,I], null: not wanted
+  void* dh0;                      // [L*D,B,Hout], null: not wanted
+  void* dc0;                      // [L*D,B,H], null: not wanted
+  const bptt_recurrent_params* dparams;  // [L*D]; overwritten, never accumulated
+  void* reserve;
+  void* workspace;
+  bptt_rng rng;  // the forward's
+} bptt_recurrent_backward;
+
+// The operations; the CPU backend has one such table per instruction set.
+typedef struct bptt_ops {
+  const char* isa;  // "avx2", ...
+
+  // -- elementwise; out may be an input -------------------------------------
+  bptt_code (*fill)(bptt_context*, bptt_dtype, int64_t n, double value, void* out);
+  bptt_code (*unary)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, int64_t n,
+                     const void* x, void* out);
+  // saved is the forward's x for log and its result for every other op.
+  bptt_code (*unary_backward)(bptt_context*, bptt_dtype, bptt_unary_op, int64_t n,
+                              const void* saved, const void* dout, void* dx);
+  // Broadcasting by stride 0; out is dense over shape.
+  bptt_code (*binary)(bptt_context*, bptt_dtype, bptt_binary_op, int rank, const int64_t* shape,
+                      const void* a, const int64_t* a_strides, const void* b,
+                      const int64_t* b_strides, void* out);
+  // Strided copy: transpose, slice, concat, expand. Any dtype.
+  bptt_code (*copy)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const void* src,
+                    const int64_t* src_strides, void* dst, const int64_t* dst_strides);
+  // out = x / (1-p) where kept, else 0. Its own backward, with the same rng.
+  bptt_code (*dropout)(bptt_context*, bptt_dtype, int64_t n, double p, bptt_rng, const void* x,
+                       void* out);
+  bptt_code (*uniform)(bptt_context*, bptt_dtype, int64_t n, double low, double high, bptt_rng,
+                       void* out);
+  bptt_code (*normal)(bptt_context*, bptt_dtype, int64_t n, double mean, double std, bptt_rng,
+                      void* out);
+
+  // -- reductions, by the fixed tree of docs/numerics.md --------------------
+  // out = scale * sum over the axes whose reduced flag is set; out is dense over the rest.
+  bptt_code (*sum)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const int* reduced,
+                   double scale, const void* x, void* out);
+  // x is [outer, classes, inner]; log != 0: log-softmax.
+  bptt_code (*softmax)(bptt_context*, bptt_dtype, int log, int64_t outer, int64_t classes,
+                       int64_t inner, const void* x, void* out);
+  bptt_code (*softmax_backward)(bptt_context*, bptt_dtype, int log, int64_t outer, int64_t classes,
+                                int64_t inner, const void* out, const void* dout, void* dx);
+  // x, y [rows,cols]; gamma, beta [cols] or null; mean, rstd [rows] saved, or null.
+  bptt_code (*layer_norm)(bptt_context*, bptt_dtype, int64_t rows, int64_t cols, double eps,
+                          const void* x, const void* gamma, const void* beta, void* y, void* mean,
+                          void* rstd);
+  // dx, dgamma, dbeta: null where not wanted.
+  bptt_code (*layer_norm_backward)(bptt_context*, bptt_dtype, int64_t rows, int64_t cols,
+                                   const void* x, const void* gamma, const void* mean,
+                                   const void* rstd, const void* dy, void* dx, void* dgamma,
+                                   void* dbeta);
+
+  // -- products --------------------------------------------------------------
+  bptt_code (*matmul)(bptt_context*, bptt_dtype, const bptt_matmul*, const void* left,
+                      const void* right, const void* bias, void* out);
+
+  // -- embedding -------------------------------------------------------------
+  // out[i] = table[index[i]]; table [rows,cols], index [n].
+  bptt_code (*embedding)(bptt_context*, bptt_dtype, int64_t n, int64_t rows, int64_t cols,
+                         const void* table, const int32_t* index, void* out);
+  // dtable is overwritten; rows are summed in ascending i; padding < 0: none.
+  bptt_code (*embedding_backward)(bptt_context*, bptt_dtype, int64_t n, int64_t rows, int64_t cols,
+                                  int64_t padding, const int32_t* index, const void* dout,
+                                  void* dtable);
+
+  // -- losses ----------------------------------------------------------------
+  // logits [outer, classes, inner], target [outer, inner]; lse [outer*inner + 1] saves one
+  // log-sum-exp per row and, last, the number of rows that count. loss is a scalar,
+  // or [outer, inner] with BPTT_NONE. A target that is neither ignore nor a class: BPTT_INDEX.
+  bptt_code (*cross_entropy)(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer,
+                             int64_t classes, int64_t inner, int32_t ignore, const void* logits,
+                             const int32_t* target, void* loss, void* lse);
+  bptt_code (*cross_entropy_backward)(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer,
+                                      int64_t classes, int64_t inner, int32_t ignore,
+                                      const void* logits, const int32_t* target, const void* lse,
+                                      const void* dloss, void* dlogits);
+  bptt_code (*pairwise_loss)(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction,
+                             int64_t n, const void* x, const void* target, void* loss);
+  // dx, dtarget: null where not wanted.
+  bptt_code (*pairwise_loss_backward)(bptt_context*, bptt_dtype, bptt_pairwise_loss,
+                                      bptt_reduction, int64_t n, const void* x, const void* target,
+                                      const void* dloss, void* dx, void* dtarget);
+
+  // -- optimizers ------------------------------------------------------------
+  bptt_code (*optimize)(bptt_context*, bptt_dtype, const bptt_optimizer*, int64_t count,
+                        const bptt_parameter*);
+  // norm [1] = square root of the sum of squares of all gradients.
+  bptt_code (*grad_norm)(bptt_context*, bptt_dtype, int64_t count, const void* const* grads,
+                         const int64_t* sizes, void* norm);
+  // Each gradient is multiplied by min(1, max_norm / (norm + 1e-6)), in place.
+  bptt_code (*clip_grads)(bptt_context*, bptt_dtype, int64_t count, void* const* grads,
+                          const int64_t* sizes, double max_norm, const void* norm);
+
+  // -- recurrent layers: one call for the whole stack ---------------------------
+  // plan_create and plan_sizes may be called on any thread; they allocate host memory only.
+  bptt_code (*plan_create)(bptt_context*, const bptt_recurrent*, bptt_plan**);
+  void (*plan_destroy)(bptt_plan*);
+  void (*plan_sizes)(const bptt_plan*, bptt_plan_sizes*);
+  bptt_code (*recurrent_forward)(bptt_context*, const bptt_plan*, const bptt_recurrent_forward*);
+  bptt_code (*recurrent_backward)(bptt_context*, const bptt_plan*, const bptt_recurrent_backward*);
+} bptt_ops;
+
+typedef struct bptt_backend {
+  int version;       // BPTT_BACKEND_VERSION
+  const char* name;  // "cpu", "cuda"
+
+  // Fills context->device for one stream on one device of this backend.
+  bptt_code (*open)(bptt_context*, int device_index);
+  void (*close)(bptt_context*);
+
+  // Device memory, aligned to 64 bytes; size 0 gives a valid pointer. Any thread.
+  bptt_code (*allocate)(bptt_context*, size_t bytes, void** out);
+  void (*release)(bptt_context*, void* pointer);
+
+  // Copies in stream order. The host side must stay valid until wait() has returned.
+  bptt_code (*upload)(bptt_context*, void* device, const void* host, size_t bytes);
+  bptt_code (*download)(bptt_context*, void* host, const void* device, size_t bytes);
+  // Returns when all work that this context has started is done.
+  bptt_code (*wait)(bptt_context*);
+
+  bptt_ops ops;
+} bptt_backend;
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,36 @@
+// What every <isa>.cc includes before it opens its instruction set: all headers
+// of the standard library and of this project. After the target pragma only
+// .inl files and intrinsics may follow, so no library function is compiled for
+// an instruction set that the machine may lack.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "backend.h"
+#include "cells.h"
+#include "cpu/plan.h"
+#include "cpu/scratch.h"
+#include "cpu/team.h"
+#include "runtime/philox.h"
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define BPTT_INLINE __forceinline
+#else
+#define BPTT_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace bptt::cpu {
+
+// One table per instruction set; null where this build or machine lacks it.
+const bptt_ops* baseline_ops();
+const bptt_ops* avx2_ops();
+const bptt_ops* avx512_ops();
+const bptt_ops* neon_ops();
+
+}  // namespace bptt::cpu

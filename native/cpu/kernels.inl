@@ -1,0 +1,21 @@
+// The kernels, compiled once per instruction set inside that set's namespace,
+// after its vec_<isa>.h has defined F32 and F64. Order is dependency order.
+#include "cpu/math.inl"
+#include "cpu/gemm.inl"
+// recurrent layers
+#include "cpu/rnn.inl"
+#include "cpu/lstm.inl"
+#include "cpu/gru.inl"
+#include "cpu/recurrence.inl"
+// operations
+#include "cpu/elementwise.inl"
+#include "cpu/random.inl"
+#include "cpu/reduce.inl"
+#include "cpu/softmax.inl"
+#include "cpu/layer_norm.inl"
+#include "cpu/matmul.inl"
+#include "cpu/embedding.inl"
+#include "cpu/loss.inl"
+#include "cpu/optimizer.inl"
+// the exported table
+#include "cpu/table.inl"

@@ -1,0 +1,73 @@
+// The process-wide team of compute threads, shared by every stream.
+//
+// A region runs a body once per member; the caller is member 0. The team is
+// taken by try-lock: a caller that finds it taken runs its body alone, as the
+// only member. Kernels divide outputs, never a sum, so the bits are the same.
+// The team is never destroyed: process.exit() may come in mid-region.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+
+namespace bptt::cpu {
+
+// Sense-reversing spin barrier with a bounded spin before it parks.
+class Barrier;
+
+struct Member {
+  int index;  // 0 .. count-1; 0 is the caller
+  int count;
+  Barrier* rendezvous;
+
+  // Returns when every member of the region has called it; memory written
+  // before it by any member is visible after it to all.
+  void barrier();
+};
+
+class Team {
+ public:
+  static Team& instance();
+
+  int size() const;
+  // Takes effect for regions that begin later; 1 <= threads <= 256.
+  void resize(int threads);
+
+  // body(Member&) must not throw. Denormals are flushed to zero inside and the
+  // caller's floating-point state is restored after.
+  template <class Body>
+  void run(Body&& body) {
+    using B = std::remove_reference_t<Body>;
+    run([](void* arg, Member& member) { (*static_cast<B*>(arg))(member); },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+  // body(begin, end) over [0, n) in contiguous ranges whose bounds are multiples
+  // of grain; runs on the caller alone when there is only one grain's work.
+  template <class Body>
+  void parallel_for(int64_t n, int64_t grain, Body&& body) {
+    if (n <= 0) return;
+    auto share = [&](Member& member) {
+      const int64_t grains = (n + grain - 1) / grain;
+      const int64_t begin = grains * member.index / member.count * grain;
+      const int64_t end = grains * (member.index + 1) / member.count * grain;
+      if (begin < end) body(begin, end < n ? end : n);
+    };
+    if (n <= grain) {
+      run_alone([](void* arg, Member& m) { (*static_cast<decltype(share)*>(arg))(m); }, &share);
+    } else {
+      run(share);
+    }
+  }
+
+ private:
+  using Function = void (*)(void* arg, Member&);
+  void run(Function, void* arg);
+  void run_alone(Function, void* arg);
+};
+
+// Threads this process should use by default: respects CPU affinity and the
+// cgroup's quota (team_size.cc).
+int default_team_size();
+
+}  // namespace bptt::cpu
