@@ -1,0 +1,35 @@
+// What `npm publish` would send, checked: no build door, no scripts that npm
+// runs at install, everything the exports name, and the sizes within budget.
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
+const [pack] = JSON.parse(
+  execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { encoding: 'utf8' }),
+)
+const files = pack.files.map((file) => file.path)
+
+const problems = []
+const require = (condition, problem) => condition || problems.push(problem)
+
+for (const script of ['preinstall', 'install', 'postinstall', 'prepare'])
+  require(!manifest.scripts[script], `package.json has a ${script} script: npm blocks those of dependencies`)
+require(manifest.gypfile === false, 'package.json needs "gypfile": false')
+require(!files.includes('binding.gyp'), 'binding.gyp is in the package: npm would run node-gyp at install')
+for (const file of [
+  manifest.exports['.'].types,
+  manifest.exports['.'].default,
+  manifest.bin.bptt,
+  'LICENSE',
+  'README.md',
+])
+  require(files.includes(file.replace(/^\.\//, '')), `${file} is missing from the package`)
+require(files.every((file) =>
+  /^(dist|lib|prebuilds)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
+), 'the package holds files outside dist, lib and prebuilds')
+const budget = 2_000_000
+require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
+
+console.log(`${files.length} files, ${pack.size} bytes packed, ${pack.unpackedSize} unpacked`)
+for (const problem of problems) console.error(`package: ${problem}`)
+process.exit(problems.length === 0 ? 0 : 1)
