@@ -1,0 +1,17 @@
+/** `bptt info`: what this installation is and runs on. */
+import { info } from '../index.ts'
+import { print, printJson } from './output.ts'
+
+export async function showInfo(options: { json?: boolean }): Promise<void> {
+  const all = { ...info(), node: process.version, platform: `${process.platform}-${process.arch}` }
+  if (options.json) {
+    await printJson(all)
+    return
+  }
+  const lines: [string, string][] = Object.entries(all).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.join(' ') : String(value),
+  ])
+  const width = Math.max(...lines.map(([name]) => name.length))
+  await print(lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join(''))
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+/** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { EXIT_USAGE, guardPipes, reportFailure } from './output.ts'
+
+guardPipes()
+try {
+  await buildProgram().parseAsync()
+} catch (error) {
+  if (!(error instanceof CommanderError)) process.exitCode = reportFailure(error)
+  else if (error.exitCode !== 0) process.exitCode = EXIT_USAGE
+}
+
+function buildProgram(): Command {
+  const program = new Command('bptt')
+    .description('Train recurrent neural networks on text and sample from them.')
+    .version(packageVersion())
+    .exitOverride()
+    .showHelpAfterError('Run with --help for usage.')
+    .addHelpText(
+      'after',
+      `
+Results go to stdout, progress and diagnostics to stderr.
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input,
+130 after Ctrl-C and 143 after SIGTERM (train saves a checkpoint first).`,
+    )
+  addTrain(program)
+  addSample(program)
+  addInfo(program)
+  return program
+}
+
+function addTrain(program: Command): void {
+  program
+    .command('train')
+    .description('Train a character-level language model on UTF-8 text files.')
+    .argument('<file...>', 'text files, read in the given order as one text')
+    .addOption(new Option('--cell <cell>', 'recurrent cell').choices(['lstm', 'gru', 'rnn']).default('lstm'))
+    .option('--embedding <n>', 'size of the character embedding', positiveInteger, 64)
+    .option('--hidden <n>', 'size of the hidden state', positiveInteger, 256)
+    .option('--layers <n>', 'recurrent layers', positiveInteger, 1)
+    .option('--dropout <p>', 'dropout after every recurrent layer', number(0, 1, { belowMaximum: true }), 0)
+    .option('--seq-len <n>', 'time steps that gradients flow back', positiveInteger, 64)
+    .option('--batch <n>', 'parallel streams of text', positiveInteger, 32)
+    .option('--lr <x>', 'learning rate of Adam', number(0, Infinity), 0.002)
+    .option('--clip <x>', 'largest norm of the gradients, 0 for no limit', number(0, Infinity), 1)
+    .addOption(new Option('--epochs <n>', 'passes over the training text').argParser(positiveInteger).default(5))
+    .addOption(new Option('--steps <n>', 'training steps in all').argParser(positiveInteger).conflicts('epochs'))
+    .option('--validation <fraction>', 'part of the text held out at its end', number(0, 0.5), 0.05)
+    .option('--out <dir>', 'folder of the checkpoint', 'bptt-out')
+    .option('--save-every <n>', 'save the checkpoint every n steps', positiveInteger, 1000)
+    .option('--resume', 'go on from the checkpoint in --out, exactly where it stopped')
+    .option('--sample-length <n>', 'characters to generate at the end', wholeNumber, 400)
+    .option('--seed <n>', 'seed of all random numbers', wholeNumber, 1)
+    .option('--threads <n>', 'compute threads (default: the cores this process may use)', positiveInteger)
+    .option('--device <device>', 'cpu, cuda or cuda:<n>', device, 'cpu')
+    .option('--json', 'print one JSON object per line: every step, then the result')
+    .addHelpText(
+      'after',
+      `
+Ctrl-C stops after the current step, saves a checkpoint and says where; a second Ctrl-C ends at once.
+With --resume, options that are not given come from the checkpoint, and the losses that follow are
+those of a run that was never interrupted, bit for bit.
+
+Examples:
+  $ bptt train book.txt --out model
+  $ bptt train book.txt --out model --resume --epochs 10
+  $ bptt train a.txt b.txt --cell gru --hidden 512 --layers 2 --dropout 0.2 --out big`,
+    )
+    .action(async (files: string[], _options: unknown, command: Command) => {
+      const { train } = await import('./train.ts')
+      const given = (name: string): boolean => command.getOptionValueSource(name) === 'cli'
+      process.exitCode = await train(files, command.opts(), given)
+    })
+}
+
+function addSample(program: Command): void {
+  program
+    .command('sample')
+    .description('Generate text from a checkpoint of bptt train.')
+    .argument('<checkpoint>', 'checkpoint file, or the folder that train wrote it to')
+    .option('--prompt <text>', 'text to continue', '')
+    .option('--length <n>', 'characters to generate', wholeNumber, 500)
+    .option('--temperature <x>', 'below 1: likelier text, above: wilder, 0: always the likeliest', number(0, 100), 0.8)
+    .option('--seed <n>', 'seed of the random choices', wholeNumber, 1)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+The same checkpoint, prompt, temperature and seed give the same text.
+
+Example:
+  $ bptt sample model --prompt 'Call me ' --length 200 --temperature 0.7`,
+    )
+    .action(async (checkpoint: string, _options: unknown, command: Command) => {
+      const { sample } = await import('./sample.ts')
+      process.exitCode = await sample(checkpoint, command.opts())
+    })
+}
+
+function addInfo(program: Command): void {
+  program
+    .command('info')
+    .description('Show the version, the kernels in use and the devices.')
+    .option('--json', 'print one JSON object')
+    .action(async (_options: unknown, command: Command) => {
+      const { showInfo } = await import('./info.ts')
+      await showInfo(command.opts())
+    })
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError('Expected a whole number.')
+  }
+  return value
+}
+
+function positiveInteger(text: string): number {
+  const value = wholeNumber(text)
+  if (value === 0 || value > 2 ** 31 - 1) throw new InvalidArgumentError('Expected a whole number from 1 to 2^31 - 1.')
+  return value
+}
+
+function number(low: number, high: number, { belowMaximum = false } = {}): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    const fits = text.trim() !== '' && value >= low && value <= high && Number.isFinite(value)
+    if (!fits || (belowMaximum && value === high)) {
+      const upper = high === Infinity ? '' : ` ${belowMaximum ? 'and below' : 'and at most'} ${high}`
+      throw new InvalidArgumentError(`Expected a number of at least ${low}${upper}.`)
+    }
+    return value
+  }
+}
+
+function device(text: string): string {
+  if (!/^(cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError('Expected cpu, cuda or cuda:<n>.')
+  return text
+}

@@ -1,0 +1,81 @@
+/**
+ * The contract of streams and exit codes: results on stdout, progress and diagnostics on stderr; 0 done,
+ * 1 failed while running, 2 wrong usage or unreadable input, 130 and 143 after a signal. A reader that
+ * closes a pipe is no error: what would have been written is dropped.
+ */
+import { once } from 'node:events'
+import { styleText } from 'node:util'
+import { BpttError } from '../errors.ts'
+
+export const EXIT_FAILURE = 1
+export const EXIT_USAGE = 2
+
+/** The user can mend it: an option, a file that cannot be read, a file that is not what it should be. */
+export class UsageError extends Error {}
+
+const closed = new Set<NodeJS.WriteStream>()
+
+/** To be called before the first write. */
+export function guardPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      closed.add(stream)
+      if (error.code === 'EPIPE' || error.code === 'ERR_STREAM_DESTROYED') return
+      process.exitCode = EXIT_FAILURE
+      note(`bptt: cannot write to ${stream === process.stdout ? 'stdout' : 'stderr'}: ${error.message}`)
+    })
+  }
+}
+
+/** Writes a result. Resolves when there is room for more; false if nobody reads any longer. */
+export async function print(text: string): Promise<boolean> {
+  const { stdout } = process
+  if (closed.has(stdout)) return false
+  if (!stdout.write(text)) await Promise.race([once(stdout, 'drain'), once(stdout, 'close')]).catch(() => {})
+  return !closed.has(stdout)
+}
+
+/** Writes a value as one line of JSON to stdout. */
+export async function printJson(value: unknown): Promise<boolean> {
+  return print(`${JSON.stringify(value)}\n`)
+}
+
+/** Writes a diagnostic line. */
+export function note(text: string): void {
+  if (!closed.has(process.stderr)) process.stderr.write(`${text}\n`)
+}
+
+/** Says what went wrong, without a stack for what the user or the machine did; returns the exit code. */
+export function reportFailure(error: unknown): number {
+  const usage = error instanceof UsageError
+  const expected = usage || error instanceof BpttError || isSystemError(error)
+  note(`${red('bptt:')} ${expected ? (error as Error).message : describeBug(error)}`)
+  return usage ? EXIT_USAGE : EXIT_FAILURE
+}
+
+/** Runs `read`; a file that is missing, closed to us or no file at all is a matter of usage. */
+export async function readingInput<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof BpttError && error.code === 'ERR_BPTT_FORMAT') {
+      throw new UsageError(error.message, { cause: error })
+    }
+    if (isSystemError(error)) throw new UsageError(`cannot read ${path}: ${error.message}`, { cause: error })
+    throw error
+  }
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error
+}
+
+function describeBug(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
+
+/** hasColors() honours NO_COLOR, FORCE_COLOR and TERM=dumb. */
+function red(text: string): string {
+  const { stderr } = process
+  return stderr.isTTY && stderr.hasColors() ? styleText('red', text, { validateStream: false }) : text
+}
