@@ -45,8 +45,12 @@ function addTrain(program: Command): void {
     .option('--batch <n>', 'parallel streams of text', positiveInteger, 32)
     .option('--lr <x>', 'learning rate of Adam', number(0, Infinity), 0.002)
     .option('--clip <x>', 'largest norm of the gradients, 0 for no limit', number(0, Infinity), 1)
-    .addOption(new Option('--epochs <n>', 'passes over the training text').argParser(positiveInteger).default(5))
-    .addOption(new Option('--steps <n>', 'training steps in all').argParser(positiveInteger).conflicts('epochs'))
+    .addOption(
+      new Option('--epochs <n>', 'passes over the training text').argParser(positiveInteger).default(5),
+    )
+    .addOption(
+      new Option('--steps <n>', 'training steps in all').argParser(positiveInteger).conflicts('epochs'),
+    )
     .option('--validation <fraction>', 'part of the text held out at its end', number(0, 0.5), 0.05)
     .option('--out <dir>', 'folder of the checkpoint', 'bptt-out')
     .option('--save-every <n>', 'save the checkpoint every n steps', positiveInteger, 1000)
@@ -82,7 +86,12 @@ function addSample(program: Command): void {
     .argument('<checkpoint>', 'checkpoint file, or the folder that train wrote it to')
     .option('--prompt <text>', 'text to continue', '')
     .option('--length <n>', 'characters to generate', wholeNumber, 500)
-    .option('--temperature <x>', 'below 1: likelier text, above: wilder, 0: always the likeliest', number(0, 100), 0.8)
+    .option(
+      '--temperature <x>',
+      'below 1: likelier text, above: wilder, 0: always the likeliest',
+      number(0, 100),
+      0.8,
+    )
     .option('--seed <n>', 'seed of the random choices', wholeNumber, 1)
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -125,7 +134,8 @@ function wholeNumber(text: string): number {
 
 function positiveInteger(text: string): number {
   const value = wholeNumber(text)
-  if (value === 0 || value > 2 ** 31 - 1) throw new InvalidArgumentError('Expected a whole number from 1 to 2^31 - 1.')
+  if (value === 0 || value > 2 ** 31 - 1)
+    throw new InvalidArgumentError('Expected a whole number from 1 to 2^31 - 1.')
   return value
 }
 

@@ -3,6 +3,7 @@ import { clearLine, cursorTo } from 'node:readline'
 import { SingleBar } from 'cli-progress'
 import { note } from './output.ts'
 
+/** Loss in nats per character. */
 export interface ProgressState {
   epoch: number
   step: number
@@ -28,7 +29,8 @@ export function startProgress(firstStep: number, steps: number): Progress {
 function liveBar(firstStep: number, steps: number): Progress {
   const bar = new SingleBar({
     stream: process.stderr,
-    format: '{bar} {percentage}% | epoch {epoch} | step {value}/{total} | loss {loss} | {bits} bits/char | {speed} chars/s | {left} left',
+    format:
+      '{bar} {percentage}% | epoch {epoch} | step {value}/{total} | loss {loss} | {bits} bits/char | {speed} chars/s | {left} left',
     barsize: 20,
     hideCursor: true,
     forceRedraw: true,

@@ -30,7 +30,8 @@ export class Vocabulary {
 
   constructor(characters: readonly string[]) {
     this.characters = characters
-    for (const [i, character] of characters.entries()) this.#ids.set(character.codePointAt(0) as number, i + 1)
+    for (const [i, character] of characters.entries())
+      this.#ids.set(character.codePointAt(0) as number, i + 1)
   }
 
   static of(text: string): Vocabulary {
@@ -88,6 +89,8 @@ export interface Chunk {
  */
 export class TextStreams {
   readonly chunks: number
+  /** Predicted characters of all chunks. */
+  readonly characters: number
   readonly #ids: Int32Array
   readonly #batch: number
   readonly #seqLen: number
@@ -99,8 +102,11 @@ export class TextStreams {
     this.#seqLen = seqLen
     this.#rowLength = Math.floor((ids.length - 1) / batch)
     if (this.#rowLength < 1) {
-      throw new UsageError(`${ids.length} characters of training text are too few for ${batch} parallel streams (--batch)`)
+      throw new UsageError(
+        `${ids.length} characters of training text are too few for ${batch} parallel streams (--batch)`,
+      )
     }
+    this.characters = this.#rowLength * batch
     this.chunks = Math.ceil(this.#rowLength / seqLen)
   }
 

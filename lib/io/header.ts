@@ -3,6 +3,7 @@
  * `{ name: { dtype, shape, data_offsets: [begin, end] }, "__metadata__": { string: string } }`,
  * then the data. Offsets count from the end of the header and cover the data without holes.
  */
+import { checkShape } from '../check.ts'
 import { BpttError } from '../errors.ts'
 
 /** Element types that load, with their bytes. */
@@ -16,7 +17,6 @@ export interface Entry {
   name: string
   dtype: ElementType
   shape: number[]
-  elements: number
   /** First byte, counted from the end of the header. */
   begin: number
   end: number
@@ -109,16 +109,9 @@ function parseEntry(name: string, value: unknown, fail: Fail): Entry {
     const known = Object.keys(ELEMENT_BYTES).join(', ')
     throw fail(`${where}: dtype ${quote(dtype)} does not load; what loads is ${known}`)
   }
-  if (!isSizes(shape)) throw fail(`${where}: shape is not a list of non-negative integers`)
-  if (!isSizes(offsets) || offsets.length !== 2) {
-    throw fail(`${where}: data_offsets are not two non-negative integers`)
-  }
-  let elements = 1
-  for (const size of shape) {
-    elements *= size
-    if (!Number.isSafeInteger(elements)) throw fail(`${where}: shape [${shape}] overflows`)
-  }
-  const [begin, end] = offsets as [number, number]
+  const elements = countElements(shape, where, fail)
+  if (!isPair(offsets)) throw fail(`${where}: data_offsets are not two non-negative integers`)
+  const [begin, end] = offsets
   const bytes = elements * ELEMENT_BYTES[dtype as ElementType]
   if (end - begin !== bytes) {
     throw fail(
@@ -126,7 +119,7 @@ function parseEntry(name: string, value: unknown, fail: Fail): Entry {
         `but ${dtype} of shape [${shape}] takes ${bytes}`,
     )
   }
-  return { name, dtype: dtype as ElementType, shape, elements, begin, end }
+  return { name, dtype: dtype as ElementType, shape: shape as number[], begin, end }
 }
 
 /** Entries in order of place must follow each other without gap or overlap, up to the last byte. */
@@ -136,14 +129,29 @@ function checkCover(entries: Entry[], dataBytes: number, fail: Fail): void {
     const where = `tensor ${quote(name)}`
     if (end > dataBytes) throw fail(`${where}: ends at byte ${end} of ${dataBytes}: the file is truncated`)
     if (begin < reached) throw fail(`${where}: begins at byte ${begin}, inside the tensor before it`)
-    if (begin > reached) throw fail(`${where}: begins at byte ${begin}, ${begin - reached} after the end of the tensor before it`)
+    if (begin > reached)
+      throw fail(
+        `${where}: begins at byte ${begin}, ${begin - reached} after the end of the tensor before it`,
+      )
     reached = end
   }
   if (reached !== dataBytes) throw fail(`${dataBytes - reached} bytes after the last tensor belong to none`)
 }
 
-function isSizes(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
+function countElements(shape: unknown, where: string, fail: Fail): number {
+  try {
+    return checkShape('loadSafetensors', shape)
+  } catch (error) {
+    throw fail(`${where}: ${(error as Error).message}`)
+  }
+}
+
+function isPair(value: unknown): value is [number, number] {
+  return (
+    Array.isArray(value) &&
+    value.length === 2 &&
+    value.every((size) => Number.isSafeInteger(size) && size >= 0)
+  )
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

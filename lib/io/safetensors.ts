@@ -1,10 +1,19 @@
 /** Tensors in files: the safetensors format, shared with PyTorch and many others. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { rangeError, typeError } from '../errors.ts'
-import { type DType, Tensor, tensor } from '../tensor.ts'
+import { argumentError, valueError } from '../check.ts'
+import { BYTES, type DataOf, type DType } from '../dtype.ts'
+import { Tensor, tensor } from '../tensor.ts'
 import { writeFileAtomic } from './atomic.ts'
-import { ELEMENT_BYTES, type Entry, type Fail, failure, type Header, MAX_HEADER_BYTES, parseHeader } from './header.ts'
+import {
+  ELEMENT_BYTES,
+  type Entry,
+  type Fail,
+  failure,
+  type Header,
+  MAX_HEADER_BYTES,
+  parseHeader,
+} from './header.ts'
 import { narrowInt64, widenBfloat16, widenFloat16 } from './numbers.ts'
 
 export interface SafetensorsFile {
@@ -35,17 +44,17 @@ export async function saveSafetensors(
   for (const [name, value] of entries) checkEntry(name, value)
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== 'string') {
-      throw typeError('ERR_BPTT_TYPE', `[saveSafetensors] metadata ${key}: expected a string, got ${typeof value}`)
+      throw argumentError('saveSafetensors', `metadata ${key} to be a string`, value)
     }
   }
   // Widest elements first keeps every tensor aligned in the file; equal widths are sorted by name.
-  entries.sort(([a, x], [b, y]) => elementBytes(y) - elementBytes(x) || (a < b ? -1 : 1))
+  entries.sort(([a, x], [b, y]) => BYTES[y.dtype] - BYTES[x.dtype] || (a < b ? -1 : 1))
 
   const header: Record<string, unknown> = Object.create(null)
   if (Object.keys(metadata).length > 0) header.__metadata__ = sorted(metadata)
   let offset = 0
   for (const [name, value] of entries) {
-    const end = offset + value.size * elementBytes(value)
+    const end = offset + value.size * BYTES[value.dtype]
     header[name] = { dtype: WRITTEN_AS[value.dtype], shape: value.shape, data_offsets: [offset, end] }
     offset = end
   }
@@ -67,7 +76,8 @@ export async function loadSafetensors(path: string): Promise<SafetensorsFile> {
     const { header, dataStart } = await readHeader(file, fail)
     const tensors = new Map<string, Tensor>()
     try {
-      for (const entry of header.entries) tensors.set(entry.name, await readTensor(file, dataStart, entry, fail))
+      for (const entry of header.entries)
+        tensors.set(entry.name, await readTensor(file, dataStart, entry, fail))
     } catch (error) {
       for (const value of tensors.values()) value.dispose()
       throw error
@@ -78,15 +88,10 @@ export async function loadSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-function checkEntry(name: string, value: unknown): void {
-  if (typeof name !== 'string' || !(value instanceof Tensor)) {
-    throw typeError('ERR_BPTT_TYPE', `[saveSafetensors] expected names with tensors, got ${String(name)}: ${typeof value}`)
-  }
-  if (name === '__metadata__') throw rangeError('ERR_BPTT_VALUE', '[saveSafetensors] the name __metadata__ is reserved')
-}
-
-function elementBytes(value: Tensor): number {
-  return value.dtype === 'float64' ? 8 : 4
+function checkEntry(name: unknown, value: unknown): void {
+  if (typeof name !== 'string') throw argumentError('saveSafetensors', 'names to be strings', name)
+  if (!(value instanceof Tensor)) throw argumentError('saveSafetensors', `${name} to be a Tensor`, value)
+  if (name === '__metadata__') throw valueError('saveSafetensors', 'a name that is not reserved', name)
 }
 
 function sorted(record: Readonly<Record<string, string>>): Record<string, string> {
@@ -98,7 +103,7 @@ function encodeHeader(header: Record<string, unknown>): Uint8Array {
   const json = Buffer.from(JSON.stringify(header))
   const length = Math.ceil(json.length / 8) * 8
   if (length > MAX_HEADER_BYTES) {
-    throw rangeError('ERR_BPTT_VALUE', `[saveSafetensors] the header takes ${length} bytes, at most ${MAX_HEADER_BYTES} fit`)
+    throw valueError('saveSafetensors', `names and metadata of at most ${MAX_HEADER_BYTES} bytes`, length)
   }
   const bytes = Buffer.alloc(8 + length, ' ')
   bytes.writeBigUInt64LE(BigInt(length))
@@ -125,11 +130,7 @@ async function readTensor(file: FileHandle, dataStart: number, entry: Entry, fai
   return tensor(data, entry.shape, { dtype })
 }
 
-function decode(
-  buffer: ArrayBuffer,
-  entry: Entry,
-  fail: Fail,
-): { dtype: DType; data: Float32Array | Float64Array | Int32Array } {
+function decode(buffer: ArrayBuffer, entry: Entry, fail: Fail): { dtype: DType; data: DataOf<DType> } {
   swapIfBigEndian(Buffer.from(buffer), ELEMENT_BYTES[entry.dtype])
   switch (entry.dtype) {
     case 'F32':
@@ -146,14 +147,21 @@ function decode(
       const values = new BigInt64Array(buffer)
       const data = narrowInt64(values)
       if (typeof data === 'number') {
-        throw fail(`tensor ${JSON.stringify(entry.name)}: value ${values[data]} at element ${data} does not fit int32`)
+        throw fail(
+          `tensor ${JSON.stringify(entry.name)}: value ${values[data]} at element ${data} does not fit int32`,
+        )
       }
       return { dtype: 'int32', data }
     }
   }
 }
 
-async function readBytes(file: FileHandle, position: number, length: number, fail: Fail): Promise<ArrayBuffer> {
+async function readBytes(
+  file: FileHandle,
+  position: number,
+  length: number,
+  fail: Fail,
+): Promise<ArrayBuffer> {
   const bytes = new Uint8Array(length)
   for (let done = 0; done < length; ) {
     const wanted = Math.min(length - done, READ_BYTES)

@@ -1,0 +1,81 @@
+/** Text from a model, one character at a time, by the streaming layer. */
+import { manualSeed, rand } from '../index.ts'
+import type { CharModel } from './model.ts'
+import { UNKNOWN, type Vocabulary } from './text.ts'
+
+export interface GenerateOptions {
+  prompt?: string
+  length: number
+  /** 0 always takes the likeliest character. */
+  temperature: number
+  seed: number
+}
+
+/** Yields `length` characters that continue the prompt. Seeds the random numbers of this environment. */
+export async function* generate(
+  model: CharModel,
+  vocabulary: Vocabulary,
+  options: GenerateOptions,
+): AsyncGenerator<string, void, void> {
+  const { prompt = '', length, temperature, seed } = options
+  const draws = await uniform(length, seed)
+  const [embedding, weight, bias] = (await Promise.all(
+    [model.embedding.weight, model.linear.weight, model.linear.bias].map(
+      async (t) => (await t?.data()) as Float32Array,
+    ),
+  )) as [Float32Array, Float32Array, Float32Array]
+  const width = embedding.length / vocabulary.size
+  const stream = model.rnn.stream()
+  try {
+    const hidden = new Float32Array(weight.length / vocabulary.size)
+    const feed = (id: number): void => {
+      stream.step(embedding.subarray(id * width, (id + 1) * width), hidden)
+    }
+    // The state is empty before the first character; a line break is the most neutral start.
+    const start = vocabulary.encode(prompt === '' ? '\n' : prompt)
+    for (const id of start) feed(id)
+    for (let i = 0; i < length; i++) {
+      const id = choose(classify(hidden, weight, bias), temperature, draws[i] as number)
+      yield vocabulary.decode(id)
+      feed(id)
+    }
+  } finally {
+    stream.dispose()
+  }
+}
+
+async function uniform(count: number, seed: number): Promise<Float32Array> {
+  manualSeed(seed)
+  const draws = rand([count])
+  const values = await draws.data()
+  draws.dispose()
+  return values as Float32Array
+}
+
+/** The linear layer: weight [V,H], bias [V]. */
+function classify(hidden: Float32Array, weight: Float32Array, bias: Float32Array): Float64Array {
+  const logits = new Float64Array(bias.length)
+  for (let v = 0; v < bias.length; v++) {
+    let sum = bias[v] as number
+    const row = v * hidden.length
+    for (let k = 0; k < hidden.length; k++) sum += (weight[row + k] as number) * (hidden[k] as number)
+    logits[v] = sum
+  }
+  return logits
+}
+
+/** Draws an id from softmax(logits / temperature), never the unknown character. */
+function choose(logits: Float64Array, temperature: number, draw: number): number {
+  let best = UNKNOWN + 1
+  for (let v = best; v < logits.length; v++) if ((logits[v] as number) > (logits[best] as number)) best = v
+  if (temperature === 0) return best
+
+  const top = logits[best] as number
+  const weights = logits.map((logit, v) => (v === UNKNOWN ? 0 : Math.exp((logit - top) / temperature)))
+  let left = draw * weights.reduce((sum, weight) => sum + weight, 0)
+  for (let v = 0; v < weights.length; v++) {
+    left -= weights[v] as number
+    if (left < 0) return v
+  }
+  return best
+}
