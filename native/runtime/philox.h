@@ -15,27 +15,38 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-// One of the ten rounds, on the counter block c with the key (key0, key1).
-constexpr PhiloxBlock philox_round(PhiloxBlock c, uint32_t key0, uint32_t key1) {
-  const uint64_t product0 = uint64_t{0xD2511F53u} * c.word[0];
-  const uint64_t product1 = uint64_t{0xCD9E8D57u} * c.word[2];
-  return {
-      {static_cast<uint32_t>(product1 >> 32) ^ c.word[1] ^ key0, static_cast<uint32_t>(product1),
-       static_cast<uint32_t>(product0 >> 32) ^ c.word[3] ^ key1, static_cast<uint32_t>(product0)}};
+struct PhiloxKey {
+  uint32_t word[2];
+};
+
+constexpr int kPhiloxRounds = 10;
+
+// The key of one round; the seed's low word comes first.
+constexpr PhiloxKey philox_key(uint64_t seed, int round) {
+  return {{static_cast<uint32_t>(seed) + static_cast<uint32_t>(round) * 0x9E3779B9u,
+           static_cast<uint32_t>(seed >> 32) + static_cast<uint32_t>(round) * 0xBB67AE85u}};
 }
 
-// The cipher itself: a 128-bit counter under a 64-bit key, low words first.
-constexpr PhiloxBlock philox4x32(PhiloxBlock c, uint32_t key0, uint32_t key1) {
-  for (uint32_t i = 0; i < 10; ++i)
-    c = philox_round(c, key0 + i * 0x9E3779B9u, key1 + i * 0xBB67AE85u);
-  return c;
+constexpr PhiloxBlock philox_round(PhiloxBlock c, PhiloxKey key) {
+  const uint64_t product0 = uint64_t{0xD2511F53u} * c.word[0];
+  const uint64_t product1 = uint64_t{0xCD9E8D57u} * c.word[2];
+  return {{static_cast<uint32_t>(product1 >> 32) ^ c.word[1] ^ key.word[0],
+           static_cast<uint32_t>(product1),
+           static_cast<uint32_t>(product0 >> 32) ^ c.word[3] ^ key.word[1],
+           static_cast<uint32_t>(product0)}};
+}
+
+// The cipher itself, on a 128-bit counter.
+constexpr PhiloxBlock philox4x32(PhiloxBlock counter, uint64_t seed) {
+  for (int round = 0; round < kPhiloxRounds; ++round)
+    counter = philox_round(counter, philox_key(seed, round));
+  return counter;
 }
 
 // stream 0 holds the leading words, stream 1 the low words of wider values.
 constexpr PhiloxBlock philox(uint64_t seed, uint64_t counter, uint32_t stream = 0) {
   return philox4x32(
-      {{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0}},
-      static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+      {{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, 0}}, seed);
 }
 
 // The word of one element. Loops over many elements share a block among four.
@@ -48,12 +59,13 @@ constexpr uint64_t philox_blocks(int64_t n) { return (static_cast<uint64_t>(n) +
 
 // [0, 1) in steps of 2^-24, from one word.
 constexpr float uniform_float32(uint32_t word) {
-  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
+  return static_cast<float>(static_cast<int32_t>(word >> 8)) * (1.0f / 16777216.0f);
 }
 
 // [0, 1) in steps of 2^-53, from two words.
 constexpr double uniform_float64(uint32_t word, uint32_t low) {
-  return static_cast<double>((uint64_t{word} << 32 | low) >> 11) * (1.0 / 9007199254740992.0);
+  return static_cast<double>(static_cast<int64_t>((uint64_t{word} << 32 | low) >> 11)) *
+         (1.0 / 9007199254740992.0);
 }
 
 // Dropout keeps an element when its word >= threshold, the same elements in

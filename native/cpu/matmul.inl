@@ -1,0 +1,138 @@
+// Matrix products: packs right, a chunk of column panels at a time, into scratch
+// and multiplies. Threads divide rows, panels or matrices of the batch; each
+// output is one sum over k, so the division changes no bit.
+
+template <class V>
+struct Product {
+  using S = typename V::Scalar;
+  const bptt_matmul& p;
+  const S *left, *right, *bias;
+  S* out;
+  int64_t panels, chunk;  // of right; the most packed at once
+
+  // Packs panels [begin, end) of a matrix of right; packed starts at panel `base`.
+  void pack(const S* b, int64_t base, int64_t begin, int64_t end, S* packed) const {
+    const int64_t column = base * panel_width<V>;
+    pack_panels<V>(p.k, p.n - column, b + column * p.right_col, p.right_k, p.right_col, packed,
+                   begin - base, end - base);
+  }
+  // Rows [row_begin, row_end) of panels [begin, end).
+  void multiply(const S* a, const S* packed, int64_t base, int64_t begin, int64_t end,
+                int64_t row_begin, int64_t row_end, S* c) const {
+    const int64_t column = base * panel_width<V>;
+    const Init init = p.accumulate ? Init::kAccumulate : bias ? Init::kBias : Init::kZero;
+    gemm<V>(row_end - row_begin, p.n - column, p.k, a + row_begin * p.left_row, p.left_row,
+            p.left_k, packed, begin - base, end - base, init, bias ? bias + column : nullptr,
+            c + row_begin * p.out_row + column, p.out_row);
+  }
+};
+
+// Where the matrices of one batch element start.
+struct BatchOffsets {
+  int64_t left = 0, right = 0, out = 0;
+
+  BatchOffsets(const bptt_matmul& p, int64_t batch) {
+    for (int d = p.batch_rank - 1; d >= 0; --d) {
+      const int64_t index = batch % p.batch_shape[d];
+      batch /= p.batch_shape[d];
+      left += index * p.left_batch[d];
+      right += index * p.right_batch[d];
+      out += index * p.out_batch[d];
+    }
+  }
+};
+
+// Pairs (batch, chunk) [begin, end), packed one by one into this thread's buffer.
+template <class V>
+static void matmul_alone(const Product<V>& m, int64_t begin, int64_t end,
+                         typename V::Scalar* packed) {
+  const int64_t chunks = (m.panels + m.chunk - 1) / m.chunk;
+  int64_t packed_right = -1, packed_base = -1;
+  for (int64_t unit = begin; unit < end; ++unit) {
+    const BatchOffsets at(m.p, unit / chunks);
+    const int64_t base = unit % chunks * m.chunk;
+    const int64_t last = base + m.chunk < m.panels ? base + m.chunk : m.panels;
+    if (at.right != packed_right || base != packed_base)
+      m.pack(m.right + at.right, base, base, last, packed);
+    packed_right = at.right;
+    packed_base = base;
+    m.multiply(m.left + at.left, packed, base, base, last, 0, m.p.m, m.out + at.out);
+  }
+}
+
+constexpr int64_t kRowGrain = 8;  // rows of out divided among threads, about a tile of gemm
+
+// Every matrix by all members: they pack a chunk together, then divide the rows.
+template <class V>
+static void matmul_together(const Product<V>& m, int64_t batches, Member& member,
+                            typename V::Scalar* packed) {
+  const int64_t i = member.index, n = member.count;
+  const int64_t grains = (m.p.m + kRowGrain - 1) / kRowGrain;
+  const int64_t row_begin = grains * i / n * kRowGrain;
+  const int64_t row_limit = grains * (i + 1) / n * kRowGrain;
+  const int64_t row_end = row_limit < m.p.m ? row_limit : m.p.m;
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    const BatchOffsets at(m.p, batch);
+    for (int64_t base = 0; base < m.panels; base += m.chunk) {
+      const int64_t last = base + m.chunk < m.panels ? base + m.chunk : m.panels;
+      const int64_t count = last - base;
+      m.pack(m.right + at.right, base, base + count * i / n, base + count * (i + 1) / n, packed);
+      member.barrier();
+      if (row_begin < row_end)
+        m.multiply(m.left + at.left, packed, base, base, last, row_begin, row_end, m.out + at.out);
+      member.barrier();
+    }
+  }
+}
+
+template <class V>
+static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, const void* left,
+                             const void* right, const void* bias, void* out) {
+  using S = typename V::Scalar;
+  const bptt_matmul& p = *shape;
+  int64_t batches = 1;
+  for (int d = 0; d < p.batch_rank; ++d) batches *= p.batch_shape[d];
+  if (p.m == 0 || p.n == 0 || batches == 0) return BPTT_OK;
+
+  Product<V> m{p,
+               static_cast<const S*>(left),
+               static_cast<const S*>(right),
+               static_cast<const S*>(bias),
+               static_cast<S*>(out),
+               (p.n + panel_width<V> - 1) / panel_width<V>,
+               1};
+  const int64_t panel_bytes = panel_width<V> * p.k * static_cast<int64_t>(sizeof(S)) + 1;
+  const int members = Team::instance().size();
+  // Few rows, or many matrices: each thread packs for itself what it multiplies.
+  const bool small = (p.m + 4) * p.n * (p.k + 1) * batches < (1 << 17);
+  const bool alone = small || batches >= 2 * members || p.m < 2 * kRowGrain * members;
+  const int64_t chunk_bytes = alone ? 1 << 18 : 1 << 22;
+  const int64_t share = alone && batches < members ? (m.panels + members - 1) / members : m.panels;
+  m.chunk = chunk_bytes / panel_bytes;
+  if (m.chunk > share) m.chunk = share;
+  if (m.chunk < 1) m.chunk = 1;
+  const size_t bytes = static_cast<size_t>(m.chunk * panel_bytes + 63) / 64 * 64;
+  const int buffers = small || !alone ? 1 : members;
+  char* packed = static_cast<char*>(scratch(context, bytes * static_cast<size_t>(buffers)));
+  if (!packed) return BPTT_OUT_OF_MEMORY;
+
+  const int64_t units = batches * ((m.panels + m.chunk - 1) / m.chunk);
+  if (small) {
+    Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
+      matmul_alone<V>(m, 0, units, reinterpret_cast<S*>(packed));
+    });
+  } else if (alone) {
+    Team::instance().run([&](Member& member) {
+      // The team may have grown since `members` was read.
+      const int64_t i = member.index, n = member.count < buffers ? member.count : buffers;
+      if (i < n)
+        matmul_alone<V>(m, units * i / n, units * (i + 1) / n,
+                        reinterpret_cast<S*>(packed + bytes * static_cast<size_t>(i)));
+    });
+  } else {
+    Team::instance().run([&](Member& member) {
+      matmul_together<V>(m, batches, member, reinterpret_cast<S*>(packed));
+    });
+  }
+  return BPTT_OK;
+}
