@@ -8,11 +8,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 
 namespace bptt::cpu {
 
-// Sense-reversing spin barrier with a bounded spin before it parks.
 class Barrier;
 
 struct Member {
@@ -62,12 +62,17 @@ class Team {
 
  private:
   using Function = void (*)(void* arg, Member&);
+  class Crew;
+
+  Team();
   void run(Function, void* arg);
   void run_alone(Function, void* arg);
-};
 
-// Threads this process should use by default: respects CPU affinity and the
-// cgroup's quota (team_size.cc).
-int default_team_size();
+  std::atomic<int> size_;
+  std::atomic<bool> taken_{false};
+  // Of whoever has taken the team. Resizing waits for the next region.
+  std::unique_ptr<Crew> crew_;
+  int crew_size_ = 1;
+};
 
 }  // namespace bptt::cpu

@@ -1,0 +1,148 @@
+// Device memory in stream order: a caching allocator and the storages it gives.
+//
+// A stream executes in order, so a block that its owner releases can be given
+// away at once, while queued ops still use it: whatever is enqueued later runs
+// later. Nothing is reference-counted; an op in the queue names the memory it
+// touches by an Operand, plain data that says which owner of the block it means.
+//
+// Everything here belongs to the thread that enqueues, except where noted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "backend.h"
+#include "bptt/error.h"
+
+namespace bptt {
+
+class Stream;
+
+// Device memory and the poison slot that goes with it. Lives until every op
+// that was enqueued before its return to the system has run.
+struct Block {
+  void* data = nullptr;
+  size_t capacity = 0;
+  uint64_t generation = 0;  // counts owners; an Operand of an earlier one means other contents
+  uint64_t released_at = 0;
+
+  // The executor's. What an op failed to write is poisoned, for that owner.
+  uint64_t poisoned_generation = 0;
+  FailurePtr poison;
+};
+
+// How a queued op refers to a storage that may be gone by the time it runs.
+struct Operand {
+  Block* block = nullptr;  // null: an optional operand that is not there
+  uint64_t generation = 0;
+
+  // On the executor only.
+  const FailurePtr* poison() const {
+    return block && block->poisoned_generation == generation ? &block->poison : nullptr;
+  }
+  void set_poison(FailurePtr failure) const {
+    if (!block) return;
+    block->poisoned_generation = failure ? generation : 0;
+    block->poison = std::move(failure);
+  }
+};
+
+class Allocator;
+
+// The owner of a block. Releasing gives the block back to the allocator.
+class Storage {
+ public:
+  Storage() = default;
+  Storage(Storage&& other) noexcept { swap(other); }
+  Storage& operator=(Storage&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Storage() { release(); }
+
+  explicit operator bool() const { return block_ != nullptr; }
+  void* data() const { return block_ ? block_->data : nullptr; }
+  size_t bytes() const { return bytes_; }
+  Operand operand() const { return {block_, block_ ? block_->generation : 0}; }
+  void release();
+
+ private:
+  friend class Allocator;
+  Storage(std::shared_ptr<Allocator> allocator, Block* block, size_t bytes)
+      : allocator_(std::move(allocator)), block_(block), bytes_(bytes) {}
+  void swap(Storage& other) noexcept {
+    std::swap(allocator_, other.allocator_);
+    std::swap(block_, other.block_);
+    std::swap(bytes_, other.bytes_);
+  }
+
+  std::shared_ptr<Allocator> allocator_;
+  Block* block_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// A backend opened on one device; closed when the last user of it is gone.
+class Device {
+ public:
+  Device(const bptt_backend* backend, int index);
+  ~Device();
+  Device(const Device&) = delete;
+
+  const bptt_backend& backend() const { return *backend_; }
+  // A context for one thread: the device is shared, the message is not.
+  bptt_context context() const { return context_; }
+
+ private:
+  const bptt_backend* backend_;
+  bptt_context context_{};
+};
+
+// Caches blocks by size. Storages share it, so that one which outlives the
+// stream (a finalizer at the end of the environment) still has where to go.
+class Allocator : public std::enable_shared_from_this<Allocator> {
+ public:
+  Allocator(std::shared_ptr<Device> device, Stream* stream);
+  ~Allocator();
+
+  // Throws Error(BPTT_OUT_OF_MEMORY) after returning the cache and trying again.
+  Storage allocate(size_t bytes);
+  // Returns all cached blocks to the system, in stream order.
+  void trim() { trim(0); }
+  // The stream is gone: released blocks go to the system at once.
+  void detach();
+
+  size_t allocated_bytes() const { return live_bytes_; }
+  size_t cached_bytes() const { return total_bytes_ - live_bytes_; }
+  size_t live_storages() const { return live_; }
+
+  // Blocks come in sizes that waste at most a quarter (small ones: 63 bytes).
+  static size_t size_class(size_t bytes);
+
+ private:
+  friend class Storage;
+  Block* take_cached(size_t capacity);
+  void* allocate_on_device(size_t capacity);
+  void recycle(Block* block);
+  void trim(size_t keep_total);
+  size_t keep_limit() const;
+  void return_to_system(std::vector<Block*> blocks);
+  void destroy(Block* block);
+
+  std::shared_ptr<Device> device_;
+  bptt_context context_;
+  Stream* stream_;
+  std::map<size_t, std::vector<Block*>> cached_;  // by capacity; last in, first out
+  size_t live_ = 0;
+  size_t live_bytes_ = 0;   // capacity in use
+  size_t total_bytes_ = 0;  // capacity held from the system
+  uint64_t releases_ = 0;
+  // The most that was live at once lately: in this window of allocations and the last.
+  uint64_t allocations_ = 0;
+  size_t peak_ = 0, last_peak_ = 0;
+};
+
+}  // namespace bptt

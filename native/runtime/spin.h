@@ -1,0 +1,37 @@
+// Waiting for another thread: a bounded spin first, because what is awaited is
+// usually microseconds away; the caller then sleeps by its own means.
+#pragma once
+
+#include <chrono>
+
+#if defined(_M_X64) || defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace bptt {
+
+inline void cpu_pause() {
+#if defined(_M_X64) || defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+  asm volatile("isb" ::: "memory");  // yield is a no-op on most cores
+#endif
+}
+
+constexpr std::chrono::microseconds kSpinTime{50};
+
+// Whether the condition came true within kSpinTime.
+template <class Condition>
+bool spin_until(Condition condition) {
+  if (condition()) return true;
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (condition()) return true;
+      cpu_pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+}  // namespace bptt

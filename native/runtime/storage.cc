@@ -1,0 +1,172 @@
+#include "bptt/storage.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "bptt/stream.h"
+
+namespace bptt {
+
+namespace {
+
+// The cache may hold this much, or a quarter more than was lately in use.
+constexpr size_t kKeepBytes = size_t{256} << 20;
+constexpr uint64_t kPeakWindow = 4096;
+constexpr size_t kSmallestStep = 64;
+constexpr size_t kLargestStep = size_t{1} << 20;
+
+}  // namespace
+
+Device::Device(const bptt_backend* backend, int index) : backend_(backend) {
+  if (backend->version != BPTT_BACKEND_VERSION) {
+    throw Error(BPTT_DEVICE, std::string("the backend '") + backend->name + "' is of version " +
+                                 std::to_string(backend->version) + ", not " +
+                                 std::to_string(BPTT_BACKEND_VERSION));
+  }
+  const bptt_code code = backend->open(&context_, index);
+  if (code != BPTT_OK) throw Error(code, context_.message);
+}
+
+Device::~Device() { backend_->close(&context_); }
+
+void Storage::release() {
+  if (!block_) return;
+  bytes_ = 0;
+  allocator_->recycle(std::exchange(block_, nullptr));
+  allocator_.reset();
+}
+
+Allocator::Allocator(std::shared_ptr<Device> device, Stream* stream)
+    : device_(std::move(device)), context_(device_->context()), stream_(stream) {}
+
+Allocator::~Allocator() { detach(); }
+
+size_t Allocator::size_class(size_t bytes) {
+  const size_t step = std::clamp(std::bit_floor(bytes) / 4, kSmallestStep, kLargestStep);
+  return bytes == 0 ? kSmallestStep : (bytes + step - 1) / step * step;
+}
+
+Storage Allocator::allocate(size_t bytes) {
+  if (bytes > SIZE_MAX / 2) {
+    throw Error(BPTT_OUT_OF_MEMORY, "out of memory: " + std::to_string(bytes) + " bytes asked");
+  }
+  if (++allocations_ % kPeakWindow == 0) {
+    last_peak_ = std::exchange(peak_, live_bytes_);
+    trim(keep_limit());
+  }
+  const size_t capacity = size_class(bytes);
+  Block* block = take_cached(capacity);
+  if (!block) {
+    peak_ = std::max(peak_, live_bytes_ + capacity);
+    const size_t keep = keep_limit();
+    trim(keep - std::min(keep, capacity));
+    auto made = std::make_unique<Block>();
+    made->data = allocate_on_device(capacity);
+    made->capacity = capacity;
+    total_bytes_ += capacity;
+    block = made.release();
+  }
+  ++block->generation;
+  ++live_;
+  live_bytes_ += block->capacity;
+  peak_ = std::max(peak_, live_bytes_);
+  return Storage(shared_from_this(), block, bytes);
+}
+
+Block* Allocator::take_cached(size_t capacity) {
+  const size_t largest = capacity + capacity / 4;
+  for (auto it = cached_.lower_bound(capacity); it != cached_.end() && it->first <= largest; ++it) {
+    if (it->second.empty()) continue;
+    Block* block = it->second.back();
+    it->second.pop_back();
+    return block;
+  }
+  return nullptr;
+}
+
+void* Allocator::allocate_on_device(size_t capacity) {
+  const bptt_backend& backend = device_->backend();
+  void* data = nullptr;
+  bptt_code code = backend.allocate(&context_, capacity, &data);
+  if (code == BPTT_OUT_OF_MEMORY) {
+    trim(0);
+    if (stream_) stream_->wait();
+    code = backend.allocate(&context_, capacity, &data);
+  }
+  if (code == BPTT_OUT_OF_MEMORY) {
+    throw Error(code, "out of memory: " + std::to_string(capacity) + " bytes asked, " +
+                          std::to_string(live_bytes_) + " bytes held by this thread's tensors");
+  }
+  if (code != BPTT_OK) throw Error(code, context_.message);
+  return data;
+}
+
+void Allocator::recycle(Block* block) {
+  --live_;
+  live_bytes_ -= block->capacity;
+  block->released_at = ++releases_;
+  if (stream_) {
+    cached_[block->capacity].push_back(block);
+  } else {
+    total_bytes_ -= block->capacity;
+    destroy(block);
+  }
+}
+
+size_t Allocator::keep_limit() const {
+  const size_t peak = std::max(peak_, last_peak_);
+  return std::max(kKeepBytes, peak + peak / 4);
+}
+
+// Returns the blocks that have been unused longest, until the rest fits.
+void Allocator::trim(size_t keep_total) {
+  if (total_bytes_ <= keep_total || cached_bytes() == 0) return;
+  std::vector<Block*> blocks;
+  for (auto& [capacity, free] : cached_) blocks.insert(blocks.end(), free.begin(), free.end());
+  std::sort(blocks.begin(), blocks.end(),
+            [](const Block* a, const Block* b) { return a->released_at < b->released_at; });
+  size_t count = 0;
+  while (count < blocks.size() && total_bytes_ > keep_total) {
+    total_bytes_ -= blocks[count++]->capacity;
+  }
+  cached_.clear();
+  for (size_t i = count; i < blocks.size(); ++i) {
+    cached_[blocks[i]->capacity].push_back(blocks[i]);
+  }
+  blocks.resize(count);
+  return_to_system(std::move(blocks));
+}
+
+void Allocator::return_to_system(std::vector<Block*> blocks) {
+  if (!stream_ || stream_->idle()) {
+    for (Block* block : blocks) destroy(block);
+    return;
+  }
+  struct Return {
+    std::shared_ptr<Device> device;
+    std::vector<Block*> blocks;
+
+    bptt_code operator()(bptt_context*) { return BPTT_OK; }
+    void done(const FailurePtr&) {
+      bptt_context context = device->context();
+      device->backend().wait(&context);
+      for (Block* block : blocks) {
+        device->backend().release(&context, block->data);
+        delete block;
+      }
+    }
+  };
+  stream_->enqueue("release", {}, {}, Return{device_, std::move(blocks)});
+}
+
+void Allocator::destroy(Block* block) {
+  device_->backend().release(&context_, block->data);
+  delete block;
+}
+
+void Allocator::detach() {
+  stream_ = nullptr;
+  trim(0);
+}
+
+}  // namespace bptt

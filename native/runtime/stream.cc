@@ -1,0 +1,187 @@
+#include "bptt/stream.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include "runtime/float_mode.h"
+#include "runtime/spin.h"
+
+namespace bptt {
+
+Stream::Stream(const bptt_backend* backend, int device_index, StreamLimits limits)
+    : device_(std::make_shared<Device>(backend, device_index)),
+      allocator_(std::make_shared<Allocator>(device_, this)),
+      host_context_(device_->context()),
+      limits_(limits),
+      context_(device_->context()),
+      cancelled_failure_(std::make_shared<Failure>(
+          Failure{BPTT_CANCELLED, "cancelled: the environment is shutting down"})) {
+  context_.cancelled_arg = this;
+  context_.cancelled = [](void* stream) -> int {
+    return static_cast<Stream*>(stream)->cancelled_.load(std::memory_order_relaxed);
+  };
+}
+
+// -- the owner's thread --------------------------------------------------------
+
+void Stream::start() {
+  ring_ = std::make_unique<Task[]>(limits_.ops);
+  try {
+    thread_ = std::thread([this] { execute(); });
+  } catch (const std::system_error& error) {
+    throw Error(BPTT_INTERNAL, std::string("no thread for the stream: ") + error.what());
+  }
+}
+
+Stream::Task& Stream::next_slot(size_t staged) {
+  if (closed_) throw Error(*cancelled_failure_);
+  if (!thread_.joinable()) start();
+  const uint64_t ticket = enqueued_.load(std::memory_order_relaxed);
+  // A full queue is drained by half, so that the threads do not alternate op by op.
+  if (queued() >= limits_.ops) wait(ticket - limits_.ops / 2);
+  while (staged > 0 && queued() > 0 &&
+         staged_bytes_.load(std::memory_order_relaxed) + staged > limits_.staged_bytes) {
+    wait(finished_.load(std::memory_order_relaxed) + 1);
+  }
+  return ring_[ticket % limits_.ops];
+}
+
+void Stream::set_operands(Task& task, Operands inputs, Operands outputs) {
+  task.input_count = static_cast<uint32_t>(inputs.size());
+  task.output_count = static_cast<uint32_t>(outputs.size());
+  task.many.clear();
+  if (inputs.size() + outputs.size() <= kInlineOperands) {
+    std::copy(outputs.begin(), outputs.end(), std::copy(inputs.begin(), inputs.end(), task.few));
+  } else {
+    task.many.assign(inputs.begin(), inputs.end());
+    task.many.insert(task.many.end(), outputs.begin(), outputs.end());
+  }
+}
+
+// Sleeping and waking pair up by sequential consistency: whoever goes to sleep
+// says so before its last look at the counter, whoever moves the counter does so
+// before it looks for sleepers.
+uint64_t Stream::publish(size_t staged) {
+  if (staged > 0) staged_bytes_.fetch_add(staged, std::memory_order_relaxed);
+  const uint64_t ticket = enqueued_.load(std::memory_order_relaxed) + 1;
+  enqueued_.store(ticket, std::memory_order_seq_cst);
+  if (executor_sleeps_.load(std::memory_order_seq_cst)) {
+    {
+      std::lock_guard lock(mutex_);
+    }
+    work_ready_.notify_one();
+  }
+  return ticket;
+}
+
+void Stream::wait(uint64_t ticket) {
+  if (spin_until([&] { return finished_.load(std::memory_order_acquire) >= ticket; })) return;
+  std::unique_lock lock(mutex_);
+  owner_sleeps_until_.store(ticket, std::memory_order_seq_cst);
+  work_finished_.wait(lock, [&] { return finished_.load(std::memory_order_seq_cst) >= ticket; });
+  owner_sleeps_until_.store(UINT64_MAX, std::memory_order_relaxed);
+}
+
+void Stream::upload(const Storage& storage, const void* host, size_t bytes) {
+  if (closed_) throw Error(*cancelled_failure_);
+  if (idle()) {
+    bptt_code code = backend().upload(&host_context_, storage.data(), host, bytes);
+    if (code == BPTT_OK) code = backend().wait(&host_context_);
+    if (code != BPTT_OK) throw Error(code, host_context_.message);
+    storage.operand().set_poison(nullptr);
+    return;
+  }
+  struct Upload {
+    const bptt_backend* backend;
+    Operand target;
+    void* device;
+    std::unique_ptr<unsigned char[]> staging;
+    size_t bytes;
+
+    bptt_code operator()(bptt_context* context) {
+      const bptt_code code = backend->upload(context, device, staging.get(), bytes);
+      return code == BPTT_OK ? backend->wait(context) : code;
+    }
+    void done(const FailurePtr& failure) { target.set_poison(failure); }
+  };
+  std::unique_ptr<unsigned char[]> staging(new unsigned char[bytes]);
+  std::copy_n(static_cast<const unsigned char*>(host), bytes, staging.get());
+  push("upload", {}, {},
+       Upload{&backend(), storage.operand(), storage.data(), std::move(staging), bytes}, bytes);
+}
+
+void Stream::read_sync(const Storage& storage, void* host, size_t bytes) {
+  FailurePtr failure;
+  wait(read(storage, host, bytes, [&failure](const FailurePtr& f) { failure = f; }));
+  if (failure) throw Error(*failure);
+}
+
+void Stream::close() {
+  if (closed_) return;
+  closed_ = true;
+  cancelled_.store(true, std::memory_order_seq_cst);
+  if (thread_.joinable()) {
+    {
+      std::lock_guard lock(mutex_);
+    }
+    work_ready_.notify_one();
+    thread_.join();
+  }
+  allocator_->detach();
+}
+
+// -- the executor's thread -------------------------------------------------------
+
+void Stream::execute() {
+  FlushDenormals mode;
+  for (uint64_t finished = 0; await_work(finished);) {
+    Task& task = ring_[finished % limits_.ops];
+    const FailurePtr failure = run(task);
+    if (failure) {
+      for (const Operand& output : task.outputs()) output.set_poison(failure);
+    }
+    const size_t staged = task.staged_bytes;
+    task.finish(task.work, failure);
+    if (staged > 0) staged_bytes_.fetch_sub(staged, std::memory_order_relaxed);
+    finished_.store(++finished, std::memory_order_seq_cst);
+    if (owner_sleeps_until_.load(std::memory_order_seq_cst) <= finished) {
+      {
+        std::lock_guard lock(mutex_);
+      }
+      work_finished_.notify_one();
+    }
+  }
+}
+
+// False when the stream closes and nothing is left in the queue.
+bool Stream::await_work(uint64_t finished) {
+  auto ready = [&] {
+    return enqueued_.load(std::memory_order_seq_cst) > finished ||
+           cancelled_.load(std::memory_order_seq_cst);
+  };
+  if (!spin_until(ready)) {
+    std::unique_lock lock(mutex_);
+    executor_sleeps_.store(true, std::memory_order_seq_cst);
+    work_ready_.wait(lock, ready);
+    executor_sleeps_.store(false, std::memory_order_relaxed);
+  }
+  return enqueued_.load(std::memory_order_acquire) > finished;
+}
+
+// Null, or why the outputs are not what they should be.
+FailurePtr Stream::run(Task& task) {
+  if (cancelled_.load(std::memory_order_relaxed)) return cancelled_failure_;
+  for (const Operand& input : task.inputs()) {
+    if (const FailurePtr* poison = input.poison()) return *poison;
+  }
+  context_.message[0] = '\0';
+  const bptt_code code = task.run(task.work, &context_);
+  if (code == BPTT_OK) return nullptr;
+  if (code == BPTT_CANCELLED) return cancelled_failure_;
+  FailurePtr failure = std::make_shared<Failure>(
+      Failure{code, std::string("[") + task.op + "] " + context_.message});
+  if (!first_failure_) first_failure_ = failure;
+  return failure;
+}
+
+}  // namespace bptt
