@@ -1,0 +1,231 @@
+/** The library against PyTorch: recurrent layers, losses and other functions, optimizers, files. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  Adam,
+  AdamW,
+  bceWithLogits,
+  clipGradNorm,
+  crossEntropy,
+  embedding,
+  GRU,
+  LSTM,
+  layerNorm,
+  loadSafetensors,
+  logSoftmax,
+  mseLoss,
+  RMSprop,
+  RNN,
+  SGD,
+  saveSafetensors,
+  softmax,
+  type Tensor,
+  tensor,
+  zeros,
+} from '../lib/index.ts'
+import { type Case, readCases, readSafetensors } from './fixtures/read.ts'
+import { runLibrary } from './library.ts'
+import { CELLS, type CellName, fromFixture } from './recurrent.ts'
+import { type DType, expectClose, type Results } from './tolerance.ts'
+
+const dtypes: DType[] = ['float32', 'float64']
+const named = (name: string) => readCases(name).map((fixture): [string, Case] => [fixture.name, fixture])
+
+describe.each(dtypes)('PyTorch: recurrent layers, %s', (dtype) => {
+  for (const cell of Object.keys(CELLS) as CellName[])
+    it.each(named(cell))(`${cell} %s`, async (_, fixture) => {
+      const { case: given, expected } = fromFixture(fixture)
+      expectClose(await runLibrary(given, dtype), expected, dtype, { torchErrors: fixture.error })
+    })
+})
+
+/** The tensor NAME of a fixture; floating point ones in the given type. */
+function input(fixture: Case, name: string, dtype: DType, requiresGrad = false): Tensor {
+  const entry = fixture.tensors.get(name)
+  if (!entry) throw new Error(`${fixture.name} lacks ${name}`)
+  const integer = entry.dtype === 'I32'
+  return tensor(Array.from(entry.data), entry.shape, { dtype: integer ? 'int32' : dtype, requiresGrad })
+}
+
+async function read(tensors: Record<string, Tensor | null>): Promise<Results> {
+  const results = new Map<string, Float64Array>()
+  for (const [name, value] of Object.entries(tensors))
+    if (value) results.set(name, Float64Array.from(await value.data()))
+  return results
+}
+
+function expectFixture(actual: Results, fixture: Case, dtype: DType): void {
+  const names = Object.keys(fixture.error)
+  const expected = new Map(names.map((name) => [name, fixture.tensors.get(name)?.data as Float64Array]))
+  expectClose(actual, expected, dtype, { torchErrors: fixture.error })
+}
+
+type Values = Record<'x' | 'target' | 'weight' | 'bias' | 'index', Tensor>
+
+const FUNCTIONS: Record<string, (values: Values, fixture: Case) => Tensor> = {
+  crossEntropy: ({ x, target }, { reduction, ignoreIndex }) =>
+    crossEntropy(x, target as Tensor<'int32'>, { reduction, ignoreIndex }),
+  mseLoss: ({ x, target }, { reduction }) => mseLoss(x, target, { reduction }),
+  bceWithLogits: ({ x, target }, { reduction }) => bceWithLogits(x, target, { reduction }),
+  softmax: ({ x }, { axis }) => softmax(x, axis),
+  logSoftmax: ({ x }, { axis }) => logSoftmax(x, axis),
+  layerNorm: ({ x, weight, bias }, { eps }) => layerNorm(x, x.shape.at(-1) as number, weight, bias, eps),
+  embedding: ({ index, weight }, { paddingIdx }) =>
+    embedding(index as Tensor<'int32'>, weight, paddingIdx === null ? {} : { paddingIdx }),
+}
+
+describe.each(dtypes)('PyTorch: functions, %s', (dtype) => {
+  it.each(named('functions'))('%s', async (_, fixture) => {
+    const values = {} as Values
+    for (const name of ['x', 'target', 'weight', 'bias', 'index'] as const)
+      if (fixture.tensors.has(name))
+        values[name] = input(fixture, name, dtype, `grad.${name}` in fixture.error)
+    const out = FUNCTIONS[fixture.op]?.(values, fixture) as Tensor
+    expect(out.shape).toEqual(fixture.tensors.get('out')?.shape)
+    out.backward(input(fixture, 'd_out', dtype))
+    const gradients = Object.entries(values).map(([name, value]) => [`grad.${name}`, value.grad])
+    expectFixture(await read({ out, ...Object.fromEntries(gradients) }), fixture, dtype)
+  })
+})
+
+const KINDS = { SGD, Adam, AdamW, RMSprop }
+const STEPS = 6
+
+describe.each(dtypes)('PyTorch: optimizers, %s', (dtype) => {
+  const fixtures = named('optimizers')
+
+  it.each(fixtures.filter(([, fixture]) => fixture.kind in KINDS))('%s', async (_, fixture) => {
+    const { weight_decay: weightDecay, ...others } = fixture.options
+    const parameters = [input(fixture, 'a', dtype, true), input(fixture, 'b', dtype, true)]
+    const kind = KINDS[fixture.kind as 'SGD'] // the options of the others differ, and come from the fixture
+    const optimizer = new kind(parameters, { lr: 0.05, ...(weightDecay && { weightDecay }), ...others })
+    const results: Results = new Map()
+    for (let step = 0; step < STEPS; step++) {
+      if (step === STEPS - 2) optimizer.lr = 0.02
+      optimizer.zeroGrad()
+      for (const [i, key] of ['a', 'b'].entries()) {
+        // The gradient of sum(p * g) is g, exactly.
+        const parameter = parameters[i] as Tensor
+        parameter
+          .mul(input(fixture, `grad.${key}.${step}`, dtype))
+          .sum()
+          .backward()
+      }
+      optimizer.step()
+      results.set(`a.${step}`, await (parameters[0] as Tensor).data())
+      results.set(`b.${step}`, await (parameters[1] as Tensor).data())
+    }
+    expectFixture(results, fixture, dtype)
+  })
+
+  it.each(
+    fixtures.filter(([, fixture]) => fixture.kind === 'clip'),
+  )('clipGradNorm: %s', async (_, fixture) => {
+    const parameters = ['a', 'b'].map((key) => {
+      const gradient = input(fixture, `grad.${key}`, dtype)
+      const parameter = zeros(gradient.shape, { dtype, requiresGrad: true })
+      parameter.mul(gradient).sum().backward()
+      return parameter
+    })
+    const norm = clipGradNorm(parameters, fixture.maxNorm)
+    const [a, b] = parameters.map((parameter) => parameter.grad)
+    expectFixture(await read({ norm, 'clipped.a': a ?? null, 'clipped.b': b ?? null }), fixture, dtype)
+  })
+})
+
+describe('PyTorch: files', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bptt-fixtures-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const path = (name: string) => fileURLToPath(new URL(`fixtures/${name}.safetensors`, import.meta.url))
+  const make = {
+    lstm: () => new LSTM(3, 5, { numLayers: 2, bidirectional: true, projSize: 2 }),
+    gru: () => new GRU(3, 5, { numLayers: 2 }),
+    rnn: () => new RNN(3, 5, { bidirectional: true, bias: false }),
+  }
+  const fixtures = new Map(named('state_dicts'))
+
+  it.each(['lstm', 'gru', 'rnn'] as const)('nn.%s loads unchanged', async (name) => {
+    const layer = make[name]()
+    const { tensors } = await loadSafetensors(path(`torch_${name}`))
+    expect(layer.loadStateDict(tensors)).toEqual({ missing: [], unexpected: [] })
+    const fixture = fixtures.get(name) as Case
+    const { output } = layer.forward(input(fixture, 'input', 'float32'))
+    expectFixture(await read({ output }), fixture, 'float32')
+  })
+
+  it.each(['lstm', 'gru', 'rnn'] as const)('what we write of %s is what PyTorch wrote', async (name) => {
+    const layer = make[name]()
+    layer.loadStateDict((await loadSafetensors(path(`torch_${name}`))).tensors)
+    const written = join(folder, `${name}.safetensors`)
+    await saveSafetensors(written, layer.stateDict(), { note: 'a test' })
+    const [ours, theirs] = [readSafetensors(written), readSafetensors(path(`torch_${name}`))]
+    expect(ours.metadata).toEqual({ note: 'a test' })
+    expect(new Map([...ours.tensors].sort())).toEqual(new Map([...theirs.tensors].sort()))
+  })
+
+  it('half, bfloat16 and int64 become float32 and int32', async () => {
+    const { tensors } = await loadSafetensors(path('torch_dtypes'))
+    const values = async (name: string) => Array.from((await tensors.get(name)?.data()) ?? [])
+    expect(await values('half')).toEqual([0, -1.5, 0.300048828125, 65504, 2 ** -24, Infinity, NaN])
+    expect(await values('bfloat16')).toEqual([
+      0,
+      -1.5,
+      0.30078125,
+      65536,
+      6.007030606269836e-8,
+      Infinity,
+      NaN,
+    ])
+    expect(await values('long')).toEqual([-5, 7, 2 ** 31 - 1, -(2 ** 31)])
+    expect(tensors.get('long')?.dtype).toBe('int32')
+    expect(tensors.get('scalar')?.shape).toEqual([])
+    expect(await values('scalar')).toEqual([2.5])
+    expect(tensors.get('empty')?.shape).toEqual([0, 3])
+  })
+
+  const python = findPython()
+  it.skipIf(!python)(
+    `PyTorch loads what we write${python ? '' : ' (skipped: no Python with torch and safetensors; set BPTT_PYTHON)'}`,
+    async () => {
+      const layer = make.lstm()
+      const file = join(folder, 'ours.safetensors')
+      await saveSafetensors(file, layer.stateDict())
+      const x = input(fixtures.get('lstm') as Case, 'input', 'float32')
+      const { output } = layer.forward(x)
+      const script = `
+import json, sys, torch
+from safetensors.torch import load_file
+layer = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2)
+layer.load_state_dict(load_file(sys.argv[1]))
+x = torch.tensor(json.loads(sys.argv[2])).reshape(json.loads(sys.argv[3]))
+print(json.dumps(layer(x)[0].flatten().tolist()))`
+      const printed = execFileSync(
+        python as string,
+        ['-c', script, file, JSON.stringify([...(await x.data())]), JSON.stringify(x.shape)],
+        {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'ignore'],
+        },
+      )
+      expectClose(await read({ output }), new Map([['output', JSON.parse(printed) as number[]]]), 'float32')
+    },
+  )
+})
+
+function findPython(): string | undefined {
+  for (const python of [process.env.BPTT_PYTHON, 'python3', '/tmp/venv/bin/python'])
+    if (python)
+      try {
+        execFileSync(
+          python,
+          ['-c', 'import importlib.util as u; assert u.find_spec("torch") and u.find_spec("safetensors")'],
+          { stdio: 'ignore' },
+        )
+        return python
+      } catch {}
+  return undefined
+}
