@@ -4,6 +4,7 @@
 // an instruction set that the machine may lack.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "backend.h"
 #include "cells.h"

@@ -3,9 +3,15 @@
 #include "cpu/math.inl"
 #include "cpu/gemm.inl"
 // recurrent layers
+#include "cpu/cell.inl"
 #include "cpu/rnn.inl"
 #include "cpu/lstm.inl"
 #include "cpu/gru.inl"
+#include "cpu/rows.inl"
+#include "cpu/weights.inl"
+#include "cpu/recurrence_forward.inl"
+#include "cpu/gradients.inl"
+#include "cpu/recurrence_backward.inl"
 #include "cpu/recurrence.inl"
 // operations
 #include "cpu/elementwise.inl"

@@ -1,0 +1,122 @@
+// Gradients that are products over all packed rows at once, after the time loop.
+// Every sum takes the packed rows in ascending order; members divide outputs.
+
+// Columns of the left side that a tile takes; kept on the stack.
+constexpr int64_t kTileColumns = 24;
+
+// Rows of a product's right side: a matrix of packed rows, or (shifted) what each
+// packed row came from: the row of the step before, or the initial state.
+template <class Scalar>
+struct RowSource {
+  const Scalar* data;  // [rows,n]
+  int64_t stride;
+  const Scalar* initial;  // [B,n], sorted; null: not shifted
+  int64_t direction;
+
+  const Scalar* at(const Cursor& cursor) const {
+    if (!initial) return data + cursor.k * stride;
+    const int64_t r = cursor.row(), before = direction == 0 ? cursor.t - 1 : cursor.t + 1;
+    const bool first = direction == 0 ? cursor.t == 0 : cursor.plan.length[r] == before;
+    return first ? initial + r * cursor.plan.Hout
+                 : data + (cursor.plan.offset[before] + r) * stride;
+  }
+};
+
+// Packs rows [begin, begin+k) of n columns into panels of k rows.
+template <class V>
+void pack_rows(const bptt_plan& plan, int64_t begin, int64_t k, int64_t n,
+               const RowSource<typename V::Scalar>& source, Range panels, typename V::Scalar* out) {
+  constexpr int64_t kWidth = panel_width<V>;
+  Cursor at(plan, begin);
+  for (int64_t kk = 0; kk < k; ++kk, at.next()) {
+    const typename V::Scalar* row = source.at(at);
+    for (int64_t p = panels.begin; p < panels.end; ++p) {
+      typename V::Scalar* to = out + (p * k + kk) * kWidth;
+      for (int64_t j = p * kWidth; j < (p + 1) * kWidth; j += V::N, to += V::N) {
+        const int64_t lanes = n - j < 0 ? 0 : n - j < V::N ? n - j : V::N;
+        V::load(row + (lanes > 0 ? j : 0), lanes).store(to);
+      }
+    }
+  }
+}
+
+// out[i,j] = sum over packed rows k, ascending, of left[k,i] * right[k,j].
+// Ends with its last block in use: a barrier must pass before `block` is written again.
+// True: the call is cancelled.
+template <class V>
+bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
+                     const typename V::Scalar* left, int64_t left_row,  // [rows,m]
+                     const RowSource<typename V::Scalar>& right,        // [rows,n]
+                     typename V::Scalar* block,
+                     typename V::Scalar* out) {  // [m,n]
+  using Scalar = typename V::Scalar;
+  const Range panels = share(panel_count<V>(n), pace.member);
+  const Range tiles = share((m + kTileColumns - 1) / kTileColumns, pace.member);
+  int64_t begin = 0;
+  do {
+    const int64_t k = plan.rows - begin < kBlockRows ? plan.rows - begin : kBlockRows;
+    pace.cancelled();
+    if (pace.next()) return true;
+    pack_rows<V>(plan, begin, k, n, right, panels, block);
+    if (pace.next()) return true;
+    for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+      alignas(64) Scalar columns[kBlockRows * kTileColumns];
+      const int64_t i = tile * kTileColumns;
+      const int64_t count = m - i < kTileColumns ? m - i : kTileColumns;
+      for (int64_t kk = 0; kk < k; ++kk) {
+        std::memcpy(columns + kk * kTileColumns, left + (begin + kk) * left_row + i,
+                    count * sizeof(Scalar));
+      }
+      gemm<V>(count, n, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n),
+              begin == 0 ? Init::kZero : Init::kAccumulate, nullptr, out + i * n, n);
+    }
+    begin += k;
+  } while (begin < plan.rows);
+  return false;
+}
+
+// out[j] = sum over packed rows k, ascending, of left[k,j], for the member's share of columns.
+template <class V>
+void column_sums(const bptt_plan& plan, const Member& member, int64_t n,
+                 const typename V::Scalar* left, int64_t left_row,  // [rows,n]
+                 typename V::Scalar* out) {                         // [n]
+  constexpr int64_t kVectors = 4;
+  const Range blocks = share((n + kVectors * V::N - 1) / (kVectors * V::N), member);
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    const int64_t j = block * kVectors * V::N;
+    int64_t lanes[kVectors];
+    V sum[kVectors];
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const int64_t rest = n - j - v * V::N;
+      lanes[v] = rest < 0 ? 0 : rest < V::N ? rest : V::N;
+      sum[v] = V();
+    }
+    for (int64_t k = 0; k < plan.rows; ++k) {
+      const typename V::Scalar* row = left + k * left_row + j;
+      for (int64_t v = 0; v < kVectors; ++v) {
+        sum[v] = sum[v] + V::load(row + (lanes[v] > 0 ? v * V::N : 0), lanes[v]);
+      }
+    }
+    for (int64_t v = 0; v < kVectors; ++v) {
+      if (lanes[v] > 0) sum[v].store(out + j + v * V::N, lanes[v]);
+    }
+  }
+}
+
+// dx = dgates W_ih, or adds it to dx.
+template <class V>
+void input_gradient(const bptt_plan& plan, const Member& member, int64_t k, int64_t n,
+                    const typename V::Scalar* dgates,   // [rows,k] in rows of gate_stride
+                    const typename V::Scalar* weights,  // panels of [k,n]
+                    Init init,
+                    typename V::Scalar* dx) {  // [rows,n]
+  const int64_t panels = panel_count<V>(n);
+  const bool by_rows = plan.rows >= kManyRows * member.count;
+  const Range rows = by_rows ? share(plan.rows, member) : Range{0, plan.rows};
+  const Range columns = by_rows ? Range{0, panels} : share(panels, member);
+  for (int64_t r = rows.begin; r < rows.end; r += kTileRows) {
+    const int64_t m = rows.end - r < kTileRows ? rows.end - r : kTileRows;
+    gemm<V>(m, n, k, dgates + r * plan.gate_stride, plan.gate_stride, 1, weights, columns.begin,
+            columns.end, init, nullptr, dx + r * n, n);
+  }
+}

@@ -1,0 +1,237 @@
+#include "cpu/plan.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <new>
+
+namespace bptt::cpu {
+namespace {
+
+constexpr int64_t kLimit = std::numeric_limits<ptrdiff_t>::max() / 2;
+
+// Lays slices one after another, each aligned to 64 bytes.
+class Slices {
+ public:
+  explicit Slices(int64_t scalar) : scalar_(scalar) {}
+
+  // Offset of a slice of so many scalars: the product of sizes.
+  size_t take(std::initializer_list<int64_t> sizes) {
+    const int64_t begin = bytes_;
+    int64_t bytes = scalar_;
+    for (int64_t size : sizes) {
+      if (size == 0) return static_cast<size_t>(begin);
+    }
+    for (int64_t size : sizes) {
+      if (bytes > kLimit / size) {
+        overflow_ = true;
+        return 0;
+      }
+      bytes *= size;
+    }
+    bytes = (bytes + 63) / 64 * 64;
+    if (bytes_ > kLimit - bytes) {
+      overflow_ = true;
+      return 0;
+    }
+    bytes_ += bytes;
+    return static_cast<size_t>(begin);
+  }
+  size_t take_bytes(int64_t bytes) { return take({(bytes + scalar_ - 1) / scalar_}); }
+
+  int64_t bytes() const { return bytes_; }
+  bool overflow() const { return overflow_; }
+
+ private:
+  int64_t scalar_;
+  int64_t bytes_ = 0;
+  bool overflow_ = false;
+};
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+bptt_code fail(bptt_context* context, bptt_code code, const char* message) {
+  std::snprintf(context->message, sizeof context->message, "recurrent plan: %s", message);
+  return code;
+}
+
+// Sizes so large that even sums of a few of their products could overflow.
+bool too_large(const bptt_recurrent& desc) {
+  const int64_t most = int64_t{1} << 40;
+  for (int64_t size : {desc.T, desc.B, desc.I, desc.H, desc.P, desc.L}) {
+    if (size > most) return true;
+  }
+  const double rows = static_cast<double>(desc.T) * static_cast<double>(desc.B);
+  return rows > static_cast<double>(most) || desc.L > (1 << 20);
+}
+
+const char* mistake(const bptt_recurrent& desc, const CellShape& cell) {
+  if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
+    return "a size is negative or zero";
+  }
+  if (desc.D != 1 && desc.D != 2) return "directions must be 1 or 2";
+  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) return "dtype must be a float";
+  if (desc.P > 0 && cell.states != 2) return "only a cell with c can have a projection";
+  if (!(desc.dropout >= 0 && desc.dropout <= 1)) return "dropout must be in 0 .. 1";
+  if (desc.lengths == nullptr) return nullptr;
+  for (int64_t b = 0; b < desc.B; ++b) {
+    if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) return "a length is not in 0 .. T";
+  }
+  return nullptr;
+}
+
+void sort_rows(bptt_plan& plan) {
+  const bptt_recurrent& desc = plan.desc;
+  const auto length = [&](int64_t b) { return desc.lengths ? int64_t{desc.lengths[b]} : desc.T; };
+  plan.order.resize(desc.B);
+  for (int64_t b = 0; b < desc.B; ++b) plan.order[b] = b;
+  if (desc.lengths) {
+    std::stable_sort(plan.order.begin(), plan.order.end(),
+                     [&](int64_t a, int64_t b) { return length(a) > length(b); });
+  }
+  plan.length.resize(desc.B);
+  bool full = true;
+  plan.sorted = true;
+  for (int64_t r = 0; r < desc.B; ++r) {
+    plan.length[r] = length(plan.order[r]);
+    full = full && plan.length[r] == desc.T;
+    plan.sorted = plan.sorted && plan.order[r] == r;
+  }
+  plan.steps = desc.B == 0 ? 0 : plan.length[0];
+  plan.offset.resize(plan.steps + 1);
+  plan.offset[0] = 0;
+  int64_t active = desc.B;
+  for (int64_t t = 0; t < plan.steps; ++t) {
+    while (active > 0 && plan.length[active - 1] <= t) --active;
+    plan.offset[t + 1] = plan.offset[t] + active;
+  }
+  plan.rows = plan.offset[plan.steps];
+  plan.in_place = full && (!desc.batch_first || desc.T == 1 || desc.B == 1);
+  plan.desc.lengths = nullptr;
+}
+
+// Sets the sizes; false when one of them overflows.
+bool lay_out(bptt_plan& plan, int64_t panel) {
+  const bptt_recurrent& desc = plan.desc;
+  const CellShape& cell = plan.cell;
+  const int64_t scalar = desc.dtype == BPTT_FLOAT64 ? 8 : 4;
+  const int64_t B = desc.B, H = desc.H, P = desc.P, G = cell.gates;
+  const int64_t rows = plan.rows, Hout = plan.Hout, width = plan.width;
+  const int64_t stride = plan.gate_stride;
+  const bool inner_dropout = desc.dropout > 0 && desc.L > 1;
+  const auto padded = [&](int64_t n) { return round_up(n, panel); };
+
+  Slices forward(scalar), backward(scalar), reserve(scalar);
+  plan.packed.resize(desc.L * desc.D);
+  plan.saved.resize(desc.L * desc.D);
+  for (int64_t i = 0; i < desc.L * desc.D; ++i) {
+    const int64_t input = plan.input(i / desc.D);
+    PackedLayer& packed = plan.packed[i];
+    packed.ih = forward.take({G, input, padded(H)});
+    packed.hh = forward.take({G, Hout, padded(H)});
+    packed.hr = forward.take({H, padded(P)});
+    packed.bias = forward.take({cell.groups, H});
+    if (!desc.training) continue;
+    packed.back_ih = backward.take({G, H, padded(input)});
+    packed.back_hh = backward.take({G, H, padded(Hout)});
+    packed.back_hr = backward.take({P, padded(H)});
+    if (cell.saves_groups) plan.saved[i].gates = reserve.take({rows, stride});
+    if (cell.states == 2) plan.saved[i].c = reserve.take({rows, H});
+  }
+  plan.saved_y.resize(desc.L - 1);
+  if (desc.training) {
+    for (size_t& y : plan.saved_y) y = reserve.take({rows, width});
+  }
+
+  bool own_y[2] = {false, false};
+  for (int64_t layer = 0; layer < desc.L; ++layer) {
+    const bool elsewhere = layer == desc.L - 1 ? plan.in_place : desc.training != 0;
+    own_y[layer % 2] = own_y[layer % 2] || !elsewhere;
+  }
+  Slices f(scalar);
+  plan.forward.packed = f.take_bytes(forward.bytes());
+  plan.forward.x = f.take({rows, plan.in_place ? 0 : desc.I});
+  for (int i = 0; i < 2; ++i) plan.forward.y[i] = f.take({rows, own_y[i] ? width : 0});
+  plan.forward.dropped = f.take({rows, inner_dropout ? width : 0});
+  const bool saves = desc.training && cell.saves_groups;
+  plan.forward.gates = f.take({saves ? 0 : plan.chunk_rows, stride});
+  plan.forward.h0 = f.take({B, Hout});
+  plan.forward.c0 = f.take({B, cell.states == 2 ? H : 0});
+  plan.forward.c = f.take({B, cell.states == 2 && !desc.training ? H : 0});
+  plan.forward.operand = f.take({B, cell.second_operand ? H : 0});
+  plan.forward.m = f.take({B, P > 0 ? H : 0});
+
+  Slices b(scalar);
+  plan.backward.packed = b.take_bytes(backward.bytes());
+  plan.backward.x = b.take({rows, plan.in_place ? 0 : desc.I});
+  plan.backward.y = b.take({rows, plan.in_place ? 0 : width});
+  plan.backward.dy[0] = b.take({rows, width});
+  plan.backward.dy[1] = b.take({rows, desc.L > 1 ? width : 0});
+  plan.backward.dx = b.take({rows, plan.in_place ? 0 : desc.I});
+  plan.backward.dropped = b.take({rows, inner_dropout ? width : 0});
+  plan.backward.gates = b.take({rows, cell.saves_groups ? 0 : stride});
+  plan.backward.operand_rows = b.take({rows, cell.second_operand ? H : 0});
+  plan.backward.doperand = b.take({B, cell.second_operand ? H : 0});
+  plan.backward.dm = b.take({B, P > 0 ? H : 0});
+  plan.backward.h0 = b.take({B, Hout});
+  plan.backward.dh0 = b.take({B, Hout});
+  plan.backward.c0 = b.take({B, cell.states == 2 ? H : 0});
+  plan.backward.dc = b.take({B, cell.states == 2 ? H : 0});
+  plan.backward.bias = b.take({stride});
+  const int64_t columns = std::max({desc.I, desc.L > 1 ? width : 0, Hout, H});
+  plan.backward.block = b.take({std::min(rows, kBlockRows), padded(columns)});
+
+  plan.packed_forward_bytes = static_cast<size_t>(forward.bytes());
+  plan.packed_backward_bytes = static_cast<size_t>(backward.bytes());
+  plan.sizes.packed_bytes = kPackedHeader + plan.packed_forward_bytes + plan.packed_backward_bytes;
+  plan.sizes.reserve_bytes = static_cast<size_t>(reserve.bytes());
+  plan.sizes.forward_workspace_bytes = static_cast<size_t>(f.bytes());
+  plan.sizes.backward_workspace_bytes = desc.training ? static_cast<size_t>(b.bytes()) : 0;
+  for (const Slices* slices : {&forward, &backward, &reserve, &f, &b}) {
+    if (slices->overflow()) return false;
+  }
+  return forward.bytes() <= kLimit - backward.bytes();
+}
+
+// Rows begin on a cache line, and not all in the same few cache sets.
+int64_t pad_stride(int64_t n) {
+  n = round_up(n, 16);
+  return n % 256 == 0 ? n + 16 : n;
+}
+
+}  // namespace
+
+bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape cell,
+                    int64_t panel, bptt_plan** out) {
+  *out = nullptr;
+  if (const char* message = mistake(*desc, cell)) return fail(context, BPTT_INTERNAL, message);
+  if (too_large(*desc)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
+  try {
+    auto plan = std::make_unique<bptt_plan>();
+    plan->desc = *desc;
+    plan->cell = cell;
+    plan->Hout = desc->P > 0 ? desc->P : desc->H;
+    plan->width = desc->D * plan->Hout;
+    plan->gate_stride = pad_stride(cell.groups * desc->H);
+    sort_rows(*plan);
+    const int64_t scalar = desc->dtype == BPTT_FLOAT64 ? 8 : 4;
+    const double step_bytes = static_cast<double>(std::max<int64_t>(desc->B, 1)) *
+                              static_cast<double>(plan->gate_stride * scalar);
+    plan->chunk_steps = std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / step_bytes));
+    plan->chunk_steps = std::min(plan->chunk_steps, std::max<int64_t>(plan->steps, 1));
+    plan->chunk_rows = std::min(plan->rows, plan->chunk_steps * desc->B);
+    if (!lay_out(*plan, panel)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
+    *out = plan.release();
+    return BPTT_OK;
+  } catch (const std::bad_alloc&) {
+    return fail(context, BPTT_OUT_OF_MEMORY, "out of memory");
+  }
+}
+
+void plan_destroy(bptt_plan* plan) { delete plan; }
+
+void plan_sizes(const bptt_plan* plan, bptt_plan_sizes* sizes) { *sizes = plan->sizes; }
+
+}  // namespace bptt::cpu

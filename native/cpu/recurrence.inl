@@ -1,0 +1,139 @@
+// Entry points of the recurrent layers: they choose the cell, find the packed
+// weights and run the members.
+
+// Multiply-adds below which a call, or a step that needs a barrier, is not worth a team.
+constexpr double kAloneCall = 2e5;
+constexpr double kAloneStep = 16384;
+
+// One member suffices.
+inline bool runs_alone(const bptt_plan& plan) {
+  const double row = static_cast<double>(plan.cell.gates * plan.desc.H);
+  const double layers = static_cast<double>(plan.desc.L * plan.desc.D);
+  const double rows = static_cast<double>(plan.rows);
+  const double inputs = static_cast<double>(plan.input(plan.desc.L - 1) + plan.Hout);
+  if (rows * row * inputs * layers < kAloneCall) return true;
+  return plan.desc.B < 2 * kRowsPerMember &&
+         static_cast<double>(plan.desc.B) * row * static_cast<double>(plan.Hout) < kAloneStep;
+}
+
+template <class V, class Cell>
+void run_member(const ForwardCall<V>& call, Pace& pace) {
+  forward_member<V, Cell>(call, pace);
+}
+template <class V, class Cell>
+void run_member(const BackwardCall<V>& call, Pace& pace) {
+  backward_member<V, Cell>(call, pace);
+}
+
+template <class V, class Cell, class Call>
+bptt_code run_members(bptt_context* context, const Call& call) {
+  std::atomic<int64_t> leave_after{Pace::kNever};
+  auto body = [&](Member& member) {
+    Pace pace = {member, leave_after, context};
+    run_member<V, Cell>(call, pace);
+  };
+  if (runs_alone(call.plan)) {
+    Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
+      Member alone = {0, 1, nullptr};
+      body(alone);
+    });
+  } else {
+    Team::instance().run(body);
+  }
+  if (leave_after.load() == Pace::kNever) return BPTT_OK;
+  std::snprintf(context->message, sizeof context->message, "recurrent layer: cancelled");
+  return BPTT_CANCELLED;
+}
+
+template <class V, class Cell>
+bptt_code forward_cell(bptt_context* context, const bptt_plan& plan,
+                       const bptt_recurrent_forward& args) {
+  ForwardCall<V> call = {plan, args, nullptr, true};
+  PackedHeader* header = static_cast<PackedHeader*>(args.packed);
+  if (header) {
+    call.packed = static_cast<char*>(args.packed) + kPackedHeader;
+    call.pack = header->forward_stamp != args.stamp;
+    header->forward_stamp = 0;
+  } else {
+    call.packed = static_cast<char*>(args.workspace) + plan.forward.packed;
+  }
+  const bptt_code code = run_members<V, Cell>(context, call);
+  if (header && code == BPTT_OK) header->forward_stamp = args.stamp;
+  return code;
+}
+
+// The lowest layer of which, or below whose input, a gradient is wanted.
+inline int64_t lowest_wanted(const bptt_plan& plan, const bptt_recurrent_backward& args) {
+  if (args.dx || args.dh0 || args.dc0) return 0;
+  for (int64_t index = 0; args.dparams && index < plan.desc.L * plan.desc.D; ++index) {
+    const bptt_recurrent_params& p = args.dparams[index];
+    if (p.weight_ih || p.weight_hh || p.bias_ih || p.bias_hh || p.weight_hr) {
+      return index / plan.desc.D;
+    }
+  }
+  return plan.desc.L;
+}
+
+template <class V, class Cell>
+bptt_code backward_cell(bptt_context* context, const bptt_plan& plan,
+                        const bptt_recurrent_backward& args) {
+  if (!plan.desc.training) {
+    std::snprintf(context->message, sizeof context->message,
+                  "recurrent layer: backward of a forward without training");
+    return BPTT_INTERNAL;
+  }
+  BackwardCall<V> call = {plan, args, nullptr, true, lowest_wanted(plan, args)};
+  PackedHeader* header = static_cast<PackedHeader*>(args.packed);
+  if (header) {
+    call.packed = static_cast<char*>(args.packed) + kPackedHeader + plan.packed_forward_bytes;
+    call.pack = header->backward_stamp != args.stamp;
+    header->backward_stamp = 0;
+  } else {
+    call.packed = static_cast<char*>(args.workspace) + plan.backward.packed;
+  }
+  const bptt_code code = run_members<V, Cell>(context, call);
+  if (header && code == BPTT_OK) header->backward_stamp = args.stamp;
+  return code;
+}
+
+template <class V>
+bptt_code recurrent_forward_impl(bptt_context* context, const bptt_plan* plan,
+                                 const bptt_recurrent_forward* args) {
+  switch (plan->desc.cell) {
+#define BPTT_CASE(Name, cell, gates, states) \
+  case cell:                                 \
+    return forward_cell<V, Name<V, cell>>(context, *plan, *args);
+    BPTT_CELLS(BPTT_CASE)
+#undef BPTT_CASE
+  }
+  return BPTT_INTERNAL;
+}
+
+template <class V>
+bptt_code recurrent_backward_impl(bptt_context* context, const bptt_plan* plan,
+                                  const bptt_recurrent_backward* args) {
+  switch (plan->desc.cell) {
+#define BPTT_CASE(Name, cell, gates, states) \
+  case cell:                                 \
+    return backward_cell<V, Name<V, cell>>(context, *plan, *args);
+    BPTT_CELLS(BPTT_CASE)
+#undef BPTT_CASE
+  }
+  return BPTT_INTERNAL;
+}
+
+inline bptt_code plan_create_impl(bptt_context* context, const bptt_recurrent* desc,
+                                  bptt_plan** out) {
+  const int64_t panel = desc->dtype == BPTT_FLOAT64 ? panel_width<F64> : panel_width<F32>;
+  switch (desc->cell) {
+#define BPTT_CASE(Name, cell, gates, states)                                               \
+  case cell:                                                                               \
+    static_assert(Name<F32, cell>::kGates == gates && Name<F32, cell>::kStates == states); \
+    return make_plan(context, desc, cell_shape<Name<F32, cell>>(), panel, out);
+    BPTT_CELLS(BPTT_CASE)
+#undef BPTT_CASE
+  }
+  *out = nullptr;
+  std::snprintf(context->message, sizeof context->message, "recurrent plan: unknown cell");
+  return BPTT_INTERNAL;
+}
