@@ -2,8 +2,9 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { argumentError, valueError } from '../check.ts'
+import { tensor } from '../create.ts'
 import { BYTES, type DataOf, type DType } from '../dtype.ts'
-import { Tensor, tensor } from '../tensor.ts'
+import { Tensor } from '../tensor.ts'
 import { writeFileAtomic } from './atomic.ts'
 import {
   ELEMENT_BYTES,
