@@ -1,6 +1,7 @@
 // Vectors of 8 floats and 4 doubles. Included inside the instruction set's
 // namespace, after its target is open. vec_baseline.h says what each name means.
 
+constexpr char kIsa[] = "avx2";
 constexpr int kRegisters = 16;
 
 // Lane masks of the first n lanes are read at offset N - n.

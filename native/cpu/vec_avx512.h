@@ -2,6 +2,7 @@
 // instruction set's namespace, after its target is open. vec_baseline.h says
 // what each name means.
 
+constexpr char kIsa[] = "avx512";
 constexpr int kRegisters = 32;
 
 // GCC 12 warns of uninitialized values inside its own unmasked intrinsics

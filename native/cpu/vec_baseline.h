@@ -3,6 +3,7 @@
 //
 // This file is the reference for what every vec_<isa>.h provides.
 
+constexpr char kIsa[] = "baseline";
 constexpr int kRegisters = 16;
 
 // E is the element, U its bits, Width the lanes, Mantissa the stored bits of it.

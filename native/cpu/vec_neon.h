@@ -1,6 +1,7 @@
 // Vectors of 4 floats and 2 doubles (AArch64). Included inside the instruction
 // set's namespace. vec_baseline.h says what each name means.
 
+constexpr char kIsa[] = "neon";
 constexpr int kRegisters = 32;
 
 // Lane masks of the first n lanes are read at offset N - n.

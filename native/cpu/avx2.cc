@@ -1,0 +1,29 @@
+// The kernels for x86-64 with AVX2 and FMA.
+#include "cpu/isa.h"
+#include "cpu/target.h"
+#include "cpu/x86.h"
+
+#if BPTT_X86
+namespace bptt::cpu::avx2 {
+extern const bptt_ops ops;
+}
+
+namespace bptt::cpu {
+// Before the target opens: this runs on processors that lack it.
+const bptt_ops* avx2_ops() { return has_avx2() ? &avx2::ops : nullptr; }
+}  // namespace bptt::cpu
+
+BPTT_BEGIN_TARGET(BPTT_AVX2_TARGET)
+namespace bptt::cpu::avx2 {
+#include "cpu/kernels.inl"
+#include "cpu/vec_avx2.h"
+}  // namespace bptt::cpu::avx2
+BPTT_END_TARGET
+
+#else
+
+namespace bptt::cpu {
+const bptt_ops* avx2_ops() { return nullptr; }
+}  // namespace bptt::cpu
+
+#endif

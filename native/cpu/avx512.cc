@@ -1,0 +1,29 @@
+// The kernels for x86-64 with AVX-512 (F, BW, DQ, VL).
+#include "cpu/isa.h"
+#include "cpu/target.h"
+#include "cpu/x86.h"
+
+#if BPTT_X86
+namespace bptt::cpu::avx512 {
+extern const bptt_ops ops;
+}
+
+namespace bptt::cpu {
+// Before the target opens: this runs on processors that lack it.
+const bptt_ops* avx512_ops() { return has_avx512() ? &avx512::ops : nullptr; }
+}  // namespace bptt::cpu
+
+BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
+namespace bptt::cpu::avx512 {
+#include "cpu/kernels.inl"
+#include "cpu/vec_avx512.h"
+}  // namespace bptt::cpu::avx512
+BPTT_END_TARGET
+
+#else
+
+namespace bptt::cpu {
+const bptt_ops* avx512_ops() { return nullptr; }
+}  // namespace bptt::cpu
+
+#endif

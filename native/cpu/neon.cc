@@ -1,0 +1,23 @@
+// The kernels for 64-bit ARM, where NEON is always there.
+#include "cpu/isa.h"
+#include "cpu/target.h"
+
+#if BPTT_ARM64
+#include <arm_neon.h>
+
+namespace bptt::cpu::neon {
+#include "cpu/kernels.inl"
+#include "cpu/vec_neon.h"
+}  // namespace bptt::cpu::neon
+
+namespace bptt::cpu {
+const bptt_ops* neon_ops() { return &neon::ops; }
+}  // namespace bptt::cpu
+
+#else
+
+namespace bptt::cpu {
+const bptt_ops* neon_ops() { return nullptr; }
+}  // namespace bptt::cpu
+
+#endif
