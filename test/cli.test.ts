@@ -181,10 +181,10 @@ describe('streams', () => {
     )
     expect(code).toBe(0)
     expect(stdout).toMatch(
-      /^validation bits per character: \d+\.\d+\nsample at temperature 0\.8:\n[^]+\ncheckpoint: .+\n$/,
+      /^validation bits per character: \d+\.\d+\nsample at temperature 0\.8:\n[\s\S]+\ncheckpoint: .+\n$/,
     )
     expect(stderr).toMatch(
-      /epoch 1 \| step 20\/20 \| loss \d\.\d+ \| \d\.\d+ bits\/char \| \S+ chars\/s \| 0s left/,
+      /epoch \d+ \| step 20\/20 \| loss \d\.\d+ \| \d\.\d+ bits\/char \| \S+ chars\/s \| 0s left/,
     )
     // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape character is the point
     expect(stdout + stderr).not.toMatch(/\u001b/)
@@ -243,8 +243,6 @@ describe.skipIf(!hasScript)('on a terminal', () => {
   it('shows a live bar with all that is promised', async () => {
     const train = `train '${text}' --out '${join(folder, 'bar')}' ${TINY.join(' ')} --steps 40`
     const { stdout } = await onTerminal(train, {})
-    expect(stdout).toMatch(
-      /100% \| epoch \d+ \| step 40\/40 \| loss \S+ \| \S+ bits\/char \| \S+ chars\/s \| 0s left/,
-    )
+    expect(stdout).toMatch(/step 40\/40 loss \S+ \S+ bits\/char \S+ chars\/s 0s left/)
   })
 })

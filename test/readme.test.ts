@@ -1,6 +1,15 @@
 /** What the README and the examples show runs as it stands. */
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,7 +25,7 @@ const run = async (path: string) =>
   (await promisify(execFile)(process.execPath, [path], { cwd: root })).stdout
 
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const blocks = [...readme.matchAll(/^```js\n([^]*?)^```$/gm)].map(([, code]) => code as string)
+const blocks = [...readme.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string)
 
 describe('README', () => {
   it('has the two commands', () => {
@@ -41,12 +50,8 @@ describe('README', () => {
 
   it('links to files that exist', () => {
     const links = [...readme.matchAll(/\]\(([^)#]+)\)/g)].map(([, target]) => target as string)
-    for (const target of links.filter((link) => !link.includes('://'))) {
-      expect(
-        () => cpSync(join(root, target), join(folder, 'link', target), { recursive: true }),
-        target,
-      ).not.toThrow()
-    }
+    expect(links.length).toBeGreaterThan(4)
+    for (const target of links) expect(existsSync(join(root, target)), target).toBe(true)
   })
 })
 

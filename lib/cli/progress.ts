@@ -27,11 +27,20 @@ export function startProgress(firstStep: number, steps: number): Progress {
 }
 
 function liveBar(firstStep: number, steps: number): Progress {
+  const columns = process.stderr.columns || 80
+  const gap = columns >= 110 ? ' | ' : ' '
   const bar = new SingleBar({
     stream: process.stderr,
-    format:
-      '{bar} {percentage}% | epoch {epoch} | step {value}/{total} | loss {loss} | {bits} bits/char | {speed} chars/s | {left} left',
-    barsize: 20,
+    format: [
+      '{bar}',
+      'epoch {epoch}',
+      'step {value}/{total}',
+      'loss {loss}',
+      '{bits} bits/char',
+      '{speed} chars/s',
+      '{left} left',
+    ].join(gap),
+    barsize: Math.min(Math.max(columns - (columns >= 110 ? 90 : 75), 5), 30),
     hideCursor: true,
     forceRedraw: true,
     // The signals belong to the command, which saves before it ends.
@@ -66,12 +75,14 @@ function plainLines(steps: number): Progress {
   }
 }
 
+const compact = new Intl.NumberFormat('en-US', { notation: 'compact', maximumSignificantDigits: 3 })
+
 function fields(state: ProgressState): Record<'epoch' | 'loss' | 'bits' | 'speed' | 'left', string> {
   return {
     epoch: String(state.epoch),
     loss: state.loss.toFixed(3),
     bits: (state.loss / Math.LN2).toFixed(3),
-    speed: Math.round(state.charactersPerSecond).toLocaleString('en-US'),
+    speed: compact.format(state.charactersPerSecond),
     left: formatSeconds(state.secondsLeft),
   }
 }
