@@ -1,5 +1,5 @@
 /** Runs a recurrent case by the library. */
-import { GRU, LSTM, RNN, type Tensor, tensor, tidy } from '../lib/index.ts'
+import { GRU, LSTM, manualSeed, RNN, type Tensor, tensor, tidy } from '../lib/index.ts'
 import { CELLS, type Config, complete, parameterShapes, type RecurrentCase } from './recurrent.ts'
 import type { DType, Results } from './tolerance.ts'
 
@@ -27,11 +27,15 @@ export interface Wanted {
   gradients?: (name: string) => boolean
   /** Which of output, hn and cn the loss depends on; all by default. */
   through?: (name: string) => boolean
+  /** Of the random generator, set right before forward. */
+  seed?: number
+  /** Whether dropout acts; true by default. */
+  training?: boolean
 }
 
 /** Keyed as the reference's results: output, hn, cn, grad.NAME. */
 export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wanted = {}): Promise<Results> {
-  const { gradients = () => true, through = () => true } = wanted
+  const { gradients = () => true, through = () => true, seed = 0, training = true } = wanted
   const layer = makeLayer(given.config, dtype)
   const make = (name: string, requiresGrad = false): Tensor => {
     const values = viewOf(given.values.get(name) as Float64Array, dtype)
@@ -47,6 +51,8 @@ export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wan
     const input = leaves.get('input') as Tensor
     const [h0, c0, lengths] = [leaves.get('h0'), leaves.get('c0'), given.config.lengths]
     const options = { ...(h0 && { h0 }), ...(c0 && { c0 }), ...(lengths && { lengths }) }
+    if (!training) layer.eval()
+    manualSeed(seed)
     const results: Record<string, Tensor> = layer.forward(input as never, options as never)
     const terms = Object.entries(results).filter(([name]) => through(name))
     const loss = terms
@@ -66,7 +72,8 @@ export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wan
 
 /** A short name for a case. */
 export function describeConfig(config: Config): string {
-  const { cell, T, B, I, H, P, L, bidirectional, bias, batchFirst, states, lengths } = complete(config)
+  const { cell, T, B, I, H, P, L, bidirectional, bias, batchFirst, states, lengths, dropout } =
+    complete(config)
   return [
     cell,
     `T${T} B${B} I${I} H${H}${P ? ` P${P}` : ''} L${L}`,
@@ -74,6 +81,7 @@ export function describeConfig(config: Config): string {
     ...(bias ? [] : ['no bias']),
     ...(batchFirst ? ['batch first'] : []),
     ...(states ? [] : ['no states']),
+    ...(dropout ? [`dropout ${dropout}`] : []),
     ...(lengths ? [`lengths ${lengths}`] : []),
   ].join(' ')
 }

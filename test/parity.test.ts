@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { info, noGrad, tensor } from '../lib/index.ts'
 import { describeConfig, isLstm, makeLayer, runLibrary } from './library.ts'
 import { CELLS, type CellName, type Config, generator, makeCase, runReference } from './recurrent.ts'
+import { dropoutMask } from './reference/philox.ts'
 import { type DType, expectClose, type Results } from './tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
@@ -153,6 +154,40 @@ describe.each(cells)('gradients: %s', (cell) => {
       expect(await plain.output.data()).toEqual(await recorded.output.data())
       expect(await plain.hn.data()).toEqual(await recorded.hn.data())
     }
+  })
+})
+
+describe.each(cells)('dropout: %s', (cell) => {
+  const config: Config = { cell, T: 6, B: 5, I: 3, H: 9, L: 3, bidirectional: true, lengths: [3, 0, 6, 1, 6] }
+  /** What layers 0 and 1 are masked with: Philox over [T,B,D*H] at the generator's offset, one range per layer. */
+  const masksOf = (dropout: number, seed: number) => {
+    const size = 6 * 5 * 2 * 9
+    return [0, 1].map((layer) =>
+      dropoutMask(dropout, BigInt(seed), BigInt(layer * Math.ceil(size / 4)), size),
+    )
+  }
+
+  it.each([
+    0.1, 0.5, 0.9, 1,
+  ])('p = %d masks what goes from layer to layer, forward and backward', async (dropout) => {
+    for (const seed of [1, 2 ** 40 + 12345])
+      for (const batchFirst of [false, true]) {
+        const given = makeCase({ ...config, dropout, batchFirst }, 51)
+        const expected = runReference(given, masksOf(dropout, seed))
+        for (const dtype of dtypes)
+          expectClose(await runLibrary(given, dtype, { seed }), expected, dtype, { group: true })
+      }
+  })
+
+  it('is off in eval mode', async () => {
+    const given = makeCase({ ...config, dropout: 0.5 }, 52)
+    const actual = await runLibrary(given, 'float32', { training: false })
+    expectClose(actual, runReference(given), 'float32', { group: true })
+  })
+
+  it('does not touch a single layer', async () => {
+    const given = makeCase({ ...config, L: 1, dropout: 0.5 }, 53)
+    expectClose(await runLibrary(given, 'float32'), runReference(given), 'float32', { group: true })
   })
 })
 

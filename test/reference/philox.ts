@@ -28,6 +28,6 @@ export function words(seed: bigint, offset: bigint, n: number): Uint32Array {
 
 /** What dropout with probability p multiplies the n elements of a tensor with: 0, or 1 / (1 - p). */
 export function dropoutMask(p: number, seed: bigint, offset: bigint, n: number): Float64Array {
-  const threshold = Math.floor(p * 2 ** 32)
+  const threshold = Math.floor(p * 2 ** 32) // kept when the word reaches it; p = 1 keeps none
   return Float64Array.from(words(seed, offset, n), (word) => (word >= threshold ? 1 / (1 - p) : 0))
 }
