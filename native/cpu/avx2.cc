@@ -15,8 +15,10 @@ const bptt_ops* avx2_ops() { return has_avx2() ? &avx2::ops : nullptr; }
 
 BPTT_BEGIN_TARGET(BPTT_AVX2_TARGET)
 namespace bptt::cpu::avx2 {
-#include "cpu/kernels.inl"
+// clang-format off: the order matters.
 #include "cpu/vec_avx2.h"
+#include "cpu/kernels.inl"
+// clang-format on
 }  // namespace bptt::cpu::avx2
 BPTT_END_TARGET
 

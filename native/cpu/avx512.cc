@@ -15,8 +15,10 @@ const bptt_ops* avx512_ops() { return has_avx512() ? &avx512::ops : nullptr; }
 
 BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
 namespace bptt::cpu::avx512 {
-#include "cpu/kernels.inl"
+// clang-format off: the order matters.
 #include "cpu/vec_avx512.h"
+#include "cpu/kernels.inl"
+// clang-format on
 }  // namespace bptt::cpu::avx512
 BPTT_END_TARGET
 

@@ -2,8 +2,10 @@
 #include "cpu/isa.h"
 
 namespace bptt::cpu::baseline {
-#include "cpu/kernels.inl"
+// clang-format off: the order matters.
 #include "cpu/vec_baseline.h"
+#include "cpu/kernels.inl"
+// clang-format on
 }  // namespace bptt::cpu::baseline
 
 namespace bptt::cpu {

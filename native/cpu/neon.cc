@@ -6,8 +6,10 @@
 #include <arm_neon.h>
 
 namespace bptt::cpu::neon {
-#include "cpu/kernels.inl"
+// clang-format off: the order matters.
 #include "cpu/vec_neon.h"
+#include "cpu/kernels.inl"
+// clang-format on
 }  // namespace bptt::cpu::neon
 
 namespace bptt::cpu {
