@@ -1,0 +1,287 @@
+/**
+ * Every argument check and every message of misuse. A message says where,
+ * what was expected, what came, and the remedy:
+ *
+ *   [LSTM.forward] expected input of shape [T,B,I] = [*,*,128], got [25,4,64]; ...
+ */
+import type { Device, DType } from './dtype.ts'
+import { BpttError, rangeError, typeError } from './errors.ts'
+import { Tensor } from './tensor.ts'
+
+export const MAX_RANK = 8
+const MAX_ELEMENTS = 2 ** 48
+
+// -- messages ------------------------------------------------------------------
+
+function message(where: string, expected: string, got: string, remedy?: string): string {
+  return `[${where}] expected ${expected}, got ${got}${remedy === undefined ? '' : `; ${remedy}`}`
+}
+
+export function shapeError(where: string, expected: string, got: string, remedy?: string): RangeError {
+  return rangeError('ERR_BPTT_SHAPE', message(where, expected, got, remedy))
+}
+
+export function valueError(where: string, expected: string, got: unknown, remedy?: string): RangeError {
+  return rangeError('ERR_BPTT_VALUE', message(where, expected, describe(got), remedy))
+}
+
+export function argumentError(where: string, expected: string, got: unknown, remedy?: string): TypeError {
+  return typeError('ERR_BPTT_TYPE', message(where, expected, describe(got), remedy))
+}
+
+export function dtypeError(where: string, expected: string, got: string, remedy?: string): TypeError {
+  return typeError('ERR_BPTT_DTYPE', message(where, expected, got, remedy))
+}
+
+export function graphError(where: string, text: string): BpttError {
+  return new BpttError('ERR_BPTT_GRAPH', `[${where}] ${text}`)
+}
+
+export function modifiedError(op: string): BpttError {
+  return new BpttError(
+    'ERR_BPTT_MODIFIED',
+    `[backward] a tensor that ${op} saved for its gradient was changed in place since; ` +
+      'call backward() before optimizer.step() or loadStateDict(), or run the forward pass again',
+  )
+}
+
+export function disposedError(where: string): BpttError {
+  return new BpttError(
+    'ERR_BPTT_DISPOSED',
+    `[${where}] expected a live tensor, got a disposed one; ` +
+      'return it from tidy(), or dispose it after its last use',
+  )
+}
+
+export function thenableError(where: string): TypeError {
+  return typeError(
+    'ERR_BPTT_TYPE',
+    `[${where}] expected a synchronous function, got one that returned a promise; ` +
+      `await outside ${where}(), and pass it only the synchronous part`,
+  )
+}
+
+export function shapeText(shape: readonly number[]): string {
+  return `[${shape.join(',')}]`
+}
+
+/** A short text of any value, for messages. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return value.length > 40 ? `'${value.slice(0, 40)}...'` : `'${value}'`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value !== 'object' || value === null) return String(value)
+  if (value instanceof Tensor) return `a ${value.dtype} tensor of shape ${shapeText(value.shape)}`
+  if (Array.isArray(value)) return `an array of length ${value.length}`
+  const name = (Object.getPrototypeOf(value) as { constructor?: { name?: string } } | null)?.constructor?.name
+  if (ArrayBuffer.isView(value)) return `a ${name} of ${(value as Uint8Array).length} elements`
+  return name === undefined || name === 'Object' ? 'an object' : `a ${name}`
+}
+
+export function isThenable(value: unknown): boolean {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
+}
+
+// -- plain values ----------------------------------------------------------------
+
+export function checkInteger(where: string, name: string, value: unknown, low: number, high: number): number {
+  if (typeof value !== 'number') throw argumentError(where, `${name} to be an integer`, value)
+  if (!Number.isInteger(value) || value < low || value > high) {
+    const range = high === Number.MAX_SAFE_INTEGER ? `of at least ${low}` : `from ${low} to ${high}`
+    throw valueError(where, `${name} to be an integer ${range}`, value)
+  }
+  return value
+}
+
+/** A finite number in [low, high]. */
+export function checkNumber(
+  where: string,
+  name: string,
+  value: unknown,
+  low = Number.NEGATIVE_INFINITY,
+  high = Number.POSITIVE_INFINITY,
+): number {
+  if (typeof value !== 'number') throw argumentError(where, `${name} to be a number`, value)
+  if (!Number.isFinite(value) || value < low || value > high) {
+    const range =
+      low === Number.NEGATIVE_INFINITY
+        ? 'finite'
+        : high === Number.POSITIVE_INFINITY
+          ? `at least ${low}`
+          : `from ${low} to ${high}`
+    throw valueError(where, `${name} to be ${range}`, value)
+  }
+  return value
+}
+
+export function checkBoolean(where: string, name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw argumentError(where, `${name} to be true or false`, value)
+  return value
+}
+
+export function checkOneOf<T extends string>(
+  where: string,
+  name: string,
+  value: unknown,
+  choices: readonly T[],
+): T {
+  if (!choices.includes(value as T)) {
+    const expected = `${name} to be ${choices.map((choice) => `'${choice}'`).join(' or ')}`
+    throw typeof value === 'string'
+      ? valueError(where, expected, value)
+      : argumentError(where, expected, value)
+  }
+  return value as T
+}
+
+/** Refuses unknown option names, which TypeScript cannot do for JavaScript callers. */
+export function checkOptions(where: string, options: unknown, names: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw argumentError(where, 'an object of options', options)
+  }
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) {
+      throw argumentError(where, `options among ${names.join(', ')}`, name)
+    }
+  }
+}
+
+export function checkFunction(where: string, value: unknown): void {
+  if (typeof value !== 'function') throw argumentError(where, 'a function', value)
+}
+
+const DTYPES: readonly string[] = ['float32', 'float64', 'int32']
+
+export function checkDType<D extends DType>(where: string, dtype: D): D {
+  if (!DTYPES.includes(dtype)) {
+    throw dtypeError(where, "dtype 'float32', 'float64' or 'int32'", describe(dtype))
+  }
+  return dtype
+}
+
+export function checkFloatDType<D extends DType>(where: string, dtype: D): D {
+  if (dtype !== 'float32' && dtype !== 'float64') {
+    throw dtypeError(where, "dtype 'float32' or 'float64'", describe(dtype))
+  }
+  return dtype
+}
+
+export function checkDevice(where: string, device: unknown): Device {
+  if (device === 'cpu') return 'cpu'
+  if (typeof device === 'string' && /^cuda(:\d+)?$/.test(device)) {
+    throw new BpttError(
+      'ERR_BPTT_DEVICE',
+      `[${where}] device '${device}' is not available: this build has no CUDA backend; use 'cpu'`,
+    )
+  }
+  throw Object.assign(new TypeError(message(where, "device 'cpu', 'cuda' or 'cuda:n'", describe(device))), {
+    code: 'ERR_BPTT_DEVICE' as const,
+  })
+}
+
+// -- shapes ------------------------------------------------------------------------
+
+/** Checks the dimensions and returns the number of elements. */
+export function checkShape(where: string, shape: unknown): number {
+  if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
+  if (shape.length > MAX_RANK) {
+    throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${shape.length}`)
+  }
+  let size = 1
+  let span = 1
+  for (const dimension of shape as unknown[]) {
+    if (typeof dimension !== 'number' || !Number.isSafeInteger(dimension) || dimension < 0) {
+      throw shapeError(
+        where,
+        'dimensions to be integers of at least 0',
+        `${describe(dimension)} in ${shapeText(shape)}`,
+      )
+    }
+    size *= dimension
+    if (dimension > 0) span *= dimension
+  }
+  if (span > MAX_ELEMENTS) throw shapeError(where, 'at most 2^48 elements', shapeText(shape))
+  return size
+}
+
+/** Maps a possibly negative axis to 0..rank-1. A scalar has one axis, of length 1. */
+export function checkAxis(where: string, axis: unknown, rank: number): number {
+  if (typeof axis !== 'number') throw argumentError(where, 'axis to be an integer', axis)
+  const axes = Math.max(rank, 1)
+  if (!Number.isInteger(axis) || axis < -axes || axis >= axes) {
+    throw valueError(where, `axis to be an integer from ${-axes} to ${axes - 1}`, axis)
+  }
+  return axis < 0 ? axis + axes : axis
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  if (a === b) return true
+  const rank = a.length
+  if (rank !== b.length) return false
+  for (let i = 0; i < rank; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
+// -- tensors --------------------------------------------------------------------------
+
+export function checkTensor(where: string, name: string, value: unknown): void {
+  if (!(value instanceof Tensor)) {
+    throw argumentError(where, `${name} to be a Tensor`, value, 'make one with tensor()')
+  }
+}
+
+/** A tensor that can compute. */
+export function checkFloat(where: string, name: string, value: unknown): void {
+  checkTensor(where, name, value)
+  const { dtype } = value as Tensor
+  if (dtype === 'int32') {
+    throw dtypeError(
+      where,
+      `${name} to be float32 or float64`,
+      'int32',
+      "int32 is for indices; make the tensor with { dtype: 'float32' }",
+    )
+  }
+}
+
+export function checkInt32(where: string, name: string, value: unknown): void {
+  checkTensor(where, name, value)
+  const { dtype } = value as Tensor
+  if (dtype !== 'int32') {
+    throw dtypeError(where, `${name} to be int32`, dtype, "make it with tensor(data, { dtype: 'int32' })")
+  }
+}
+
+/** `b` must be like `a`, which has been checked: same dtype, same device. */
+export function checkLike(where: string, name: string, a: Tensor, b: unknown): void {
+  checkTensor(where, name, b)
+  checkPlacement(where, name, b as Tensor, a.dtype, a.device)
+}
+
+export function checkPlacement(where: string, name: string, x: Tensor, dtype: DType, device: Device): void {
+  if (x.dtype !== dtype) {
+    throw dtypeError(where, `${name} to be ${dtype}`, x.dtype, 'dtypes are never converted silently')
+  }
+  if (x.device !== device) {
+    throw new BpttError(
+      'ERR_BPTT_DEVICE',
+      message(where, `${name} on ${device}`, x.device, 'keep all operands of an op on one device'),
+    )
+  }
+}
+
+/** `template` names the dimensions, e.g. 'L*D,B,H'. */
+export function checkShapeIs(
+  where: string,
+  name: string,
+  x: Tensor,
+  shape: readonly number[],
+  template?: string,
+): void {
+  if (!sameShape(x.shape, shape)) {
+    const named = template === undefined ? '' : `[${template}] = `
+    throw shapeError(where, `${name} of shape ${named}${shapeText(shape)}`, shapeText(x.shape))
+  }
+}

@@ -1,0 +1,44 @@
+/** Element types and devices. */
+import { CPU_DEVICE, DTYPE } from './binding.ts'
+
+/** Element types. `int32` holds indices and lengths; arithmetic is for the other two. */
+export type DType = 'float32' | 'float64' | 'int32'
+
+/** Element types that compute and have gradients. */
+export type FloatDType = 'float32' | 'float64'
+
+/** The typed array that holds the elements of a dtype. */
+export type DataOf<D extends DType> = D extends 'float32'
+  ? Float32Array
+  : D extends 'float64'
+    ? Float64Array
+    : Int32Array
+
+/** Where a tensor lives. `cuda` is `cuda:0`. */
+export type Device = 'cpu' | 'cuda' | `cuda:${number}`
+
+export const BYTES = { float32: 4, float64: 8, int32: 4 } as const
+
+/** The dtype's number in the addon's interface. */
+export function dtypeNumber(dtype: DType): number {
+  return DTYPE[dtype]
+}
+
+/** The device's number in the addon's interface; check.ts has refused every device but 'cpu'. */
+export function deviceNumber(_device: Device): number {
+  return CPU_DEVICE
+}
+
+/** A typed array over the whole buffer. */
+export function arrayOf<D extends DType>(dtype: D, buffer: ArrayBuffer): DataOf<D> {
+  switch (dtype) {
+    case 'float32':
+      return new Float32Array(buffer) as DataOf<D>
+    case 'float64':
+      return new Float64Array(buffer) as DataOf<D>
+    default:
+      return new Int32Array(buffer) as DataOf<D>
+  }
+}
+
+export const DTYPE_FLOAT32 = DTYPE.float32

@@ -1,0 +1,52 @@
+/** bptt: recurrent neural networks for Node.js. The public exports. */
+export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
+export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
+export type { NestedArray, NumberArray } from './elements.ts'
+export { BpttError, type ErrorCode } from './errors.ts'
+export { type GradcheckOptions, gradcheck } from './gradcheck.ts'
+export { loadSafetensors, type SafetensorsFile, saveSafetensors } from './io/safetensors.ts'
+export { Dropout } from './nn/dropout.ts'
+export { Embedding, type EmbeddingLayerOptions } from './nn/embedding.ts'
+export { GRU, type GRUOptions, type GRUResult } from './nn/gru.ts'
+export { LayerNorm, type LayerNormLayerOptions } from './nn/layer_norm.ts'
+export { Linear, type LinearOptions } from './nn/linear.ts'
+export { LSTM, type LSTMOptions, type LSTMResult, type LSTMStateOptions } from './nn/lstm.ts'
+export { type LoadResult, Module, Parameter } from './nn/module.ts'
+export type { LayerOptions } from './nn/options.ts'
+export { Recurrent, type RecurrentOptions, type StateOptions } from './nn/recurrent.ts'
+export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
+export { Sequential } from './nn/sequential.ts'
+export { type DropoutOptions, dropout } from './ops/dropout.ts'
+export { type EmbeddingOptions, embedding } from './ops/embedding.ts'
+export { type LayerNormOptions, layerNorm } from './ops/layer_norm.ts'
+export {
+  bceWithLogits,
+  type CrossEntropyOptions,
+  crossEntropy,
+  type LossOptions,
+  mseLoss,
+  type Reduction,
+} from './ops/loss.ts'
+export { linear } from './ops/matmul.ts'
+export type { ReduceOptions } from './ops/reduce.ts'
+export { concat, stack } from './ops/shape.ts'
+export { logSoftmax, softmax } from './ops/softmax.ts'
+export { Adam, type AdamOptions, AdamW } from './optim/adam.ts'
+export { clipGradNorm } from './optim/clip.ts'
+export { Optimizer } from './optim/optimizer.ts'
+export { RMSprop, type RMSpropOptions } from './optim/rmsprop.ts'
+export {
+  CosineAnnealingLR,
+  type CosineAnnealingLROptions,
+  ReduceLROnPlateau,
+  type ReduceLROnPlateauOptions,
+  type ScheduleState,
+  StepLR,
+  type StepLROptions,
+} from './optim/schedule.ts'
+export { SGD, type SGDOptions } from './optim/sgd.ts'
+export { getRandomState, manualSeed, type RandomState, setRandomState } from './random.ts'
+export { getNumThreads, type Info, info, setNumThreads, synchronize } from './runtime.ts'
+export { noGrad, tidy } from './scope.ts'
+export type { RecurrentStream, StreamOptions, StreamState } from './stream.ts'
+export { Tensor } from './tensor.ts'

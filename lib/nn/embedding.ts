@@ -1,0 +1,57 @@
+import { native } from '../binding.ts'
+import { checkInteger, checkOptions } from '../check.ts'
+import { normal } from '../create.ts'
+import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { embedding, paddingRow } from '../ops/embedding.ts'
+import { result, type Tensor } from '../tensor.ts'
+import { Module, type Parameter, parameter } from './module.ts'
+import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
+
+export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
+  /** A row that starts at zero and gets no gradient; negative counts from the end. Default: none. */
+  paddingIdx?: number | null
+}
+
+/** Rows of a table by index: int32 [..] -> [..,embeddingDim]. Initialised N(0, 1). */
+export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  readonly numEmbeddings: number
+  readonly embeddingDim: number
+  readonly paddingIdx: number | null
+  /** [numEmbeddings, embeddingDim] */
+  readonly weight: Parameter<D>
+
+  constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingLayerOptions<D> = {}) {
+    super()
+    const where = 'Embedding'
+    checkOptions(where, options, ['paddingIdx', 'dtype', 'device'])
+    this.numEmbeddings = checkInteger(where, 'numEmbeddings', numEmbeddings, 1, MAX_SIZE)
+    this.embeddingDim = checkInteger(where, 'embeddingDim', embeddingDim, 1, MAX_SIZE)
+    const { dtype, device } = placement(where, options)
+    const padding = paddingRow(where, options.paddingIdx, numEmbeddings)
+    this.paddingIdx = padding < 0 ? null : padding
+    this.weight = parameter(() => {
+      const value = result([numEmbeddings, embeddingDim], dtype, device)
+      normal(value, 0, 1)
+      if (padding >= 0) zeroRow(value, padding)
+      return value
+    })
+  }
+
+  /** int32 [..] -> [..,embeddingDim] */
+  override forward(index: Tensor): Tensor<D> {
+    return embedding(index, this.weight, this.paddingIdx === null ? {} : { paddingIdx: this.paddingIdx })
+  }
+}
+
+function zeroRow(table: Tensor, row: number): void {
+  const cols = table.shape[1] as number
+  const zero = result([cols], table.dtype, table.device)
+  native().fill(dtypeNumber(table.dtype), cols, 0, zero._handle('Embedding'))
+  native().copy(
+    dtypeNumber(table.dtype),
+    Float64Array.of(1, 0, row * cols, cols, 1, 1),
+    zero._handle('Embedding'),
+    table._handle('Embedding'),
+  )
+  zero.dispose()
+}

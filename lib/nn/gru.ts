@@ -1,0 +1,46 @@
+import { checkBoolean, checkOptions } from '../check.ts'
+import type { FloatDType } from '../dtype.ts'
+import type { Tensor } from '../tensor.ts'
+import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
+
+export interface GRUOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
+  /**
+   * Whether the reset gate multiplies W_hn h + b_hn (as torch and cuDNN do) or h itself,
+   * before the product (the original form). Default true.
+   */
+  resetAfter?: boolean
+}
+
+export interface GRUResult<D extends FloatDType> {
+  /** [T,B,D*H] ([B,T,D*H] if batchFirst); zeros past each row's length */
+  output: Tensor<D>
+  /** [L*D,B,H]: h of each row after its own last step */
+  hn: Tensor<D>
+}
+
+/** Gated recurrent unit, as torch.nn.GRU; gate order r z n. D is 2 if bidirectional, else 1. */
+export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResult<D>> {
+  readonly resetAfter: boolean
+
+  /**
+   * @param inputSize I
+   * @param hiddenSize H
+   * @throws TypeError, RangeError if an option does not fit
+   */
+  constructor(inputSize: number, hiddenSize: number, options: GRUOptions<D> = {}) {
+    checkOptions('GRU', options, [...OPTIONS, 'resetAfter'])
+    const resetAfter = checkBoolean('GRU', 'resetAfter', options.resetAfter ?? true)
+    super('GRU', resetAfter ? 'gru' : 'gruResetBefore', 3, inputSize, hiddenSize, options)
+    this.resetAfter = resetAfter
+  }
+
+  /**
+   * @param input [T,B,I] ([B,T,I] if batchFirst), or [T,I] without a batch: then the states
+   * and results have no B either
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE
+   */
+  override forward(input: Tensor, options: StateOptions = {}): GRUResult<D> {
+    const { output, hn } = this.run(input, options, ['h0', 'lengths'])
+    return { output, hn }
+  }
+}

@@ -1,0 +1,46 @@
+import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
+import { full } from '../create.ts'
+import type { FloatDType } from '../dtype.ts'
+import { layerNorm, normalized } from '../ops/layer_norm.ts'
+import type { Tensor } from '../tensor.ts'
+import { Module, type Parameter, parameter } from './module.ts'
+import { type LayerOptions, placement } from './options.ts'
+
+export interface LayerNormLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
+  /** Added to the variance. Default 1e-5. */
+  eps?: number
+  /** Whether to learn a scale (starts at 1) and, with `bias`, a shift (starts at 0). Default true. */
+  elementwiseAffine?: boolean
+  /** Default true. */
+  bias?: boolean
+}
+
+/** Normalizes over the last dimensions to mean 0 and variance 1, then scales and shifts. */
+export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  readonly normalizedShape: readonly number[]
+  readonly eps: number
+  /** normalizedShape */
+  readonly weight: Parameter<D> | null
+  /** normalizedShape */
+  readonly bias: Parameter<D> | null
+
+  constructor(normalizedShape: number | readonly number[], options: LayerNormLayerOptions<D> = {}) {
+    super()
+    const where = 'LayerNorm'
+    checkOptions(where, options, ['eps', 'elementwiseAffine', 'bias', 'dtype', 'device'])
+    const shape = normalized(where, normalizedShape)
+    this.normalizedShape = shape
+    this.eps = checkNumber(where, 'eps', options.eps ?? 1e-5, 0)
+    const place = placement(where, options)
+    const affine = checkBoolean(where, 'elementwiseAffine', options.elementwiseAffine ?? true)
+    const bias = checkBoolean(where, 'bias', options.bias ?? true)
+    this.weight = affine ? parameter(() => full(shape, 1, place)) : null
+    this.bias = affine && bias ? parameter(() => full(shape, 0, place)) : null
+  }
+
+  /** [..,normalizedShape] -> the same shape */
+  override forward(input: Tensor): Tensor<D> {
+    const { weight, bias, eps } = this
+    return layerNorm(input as Tensor<D>, this.normalizedShape, { weight, bias, eps })
+  }
+}

@@ -1,0 +1,53 @@
+import { checkInteger, checkOptions } from '../check.ts'
+import type { FloatDType } from '../dtype.ts'
+import type { Tensor } from '../tensor.ts'
+import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
+
+export interface LSTMOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
+  /** Size of a projection of h, below hiddenSize; 0: none. Default 0. */
+  projSize?: number
+}
+
+export interface LSTMStateOptions extends StateOptions {
+  /** The cell state before the first step: [L*D,B,H]. Default zeros. */
+  c0?: Tensor | null
+}
+
+export interface LSTMResult<D extends FloatDType> {
+  /** [T,B,D*Hout] ([B,T,D*Hout] if batchFirst); zeros past each row's length */
+  output: Tensor<D>
+  /** [L*D,B,Hout]: h of each row after its own last step */
+  hn: Tensor<D>
+  /** [L*D,B,H] */
+  cn: Tensor<D>
+}
+
+/**
+ * Long short-term memory, as torch.nn.LSTM; gate order i f g o.
+ * D is 2 if bidirectional, else 1; Hout is projSize if given, else hiddenSize.
+ */
+export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMResult<D>> {
+  readonly projSize: number
+
+  /**
+   * @param inputSize I
+   * @param hiddenSize H
+   * @throws TypeError, RangeError if an option does not fit
+   */
+  constructor(inputSize: number, hiddenSize: number, options: LSTMOptions<D> = {}) {
+    checkOptions('LSTM', options, [...OPTIONS, 'projSize'])
+    checkInteger('LSTM', 'hiddenSize', hiddenSize, 1, Number.MAX_SAFE_INTEGER)
+    const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
+    super('LSTM', 'lstm', 4, inputSize, hiddenSize, options, projSize)
+    this.projSize = projSize
+  }
+
+  /**
+   * @param input [T,B,I] ([B,T,I] if batchFirst), or [T,I] without a batch: then the states
+   * and results have no B either
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE
+   */
+  override forward(input: Tensor, options: LSTMStateOptions = {}): LSTMResult<D> {
+    return this.run(input, options, ['h0', 'c0', 'lengths']) as LSTMResult<D>
+  }
+}

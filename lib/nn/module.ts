@@ -1,0 +1,211 @@
+import { native } from '../binding.ts'
+import {
+  argumentError,
+  checkDevice,
+  checkOptions,
+  checkPlacement,
+  checkTensor,
+  disposedError,
+  sameShape,
+  shapeError,
+  shapeText,
+} from '../check.ts'
+import { type Device, type DType, dtypeNumber, type FloatDType } from '../dtype.ts'
+import { rangeError } from '../errors.ts'
+import { detached } from '../scope.ts'
+import { Tensor } from '../tensor.ts'
+
+/**
+ * A tensor that a module trains: a leaf that requires grad. A field of a module that
+ * holds one is found by parameters() and stateDict(); plain tensors are not.
+ */
+export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
+  /** Shares the memory of `value`, which may be disposed afterwards. Not owned by any tidy(). */
+  constructor(value: Tensor<D>) {
+    checkTensor('Parameter', 'value', value)
+    super(value._live('Parameter').retain(), value.shape, value.dtype, value.device)
+    this.requiresGrad = true
+  }
+}
+
+/** What {@link Module.loadStateDict} did not match. */
+export interface LoadResult {
+  /** Names of the module that the state lacks. */
+  missing: string[]
+  /** Names of the state that the module lacks. */
+  unexpected: string[]
+}
+
+/**
+ * Base of all layers and models. A subclass keeps its {@link Parameter}s and child
+ * modules in fields (children also in arrays of modules) and implements forward().
+ * Names in the state dict are the names of the fields, joined by dots, as in PyTorch.
+ *
+ * @example
+ * class Model extends Module<Tensor, Tensor> {
+ *   lstm = new LSTM(8, 32)
+ *   head = new Linear(32, 4)
+ *   forward(x: Tensor) { return this.head.forward(this.lstm.forward(x).output) }
+ * }
+ */
+export abstract class Module<In = Tensor, Out = unknown> {
+  /** Whether dropout is active. Set by {@link train} and {@link eval}. */
+  training = true
+
+  abstract forward(input: In): Out
+
+  /** The parameters of this module and its children, each once, in the order of their fields. */
+  parameters(): Parameter[] {
+    return this.namedParameters().map(([, parameter]) => parameter)
+  }
+
+  /** Names and parameters; one that occurs under several names only under the first. */
+  namedParameters(): [string, Parameter][] {
+    const seen = new Set<Parameter>()
+    return this.#entries().filter(([, parameter]) => {
+      if (seen.has(parameter)) return false
+      seen.add(parameter)
+      return true
+    })
+  }
+
+  /** All parameters by name: the live ones, not copies. */
+  stateDict(): Map<string, Parameter> {
+    return new Map(this.#entries())
+  }
+
+  /**
+   * Copies values into the parameters, in place. Checks everything first: if it throws,
+   * nothing has changed.
+   *
+   * @param state tensors by name, of the parameters' shapes and dtypes
+   * @param options strict: throw unless the names match exactly (default true)
+   * @throws RangeError ERR_BPTT_SHAPE if a shape differs
+   * @throws RangeError ERR_BPTT_VALUE if names differ and strict
+   * @throws TypeError ERR_BPTT_DTYPE if a dtype differs
+   */
+  loadStateDict(
+    state: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
+    options: { strict?: boolean } = {},
+  ): LoadResult {
+    const where = `${this.constructor.name}.loadStateDict`
+    checkOptions(where, options, ['strict'])
+    if (typeof state !== 'object' || state === null) throw argumentError(where, 'a map of tensors', state)
+    const given =
+      state instanceof Map ? (state as ReadonlyMap<string, Tensor>) : new Map(Object.entries(state))
+    const own = this.stateDict()
+    const missing = [...own.keys()].filter((name) => !given.has(name))
+    const unexpected = [...given.keys()].filter((name) => !own.has(name))
+    if ((options.strict ?? true) && missing.length + unexpected.length > 0) {
+      throw rangeError(
+        'ERR_BPTT_VALUE',
+        `[${where}] expected the names of the module's parameters; ` +
+          `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}; ` +
+          'pass { strict: false } to load what matches',
+      )
+    }
+    const pairs: [Parameter, Tensor][] = []
+    for (const [name, parameter] of own) {
+      const value = given.get(name)
+      if (value === undefined) continue
+      checkTensor(where, name, value)
+      checkPlacement(where, name, value, parameter.dtype, parameter.device)
+      if (!sameShape(value.shape, parameter.shape)) {
+        throw shapeError(where, `${name} of shape ${shapeText(parameter.shape)}`, shapeText(value.shape))
+      }
+      if (value.disposed || parameter.disposed) throw disposedError(where)
+      pairs.push([parameter, value])
+    }
+    for (const [parameter, value] of pairs) copyInto(parameter, value)
+    return { missing, unexpected }
+  }
+
+  /** Switches to training: dropout is active. */
+  train(): this {
+    return this.#setTraining(true)
+  }
+
+  /** Switches to evaluation: dropout does nothing. */
+  eval(): this {
+    return this.#setTraining(false)
+  }
+
+  /** Disposes the gradients of all parameters. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters()) parameter.zeroGrad()
+  }
+
+  /**
+   * Moves the parameters to a device.
+   *
+   * @throws BpttError ERR_BPTT_DEVICE if there is no such device
+   */
+  to(device: Device): this {
+    checkDevice(`${this.constructor.name}.to`, device)
+    return this
+  }
+
+  /** Frees the parameters, their gradients, and what the layers cache. */
+  dispose(): void {
+    for (const [, parameter] of this.#entries()) parameter.dispose()
+    for (const [, child] of this.namedChildren()) child.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** Names and child modules, from the fields. */
+  namedChildren(): [string, Module<never>][] {
+    const children: [string, Module<never>][] = []
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Module) children.push([name, value])
+      else if (Array.isArray(value)) {
+        value.forEach((item, i) => {
+          if (item instanceof Module) children.push([`${name}.${i}`, item])
+        })
+      }
+    }
+    return children
+  }
+
+  #entries(): [string, Parameter][] {
+    const entries: [string, Parameter][] = []
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Parameter) entries.push([name, value])
+    }
+    for (const [prefix, child] of this.namedChildren()) {
+      for (const [name, parameter] of child.#entries()) entries.push([`${prefix}.${name}`, parameter])
+    }
+    return entries
+  }
+
+  #setTraining(training: boolean): this {
+    this.training = training
+    for (const [, child] of this.namedChildren()) child.#setTraining(training)
+    return this
+  }
+}
+
+/** A new parameter, filled by `fill`. */
+export function parameter<D extends FloatDType>(value: () => Tensor<D>): Parameter<D> {
+  return detached(() => {
+    const tensor = value()
+    const made = new Parameter(tensor)
+    tensor.dispose()
+    return made
+  })
+}
+
+/** Overwrites `to` with `from`, of the same shape and dtype. */
+export function copyInto(to: Tensor, from: Tensor): void {
+  if (to._storage === from._storage) return
+  const target = to._live('copy')
+  native().copy(
+    dtypeNumber(to.dtype as DType),
+    Float64Array.of(1, 0, 0, to.size, 1, 1),
+    from._handle('copy'),
+    target.handle,
+  )
+  target.touch()
+}

@@ -1,0 +1,152 @@
+/** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
+import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../check.ts'
+import type { FloatDType } from '../dtype.ts'
+import {
+  type Cell,
+  PackedWeights,
+  type RecurrentResult,
+  type RecurrentShape,
+  recurrent,
+} from '../ops/recurrent.ts'
+import { RecurrentStream, type StreamOptions } from '../stream.ts'
+import type { Tensor } from '../tensor.ts'
+import { Module, type Parameter } from './module.ts'
+import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './options.ts'
+
+export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
+  /** Layers, one on top of the other. Default 1. */
+  numLayers?: number
+  /** Whether to add b_ih and b_hh. Default true. */
+  bias?: boolean
+  /** Whether input and output are [B,T,*] instead of [T,B,*]. Default false. */
+  batchFirst?: boolean
+  /** Probability of dropout between layers, in training only. Default 0. */
+  dropout?: number
+  /** Whether to run a second stack backwards in time and concatenate. Default false. */
+  bidirectional?: boolean
+}
+
+export interface StateOptions {
+  /** The state before the first step: [L*D,B,Hout]. Default zeros. */
+  h0?: Tensor | null
+  /** Steps of each row, 0..T, in any order; default all T. Input past it is never read. */
+  lengths?: ArrayLike<number> | null
+}
+
+export const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional', 'dtype', 'device']
+
+/**
+ * Base of {@link RNN}, {@link LSTM} and {@link GRU}. Parameters are torch's, per layer k:
+ * weight_ih_lk, weight_hh_lk, bias_ih_lk, bias_hh_lk, weight_hr_lk, those of the backward
+ * direction with the suffix _reverse; initialised U(-1/sqrt(hiddenSize), 1/sqrt(hiddenSize)).
+ */
+export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor, Out> {
+  readonly inputSize: number
+  readonly hiddenSize: number
+  readonly numLayers: number
+  readonly bias: boolean
+  readonly batchFirst: boolean
+  readonly dropout: number
+  readonly bidirectional: boolean
+  readonly dtype: D
+  readonly #shape: RecurrentShape
+  readonly #parameters: (Parameter<D> | null)[] = []
+  readonly #packed = new PackedWeights()
+  readonly [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
+
+  protected constructor(
+    name: string,
+    cell: Cell,
+    gates: number,
+    inputSize: number,
+    hiddenSize: number,
+    options: RecurrentOptions<D>,
+    projSize = 0,
+  ) {
+    super()
+    this.inputSize = checkInteger(name, 'inputSize', inputSize, 1, MAX_SIZE)
+    this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1, MAX_SIZE)
+    this.numLayers = checkInteger(name, 'numLayers', options.numLayers ?? 1, 1, 1024)
+    this.bias = checkBoolean(name, 'bias', options.bias ?? true)
+    this.batchFirst = checkBoolean(name, 'batchFirst', options.batchFirst ?? false)
+    this.dropout = checkNumber(name, 'dropout', options.dropout ?? 0, 0, 1)
+    this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
+    const { dtype, device } = placement(name, options)
+    this.dtype = dtype
+    this.#shape = {
+      name,
+      cell,
+      inputSize,
+      hiddenSize,
+      projSize,
+      numLayers: this.numLayers,
+      directions: this.bidirectional ? 2 : 1,
+      bias: this.bias,
+      batchFirst: this.batchFirst,
+      dtype,
+      device,
+    }
+    this.#initialise(gates)
+  }
+
+  #initialise(gates: number): void {
+    const { inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
+    const bound = 1 / Math.sqrt(hiddenSize)
+    const place = { dtype: this.dtype, device: this.#shape.device }
+    const width = projSize || hiddenSize
+    const add = (name: string, shape: readonly number[] | null) => {
+      if (shape === null) {
+        this.#parameters.push(null)
+        return
+      }
+      const value = uniformParameter(shape, bound, place)
+      this.#parameters.push(value)
+      // Not writable: the packed weights are known by the versions of these tensors.
+      Object.defineProperty(this, name, { value, enumerable: true })
+    }
+    for (let layer = 0; layer < numLayers; layer++) {
+      const below = layer === 0 ? inputSize : width * directions
+      for (let direction = 0; direction < directions; direction++) {
+        const suffix = `l${layer}${direction === 1 ? '_reverse' : ''}`
+        add(`weight_ih_${suffix}`, [gates * hiddenSize, below])
+        add(`weight_hh_${suffix}`, [gates * hiddenSize, width])
+        add(`bias_ih_${suffix}`, bias ? [gates * hiddenSize] : null)
+        add(`bias_hh_${suffix}`, bias ? [gates * hiddenSize] : null)
+        add(`weight_hr_${suffix}`, projSize > 0 ? [projSize, hiddenSize] : null)
+      }
+    }
+  }
+
+  /**
+   * The layer step by step, with carried state, on a snapshot of the weights: later
+   * training does not change it. Waits for the weights.
+   *
+   * @throws RangeError ERR_BPTT_VALUE if the layer is bidirectional
+   */
+  stream(options: StreamOptions = {}): RecurrentStream<D> {
+    return new RecurrentStream<D>(this.#shape, this.#parameters, options)
+  }
+
+  override dispose(): void {
+    this.#packed.dispose()
+    super.dispose()
+  }
+
+  protected run(
+    input: Tensor,
+    options: StateOptions & { c0?: Tensor | null },
+    names: readonly string[],
+  ): RecurrentResult<D> {
+    checkOptions(`${this.#shape.name}.forward`, options, names)
+    return recurrent(
+      this.#shape,
+      this.#parameters,
+      this.#packed,
+      this.training ? this.dropout : 0,
+      input as Tensor<D>,
+      (options.h0 ?? null) as Tensor<D> | null,
+      (options.c0 ?? null) as Tensor<D> | null,
+      options.lengths ?? null,
+    )
+  }
+}

@@ -1,0 +1,45 @@
+import { checkOneOf, checkOptions } from '../check.ts'
+import type { FloatDType } from '../dtype.ts'
+import type { Tensor } from '../tensor.ts'
+import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
+
+export interface RNNOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
+  /** Default 'tanh'. */
+  nonlinearity?: 'tanh' | 'relu'
+}
+
+export interface RNNResult<D extends FloatDType> {
+  /** [T,B,D*H] ([B,T,D*H] if batchFirst); zeros past each row's length */
+  output: Tensor<D>
+  /** [L*D,B,H]: h of each row after its own last step */
+  hn: Tensor<D>
+}
+
+/** The plain recurrent layer of Elman, as torch.nn.RNN. D is 2 if bidirectional, else 1. */
+export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResult<D>> {
+  readonly nonlinearity: 'tanh' | 'relu'
+
+  /**
+   * @param inputSize I
+   * @param hiddenSize H
+   * @throws TypeError, RangeError if an option does not fit
+   */
+  constructor(inputSize: number, hiddenSize: number, options: RNNOptions<D> = {}) {
+    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
+    const nonlinearity = checkOneOf('RNN', 'nonlinearity', options.nonlinearity ?? 'tanh', NONLINEARITIES)
+    super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', 1, inputSize, hiddenSize, options)
+    this.nonlinearity = nonlinearity
+  }
+
+  /**
+   * @param input [T,B,I] ([B,T,I] if batchFirst), or [T,I] without a batch: then the states
+   * and results have no B either
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE
+   */
+  override forward(input: Tensor, options: StateOptions = {}): RNNResult<D> {
+    const { output, hn } = this.run(input, options, ['h0', 'lengths'])
+    return { output, hn }
+  }
+}
+
+const NONLINEARITIES = ['tanh', 'relu'] as const

@@ -1,0 +1,39 @@
+import { argumentError } from '../check.ts'
+import type { FloatDType } from '../dtype.ts'
+import { Tensor } from '../tensor.ts'
+import { Module } from './module.ts'
+
+/**
+ * Modules one after the other. Of a recurrent layer it passes on the `output`. The names in
+ * the state dict start with the position: '0.weight_ih_l0', '1.weight', ..
+ */
+export class Sequential<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  readonly length: number
+
+  constructor(...modules: Module<Tensor>[]) {
+    super()
+    this.length = modules.length
+    modules.forEach((module, i) => {
+      if (!(module instanceof Module))
+        throw argumentError('Sequential', `argument ${i} to be a Module`, module)
+      Object.defineProperty(this, String(i), { value: module, enumerable: true })
+    })
+  }
+
+  override forward(input: Tensor): Tensor<D> {
+    let value = input
+    for (const [name, module] of this.namedChildren()) {
+      const result = (module as unknown as Module<Tensor>).forward(value)
+      const next = result instanceof Tensor ? result : (result as { output?: unknown } | null)?.output
+      if (!(next instanceof Tensor)) {
+        throw argumentError(
+          'Sequential.forward',
+          `module ${name} to return a tensor, or an object with a tensor named output`,
+          result,
+        )
+      }
+      value = next
+    }
+    return value as Tensor<D>
+  }
+}

@@ -1,0 +1,121 @@
+/** Layer normalization. */
+import { needsGrad, record } from '../autograd.ts'
+import { native } from '../binding.ts'
+import {
+  argumentError,
+  checkFloat,
+  checkInteger,
+  checkLike,
+  checkNumber,
+  checkOptions,
+  checkShapeIs,
+  sameShape,
+  shapeError,
+  shapeText,
+} from '../check.ts'
+import { type DType, dtypeNumber } from '../dtype.ts'
+import { result, resultLike, type Tensor } from '../tensor.ts'
+import { product } from './layout.ts'
+
+export interface LayerNormOptions<D extends DType> {
+  /** normalizedShape; default: no scale. */
+  weight?: Tensor<D> | null
+  /** normalizedShape; default: no shift. */
+  bias?: Tensor<D> | null
+  /** Added to the variance. Default 1e-5. */
+  eps?: number
+}
+
+/**
+ * (x - mean) / sqrt(variance + eps) * weight + bias, over the last dimensions; the
+ * variance is the biased one.
+ *
+ * @param x [..,normalizedShape]
+ * @param normalizedShape the last dimensions, or the last one as a number
+ * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE
+ */
+export function layerNorm<D extends DType>(
+  x: Tensor<D>,
+  normalizedShape: number | readonly number[],
+  options: LayerNormOptions<D> = {},
+): Tensor<D> {
+  const where = 'layerNorm'
+  checkFloat(where, 'input', x)
+  checkOptions(where, options, ['weight', 'bias', 'eps'])
+  const { weight = null, bias = null, eps = 1e-5 } = options
+  checkNumber(where, 'eps', eps, 0)
+  const tail = normalized(where, normalizedShape)
+  const split = x.shape.length - tail.length
+  if (split < 0 || !sameShape(x.shape.slice(split), tail)) {
+    throw shapeError(
+      where,
+      `input of shape [..,normalizedShape] = [..,${tail.join(',')}]`,
+      shapeText(x.shape),
+    )
+  }
+  for (const [name, affine] of [
+    ['weight', weight],
+    ['bias', bias],
+  ] as const) {
+    if (affine === null) continue
+    checkLike(where, name, x, affine)
+    checkShapeIs(where, name, affine, tail)
+  }
+  const rows = product(x.shape, 0, split)
+  const cols = product(tail)
+  const dtype = dtypeNumber(x.dtype)
+  const source = x._live(where)
+  const gamma = weight?._live(where) ?? null
+  const beta = bias?._handle(where) ?? null
+  const recorded = needsGrad(x) || needsGrad(weight) || needsGrad(bias)
+  const y = resultLike(x)
+  const mean = recorded ? result([rows], x.dtype, x.device) : null
+  const rstd = recorded ? result([rows], x.dtype, x.device) : null
+  native().layerNorm(
+    dtype,
+    rows,
+    cols,
+    eps,
+    source.handle,
+    gamma?.handle ?? null,
+    beta,
+    y._handle(where),
+    mean?._handle(where) ?? null,
+    rstd?._handle(where) ?? null,
+  )
+  if (mean !== null && rstd !== null) {
+    const saved = [source, gamma, mean._live(where), rstd._live(where)]
+    record(where, [x, weight, bias], [y], saved, (dy, node) => {
+      const dx = node.wants(0) ? resultLike(dy) : null
+      const dweight = node.wants(1) ? result(tail, dy.dtype, dy.device) : null
+      const dbias = node.wants(2) ? result(tail, dy.dtype, dy.device) : null
+      native().layerNormBackward(
+        dtype,
+        rows,
+        cols,
+        node.saved(0),
+        node.savedOrNull(1),
+        node.saved(2),
+        node.saved(3),
+        dy._handle(where),
+        dx?._handle(where) ?? null,
+        dweight?._handle(where) ?? null,
+        dbias?._handle(where) ?? null,
+      )
+      return [dx, dweight, dbias]
+    })
+    mean.dispose()
+    rstd.dispose()
+  }
+  return y
+}
+
+/** The normalized dimensions as a list. */
+export function normalized(where: string, shape: number | readonly number[]): number[] {
+  const list = typeof shape === 'number' ? [shape] : shape
+  if (!Array.isArray(list) || list.length === 0) {
+    throw argumentError(where, 'normalizedShape to be an integer or an array of integers', shape)
+  }
+  for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 1, 2 ** 48)
+  return [...list]
+}

@@ -1,0 +1,178 @@
+/** Losses, fused: one kernel forward, one backward. */
+import { needsGrad, record } from '../autograd.ts'
+import { native, PAIRWISE_LOSS, REDUCTION } from '../binding.ts'
+import {
+  checkFloat,
+  checkInt32,
+  checkInteger,
+  checkLike,
+  checkOneOf,
+  checkOptions,
+  checkPlacement,
+  checkShapeIs,
+  shapeError,
+} from '../check.ts'
+import { type DType, dtypeNumber } from '../dtype.ts'
+import { result, type Tensor } from '../tensor.ts'
+import { product, splitAt } from './layout.ts'
+
+/** 'mean' over the elements that count, 'sum' over them, or 'none': one loss each. */
+export type Reduction = 'none' | 'mean' | 'sum'
+
+export interface LossOptions {
+  /** Default 'mean'. */
+  reduction?: Reduction
+}
+
+export interface CrossEntropyOptions extends LossOptions {
+  /** Targets of this value do not count. Default -100. */
+  ignoreIndex?: number
+}
+
+const REDUCTIONS: readonly Reduction[] = ['none', 'mean', 'sum']
+
+/**
+ * -log(softmax(logits)[target]). Targets are class indices.
+ *
+ * @param logits [N,C], [C] or [N,C,d1,d2,..]
+ * @param target int32, the shape of logits without C: [N], [] or [N,d1,d2,..]
+ * @returns a scalar, or the shape of target with `reduction: 'none'`. The mean is
+ * over the targets that count; NaN if none does.
+ * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE. A target that is neither a
+ * class nor ignoreIndex: reading the result rejects with ERR_BPTT_INDEX.
+ */
+export function crossEntropy<D extends DType>(
+  logits: Tensor<D>,
+  target: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor<D> {
+  const where = 'crossEntropy'
+  checkFloat(where, 'logits', logits)
+  checkInt32(where, 'target', target)
+  checkPlacement(where, 'target', target, 'int32', logits.device)
+  checkOptions(where, options, ['reduction', 'ignoreIndex'])
+  const ignore = checkInteger(where, 'ignoreIndex', options.ignoreIndex ?? -100, -(2 ** 31), 2 ** 31 - 1)
+  const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
+  const { shape } = logits
+  const rank = shape.length
+  if (rank === 0) throw shapeError(where, 'logits of shape [C], [N,C] or [N,C,..]', 'a scalar')
+  const axis = rank === 1 ? 0 : 1
+  checkShapeIs(
+    where,
+    'target',
+    target,
+    shape.filter((_, i) => i !== axis),
+    rank === 1 ? '' : rank === 2 ? 'N' : 'N,..',
+  )
+  const [outer, classes, inner] = splitAt(shape, axis)
+  const dtype = dtypeNumber(logits.dtype)
+  const reduction = REDUCTION[mode]
+  const source = logits._live(where)
+  const labels = target._live(where)
+  const loss = result(mode === 'none' ? target.shape : [], logits.dtype, logits.device)
+  const lse = result([outer * inner + 1], logits.dtype, logits.device)
+  native().crossEntropy(
+    dtype,
+    reduction,
+    outer,
+    classes,
+    inner,
+    ignore,
+    source.handle,
+    labels.handle,
+    loss._handle(where),
+    lse._handle(where),
+  )
+  if (needsGrad(logits)) {
+    record(where, [logits], [loss], [source, labels, lse._live(where)], (dloss, node) => {
+      const dlogits = result(shape, dloss.dtype, dloss.device)
+      native().crossEntropyBackward(
+        dtype,
+        reduction,
+        outer,
+        classes,
+        inner,
+        ignore,
+        node.saved(0),
+        node.saved(1),
+        node.saved(2),
+        dloss._handle(where),
+        dlogits._handle(where),
+      )
+      return [dlogits]
+    })
+  }
+  lse.dispose()
+  return loss
+}
+
+/**
+ * (input - target)^2
+ *
+ * @param target the shape and dtype of input
+ * @returns a scalar, or the shape of input with `reduction: 'none'`
+ * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE
+ */
+export function mseLoss<D extends DType>(
+  input: Tensor<D>,
+  target: Tensor<D>,
+  options: LossOptions = {},
+): Tensor<D> {
+  return pairwise('mseLoss', PAIRWISE_LOSS.mse, input, target, options)
+}
+
+/**
+ * -target * log(sigmoid(logits)) - (1 - target) * log(1 - sigmoid(logits)), computed stably.
+ *
+ * @param target probabilities, the shape and dtype of logits
+ * @returns a scalar, or the shape of logits with `reduction: 'none'`
+ * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE
+ */
+export function bceWithLogits<D extends DType>(
+  logits: Tensor<D>,
+  target: Tensor<D>,
+  options: LossOptions = {},
+): Tensor<D> {
+  return pairwise('bceWithLogits', PAIRWISE_LOSS.bceWithLogits, logits, target, options)
+}
+
+function pairwise<D extends DType>(
+  where: string,
+  kind: number,
+  x: Tensor<D>,
+  target: Tensor<D>,
+  options: LossOptions,
+): Tensor<D> {
+  checkFloat(where, 'input', x)
+  checkLike(where, 'target', x, target)
+  checkShapeIs(where, 'target', target, x.shape)
+  checkOptions(where, options, ['reduction'])
+  const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
+  const reduction = REDUCTION[mode]
+  const dtype = dtypeNumber(x.dtype)
+  const size = product(x.shape)
+  const left = x._live(where)
+  const right = target._live(where)
+  const loss = result(mode === 'none' ? x.shape : [], x.dtype, x.device)
+  native().pairwiseLoss(kind, dtype, reduction, size, left.handle, right.handle, loss._handle(where))
+  if (needsGrad(x) || needsGrad(target)) {
+    const { shape } = x
+    record(where, [x, target], [loss], [left, right], (dloss, node) => {
+      const dx = node.wants(0) ? result(shape, dloss.dtype, dloss.device) : null
+      const dtarget = node.wants(1) ? result(shape, dloss.dtype, dloss.device) : null
+      native().pairwiseLossBackward(
+        kind,
+        dtype,
+        reduction,
+        size,
+        node.saved(0),
+        node.saved(1),
+        dloss._handle(where),
+        dx?._handle(where) ?? null,
+        dtarget?._handle(where) ?? null,
+      )
+      return [dx, dtarget]
+    })
+  }
+  return loss
+}

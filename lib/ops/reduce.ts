@@ -1,0 +1,109 @@
+/** Sums and means over axes. */
+import { needsGrad, record } from '../autograd.ts'
+import { native, UNARY } from '../binding.ts'
+import {
+  argumentError,
+  checkAxis,
+  checkBoolean,
+  checkFloat,
+  checkOptions,
+  sameShape,
+  valueError,
+} from '../check.ts'
+import { type DType, dtypeNumber } from '../dtype.ts'
+import { result, resultLike, type Tensor } from '../tensor.ts'
+import { layoutOf, product } from './layout.ts'
+import { expandCopy } from './shape.ts'
+
+export interface ReduceOptions {
+  /** Keep the reduced axes with length 1. Default false. */
+  keepDims?: boolean
+}
+
+type Axes = number | readonly number[] | null
+
+export function sum<D extends DType>(x: Tensor<D>, axes?: Axes, options?: ReduceOptions): Tensor<D> {
+  return reduce('sum', x, axes, options)
+}
+
+export function mean<D extends DType>(x: Tensor<D>, axes?: Axes, options?: ReduceOptions): Tensor<D> {
+  return reduce('mean', x, axes, options)
+}
+
+function reduce<D extends DType>(
+  name: 'sum' | 'mean',
+  x: Tensor<D>,
+  axes: Axes | undefined,
+  options: ReduceOptions = {},
+): Tensor<D> {
+  const where = `Tensor.${name}`
+  checkFloat(where, 'input', x)
+  checkOptions(where, options, ['keepDims'])
+  const keepDims = checkBoolean(where, 'keepDims', options.keepDims ?? false)
+  const reduced = flags(where, axes ?? null, x.shape.length)
+  const kept = x.shape.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))
+  const shape = keepDims ? kept : x.shape.filter((_, i) => reduced[i] === 0)
+  const scale = name === 'sum' ? 1 : 1 / product(x.shape.filter((_, i) => reduced[i] === 1))
+  const y = summed(where, x, reduced, shape, scale)
+  if (needsGrad(x)) {
+    const full = x.shape
+    record(name, [x], [y], [], (dy) => {
+      if (scale === 1) return [expandCopy(dy, kept, full)]
+      const scaled = resultLike(dy)
+      native().unary(
+        UNARY.scale,
+        dtypeNumber(dy.dtype),
+        dy.size,
+        scale,
+        dy._handle(where),
+        scaled._handle(where),
+      )
+      const dx = expandCopy(scaled, kept, full)
+      scaled.dispose()
+      return [dx]
+    })
+  }
+  return y
+}
+
+/** One flag per axis: whether it is reduced. */
+function flags(where: string, axes: Axes, rank: number): number[] {
+  if (axes === null) return new Array<number>(rank).fill(1)
+  if (typeof axes !== 'number' && !Array.isArray(axes)) {
+    throw argumentError(where, 'an axis, an array of axes, or none for all', axes)
+  }
+  const reduced = new Array<number>(rank).fill(0)
+  for (const axis of typeof axes === 'number' ? [axes] : (axes as readonly number[])) {
+    const at = checkAxis(where, axis, rank)
+    if (reduced[at] === 1) throw valueError(where, 'different axes', `${axis} twice`)
+    if (rank > 0) reduced[at] = 1
+  }
+  return reduced
+}
+
+/** scale * sum over the flagged axes; `shape` is that of the result. */
+export function summed<D extends DType>(
+  where: string,
+  x: Tensor<D>,
+  reduced: readonly number[],
+  shape: readonly number[],
+  scale = 1,
+): Tensor<D> {
+  const handle = x._handle(where)
+  const y = result(shape, x.dtype, x.device)
+  const layout = layoutOf(x.shape.length, x.shape, reduced)
+  native().sum(dtypeNumber(x.dtype), layout, scale, handle, y._handle(where))
+  return y
+}
+
+/** The gradient of broadcasting: sums `x` down to `shape`. Consumes x. */
+export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
+  if (sameShape(x.shape, shape)) return x
+  const missing = x.shape.length - shape.length
+  const reduced = x.shape.map((dimension, i) =>
+    i < missing || (shape[i - missing] === 1 && dimension !== 1) ? 1 : 0,
+  )
+  const y = summed('backward', x, reduced, shape)
+  x.dispose()
+  return y
+}

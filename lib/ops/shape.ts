@@ -1,0 +1,276 @@
+/** Ops that move elements: reshape shares the storage, all others copy. */
+import { needsGrad, record } from '../autograd.ts'
+import { native } from '../binding.ts'
+import {
+  argumentError,
+  checkAxis,
+  checkInteger,
+  checkLike,
+  checkShape,
+  checkTensor,
+  sameShape,
+  shapeError,
+  shapeText,
+  valueError,
+} from '../check.ts'
+import { type DType, dtypeNumber } from '../dtype.ts'
+import { result, type Tensor } from '../tensor.ts'
+import { broadcastStrides, checkRank, denseStrides, layoutOf } from './layout.ts'
+import { sumTo } from './reduce.ts'
+
+// -- kernels without the tape -----------------------------------------------------
+
+/** A strided copy of `shape` elements from one tensor into another. */
+function copy(
+  from: Tensor,
+  to: Tensor,
+  shape: readonly number[],
+  fromStrides: readonly number[],
+  toStrides: readonly number[],
+  fromOffset = 0,
+  toOffset = 0,
+): void {
+  native().copy(
+    dtypeNumber(from.dtype),
+    layoutOf(shape.length, [fromOffset, toOffset], shape, fromStrides, toStrides),
+    from._handle('copy'),
+    to._handle('copy'),
+  )
+}
+
+/** Reads `x` as shape `from` (of the same size), broadcast into a new tensor of shape `to`. */
+export function expandCopy<D extends DType>(
+  x: Tensor<D>,
+  from: readonly number[],
+  to: readonly number[],
+): Tensor<D> {
+  const y = result(to, x.dtype, x.device)
+  copy(x, y, to, broadcastStrides(from, to), denseStrides(to))
+  return y
+}
+
+function transposed<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
+  const shape = swapped(x.shape, a, b)
+  const y = result(shape, x.dtype, x.device)
+  copy(x, y, shape, swapped(denseStrides(x.shape), a, b), denseStrides(shape))
+  return y
+}
+
+function swapped(list: readonly number[], a: number, b: number): number[] {
+  const out = [...list]
+  out[a] = list[b] as number
+  out[b] = list[a] as number
+  return out
+}
+
+/** Elements start.. along an axis of `x`, into a new tensor of shape `shape`. */
+function cut<D extends DType>(
+  x: Tensor<D>,
+  shape: readonly number[],
+  axis: number,
+  start: number,
+): Tensor<D> {
+  const y = result(shape, x.dtype, x.device)
+  const strides = denseStrides(x.shape)
+  copy(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
+  return y
+}
+
+/** Copies all of `x` into `to`, from `start` along an axis. */
+function paste(x: Tensor, shape: readonly number[], to: Tensor, axis: number, start: number): void {
+  const strides = denseStrides(to.shape)
+  copy(x, to, shape, denseStrides(shape), strides, 0, start * (strides[axis] as number))
+}
+
+// -- ops --------------------------------------------------------------------------------
+
+export function reshape<D extends DType>(x: Tensor<D>, shape: readonly number[]): Tensor<D> {
+  const where = 'Tensor.reshape'
+  checkTensor(where, 'input', x)
+  const y = x._share(inferred(where, shape, x))
+  if (needsGrad(x)) {
+    const before = x.shape
+    record('reshape', [x], [y], [], (dy) => [dy._share(before)])
+  }
+  return y
+}
+
+/** The same tensor under a new owner: disposing one leaves the other. */
+export function alias<D extends DType>(x: Tensor<D>): Tensor<D> {
+  return reshape(x, x.shape)
+}
+
+function inferred(where: string, shape: readonly number[], x: Tensor): readonly number[] {
+  if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
+  const unknown = shape.indexOf(-1)
+  const sizes = shape.map((dimension, i) => (i === unknown ? 1 : dimension))
+  const size = checkShape(where, sizes)
+  if (unknown >= 0 && size > 0 && x.size % size === 0) sizes[unknown] = x.size / size
+  else if (unknown >= 0 || size !== x.size) {
+    throw shapeError(where, `a shape of ${x.size} elements, as ${shapeText(x.shape)}`, shapeText(shape))
+  }
+  return sizes
+}
+
+export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
+  const where = 'Tensor.transpose'
+  checkTensor(where, 'input', x)
+  const first = checkAxis(where, a, x.shape.length)
+  const second = checkAxis(where, b, x.shape.length)
+  x._live(where)
+  if (first === second) return alias(x)
+  const y = transposed(x, first, second)
+  if (needsGrad(x)) record('transpose', [x], [y], [], (dy) => [transposed(dy, first, second)])
+  return y
+}
+
+export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number, end?: number): Tensor<D> {
+  const where = 'Tensor.slice'
+  checkTensor(where, 'input', x)
+  if (x.shape.length === 0) throw shapeError(where, 'at least one dimension', 'a scalar')
+  const at = checkAxis(where, axis, x.shape.length)
+  const length = x.shape[at] as number
+  const from = clamped(where, 'start', start, length)
+  const to = end === undefined ? length : clamped(where, 'end', end, length)
+  const shape = x.shape.map((dimension, i) => (i === at ? Math.max(to - from, 0) : dimension))
+  x._live(where)
+  const y = cut(x, shape, at, from)
+  if (needsGrad(x)) {
+    const full = x.shape
+    record('slice', [x], [y], [], (dy) => {
+      const dx = result(full, dy.dtype, dy.device)
+      native().fill(dtypeNumber(dx.dtype), dx.size, 0, dx._handle(where))
+      paste(dy, dy.shape, dx, at, from)
+      return [dx]
+    })
+  }
+  return y
+}
+
+function clamped(where: string, name: string, index: number, length: number): number {
+  checkInteger(where, name, index, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+  return Math.min(Math.max(index < 0 ? index + length : index, 0), length)
+}
+
+export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]): Tensor<D> {
+  const where = 'Tensor.expand'
+  checkTensor(where, 'input', x)
+  checkShape(where, shape)
+  const missing = shape.length - x.shape.length
+  const fits = missing >= 0 && x.shape.every((d, i) => d === 1 || d === shape[i + missing])
+  if (!fits) throw shapeError(where, `a shape that ${shapeText(x.shape)} broadcasts to`, shapeText(shape))
+  x._live(where)
+  if (sameShape(shape, x.shape)) return alias(x)
+  const y = expandCopy(x, x.shape, [...shape])
+  if (needsGrad(x)) {
+    const before = x.shape
+    record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy.shape), before)])
+  }
+  return y
+}
+
+/**
+ * Joins tensors along an existing axis.
+ *
+ * @param tensors at least one; same dtype, and same shape except along `axis`
+ * @param axis default 0; may be negative
+ * @throws RangeError ERR_BPTT_SHAPE if the shapes do not fit
+ */
+export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
+  const where = 'concat'
+  const first = checkList(where, tensors)
+  const rank = first.shape.length
+  if (rank === 0) throw shapeError(where, 'tensors of at least one dimension', 'a scalar', 'use stack()')
+  const at = checkAxis(where, axis, rank)
+  for (const x of tensors) {
+    if (x.shape.length !== rank || x.shape.some((d, i) => i !== at && d !== first.shape[i])) {
+      throw shapeError(
+        where,
+        `shapes equal to ${shapeText(first.shape)} except along axis ${at}`,
+        shapeText(x.shape),
+      )
+    }
+  }
+  return join(
+    'concat',
+    tensors,
+    at,
+    tensors.map((x) => x.shape),
+  )
+}
+
+/**
+ * Joins tensors of one shape along a new axis.
+ *
+ * @param tensors at least one; same dtype and shape
+ * @param axis position of the new axis in the result, default 0; may be negative
+ * @throws RangeError ERR_BPTT_SHAPE if the shapes differ
+ */
+export function stack<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
+  const where = 'stack'
+  const first = checkList(where, tensors)
+  for (const x of tensors) {
+    if (!sameShape(x.shape, first.shape)) {
+      throw shapeError(where, `shapes equal to ${shapeText(first.shape)}`, shapeText(x.shape))
+    }
+  }
+  checkRank(where, first.shape.length + 1)
+  const at = checkAxis(where, axis, first.shape.length + 1)
+  const piece = [...first.shape]
+  piece.splice(at, 0, 1)
+  return join(
+    'stack',
+    tensors,
+    at,
+    tensors.map(() => piece),
+  )
+}
+
+function checkList<D extends DType>(where: string, tensors: readonly Tensor<D>[]): Tensor<D> {
+  if (!Array.isArray(tensors)) throw argumentError(where, 'an array of tensors', tensors)
+  const [first] = tensors as readonly Tensor<D>[]
+  if (first === undefined) throw valueError(where, 'at least one tensor', tensors)
+  checkTensor(where, 'tensor 0', first)
+  for (let i = 0; i < tensors.length; i++) {
+    checkLike(where, `tensor ${i}`, first, tensors[i])
+    ;(tensors[i] as Tensor<D>)._live(where)
+  }
+  return first
+}
+
+/** Pieces of the given shapes, one behind the other along an axis. */
+function join<D extends DType>(
+  op: string,
+  tensors: readonly Tensor<D>[],
+  axis: number,
+  pieces: readonly (readonly number[])[],
+): Tensor<D> {
+  const shape = [...(pieces[0] as readonly number[])]
+  const starts: number[] = []
+  let length = 0
+  for (const piece of pieces) {
+    starts.push(length)
+    length += piece[axis] as number
+  }
+  shape[axis] = length
+  checkShape(op, shape)
+  const first = tensors[0] as Tensor<D>
+  const y = result(shape, first.dtype, first.device)
+  for (let i = 0; i < tensors.length; i++) {
+    paste(tensors[i] as Tensor<D>, pieces[i] as readonly number[], y, axis, starts[i] as number)
+  }
+  if (tensors.some(needsGrad)) {
+    const shapes = tensors.map((x) => x.shape)
+    record(op, tensors, [y], [], (dy, node) =>
+      pieces.map((piece, i) => {
+        if (!node.wants(i)) return null
+        const part = cut(dy, piece, axis, starts[i] as number)
+        if (op === 'concat') return part
+        const dx = part._share(shapes[i] as readonly number[])
+        part.dispose()
+        return dx
+      }),
+    )
+  }
+  return y
+}

@@ -1,0 +1,43 @@
+/** softmax and logSoftmax along one axis. */
+import { needsGrad, record } from '../autograd.ts'
+import { native } from '../binding.ts'
+import { checkAxis, checkFloat } from '../check.ts'
+import { type DType, dtypeNumber } from '../dtype.ts'
+import { resultLike, type Tensor } from '../tensor.ts'
+import { splitAt } from './layout.ts'
+
+/**
+ * exp(x) / sum(exp(x)) along an axis.
+ *
+ * @param axis default -1, the last
+ */
+export function softmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> {
+  return normalize('softmax', false, x, axis)
+}
+
+/**
+ * log(softmax(x)) along an axis, computed without the intermediate.
+ *
+ * @param axis default -1, the last
+ */
+export function logSoftmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> {
+  return normalize('logSoftmax', true, x, axis)
+}
+
+function normalize<D extends DType>(where: string, log: boolean, x: Tensor<D>, axis: number): Tensor<D> {
+  checkFloat(where, 'input', x)
+  const [outer, classes, inner] = splitAt(x.shape, checkAxis(where, axis, x.shape.length))
+  const dtype = dtypeNumber(x.dtype)
+  const handle = x._handle(where)
+  const y = resultLike(x)
+  native().softmax(log, dtype, outer, classes, inner, handle, y._handle(where))
+  if (needsGrad(x)) {
+    record(where, [x], [y], [y._live(where)], (dy, node) => {
+      const dx = resultLike(dy)
+      const dout = dy._handle(where)
+      native().softmaxBackward(log, dtype, outer, classes, inner, node.saved(0), dout, dx._handle(where))
+      return [dx]
+    })
+  }
+  return y
+}

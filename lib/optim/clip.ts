@@ -1,0 +1,38 @@
+import { type Handle, native } from '../binding.ts'
+import { argumentError, checkPlacement, valueError } from '../check.ts'
+import { full } from '../create.ts'
+import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { result, type Tensor } from '../tensor.ts'
+import { checkParameters } from './optimizer.ts'
+
+/**
+ * Scales the gradients of all parameters, in place, so that their common norm is at most `max`.
+ * Does not wait for the work.
+ *
+ * @param parameters of one dtype; those without a gradient do not count
+ * @param max at least 0
+ * @returns the norm before: a scalar
+ * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE
+ */
+export function clipGradNorm<D extends FloatDType>(parameters: Iterable<Tensor<D>>, max: number): Tensor<D>
+export function clipGradNorm(parameters: Iterable<Tensor>, max: number): Tensor
+export function clipGradNorm(parameters: Iterable<Tensor>, max: number): Tensor {
+  const where = 'clipGradNorm'
+  const list = checkParameters(where, parameters)
+  if (typeof max !== 'number') throw argumentError(where, 'max to be a number', max)
+  if (!(max >= 0)) throw valueError(where, 'max to be at least 0', max)
+  const { dtype, device } = list[0] as Tensor
+  const gradients: Tensor[] = []
+  for (const [i, parameter] of list.entries()) {
+    checkPlacement(where, `parameter ${i}`, parameter, dtype, device)
+    if (parameter.grad !== null) gradients.push(parameter.grad)
+  }
+  if (gradients.length === 0) return full([], 0, { dtype, device })
+  const sizes = Float64Array.from(gradients, (gradient) => gradient.size)
+  const handles: Handle[] = gradients.map((gradient) => gradient._handle(where))
+  const norm = result([], dtype, device)
+  native().gradNorm(dtypeNumber(dtype), sizes, handles, norm._handle(where))
+  native().clipGrads(dtypeNumber(dtype), sizes, handles, max, norm._handle(where))
+  for (const gradient of gradients) gradient._live(where).touch()
+  return norm
+}

@@ -1,0 +1,46 @@
+import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
+import type { Tensor } from '../tensor.ts'
+import { Optimizer } from './optimizer.ts'
+
+export interface RMSpropOptions {
+  /** Learning rate. Default 1e-2. */
+  lr?: number
+  /** Decay of the mean square. Default 0.99. */
+  alpha?: number
+  /** Added to the denominator. Default 1e-8. */
+  eps?: number
+  /** Added to the gradient, times the parameter. Default 0. */
+  weightDecay?: number
+  /** Default 0. */
+  momentum?: number
+  /** Subtract the square of the mean gradient. Default false. */
+  centered?: boolean
+  /** Go up the gradient. Default false. */
+  maximize?: boolean
+}
+
+/** RMSprop, as torch.optim.RMSprop. State: square_avg, momentum_buffer, grad_avg (centered). */
+export class RMSprop extends Optimizer {
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(parameters: Iterable<Tensor>, options: RMSpropOptions = {}) {
+    const where = 'RMSprop'
+    checkOptions(where, options, ['lr', 'alpha', 'eps', 'weightDecay', 'momentum', 'centered', 'maximize'])
+    const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
+    const centered = checkBoolean(where, 'centered', options.centered ?? false)
+    super(
+      where,
+      'rmsprop',
+      parameters,
+      checkNumber(where, 'lr', options.lr ?? 1e-2, 0),
+      {
+        alpha: checkNumber(where, 'alpha', options.alpha ?? 0.99, 0),
+        eps: checkNumber(where, 'eps', options.eps ?? 1e-8, 0),
+        weightDecay: checkNumber(where, 'weightDecay', options.weightDecay ?? 0, 0),
+        momentum,
+        centered,
+        maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
+      },
+      ['square_avg', momentum > 0 ? 'momentum_buffer' : null, centered ? 'grad_avg' : null],
+    )
+  }
+}

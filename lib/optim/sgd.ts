@@ -1,0 +1,51 @@
+import { checkBoolean, checkNumber, checkOptions, valueError } from '../check.ts'
+import type { Tensor } from '../tensor.ts'
+import { Optimizer } from './optimizer.ts'
+
+export interface SGDOptions {
+  /** Learning rate. Default 1e-3. */
+  lr?: number
+  /** Default 0. */
+  momentum?: number
+  /** Default 0. */
+  dampening?: number
+  /** Added to the gradient, times the parameter. Default 0. */
+  weightDecay?: number
+  /** Needs momentum, and no dampening. Default false. */
+  nesterov?: boolean
+  /** Go up the gradient. Default false. */
+  maximize?: boolean
+}
+
+/** Stochastic gradient descent, as torch.optim.SGD. State: momentum_buffer. */
+export class SGD extends Optimizer {
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(parameters: Iterable<Tensor>, options: SGDOptions = {}) {
+    const where = 'SGD'
+    checkOptions(where, options, ['lr', 'momentum', 'dampening', 'weightDecay', 'nesterov', 'maximize'])
+    const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
+    const dampening = checkNumber(where, 'dampening', options.dampening ?? 0)
+    const nesterov = checkBoolean(where, 'nesterov', options.nesterov ?? false)
+    if (nesterov && (momentum === 0 || dampening !== 0)) {
+      throw valueError(
+        where,
+        'momentum above 0 and dampening 0 with nesterov',
+        `${momentum} and ${dampening}`,
+      )
+    }
+    super(
+      where,
+      'sgd',
+      parameters,
+      checkNumber(where, 'lr', options.lr ?? 1e-3, 0),
+      {
+        momentum,
+        dampening,
+        nesterov,
+        weightDecay: checkNumber(where, 'weightDecay', options.weightDecay ?? 0, 0),
+        maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
+      },
+      [momentum > 0 ? 'momentum_buffer' : null, null, null],
+    )
+  }
+}

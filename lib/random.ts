@@ -1,0 +1,50 @@
+/**
+ * The random generator of this environment (each worker thread has its own):
+ * Philox4x32-10, addressed by (seed, offset). An op takes the numbers it needs
+ * at the time of its call, so results do not depend on threads or devices.
+ */
+import { checkInteger, checkOptions } from './check.ts'
+
+/** Where the generator stands. Save it in checkpoints. */
+export interface RandomState {
+  seed: number
+  /** Counters used so far since the seed was set. */
+  offset: number
+}
+
+const MAX = Number.MAX_SAFE_INTEGER
+const PER_COUNTER = 4
+
+const state: RandomState = { seed: Math.floor(Math.random() * MAX), offset: 0 }
+
+/**
+ * Starts the generator anew. Without it every run is different.
+ *
+ * @param seed an integer from 0 to 2^53 - 1
+ * @throws RangeError ERR_BPTT_VALUE
+ */
+export function manualSeed(seed: number): void {
+  state.seed = checkInteger('manualSeed', 'seed', seed, 0, MAX)
+  state.offset = 0
+}
+
+/** A copy of the generator's state. */
+export function getRandomState(): RandomState {
+  return { ...state }
+}
+
+/** Continues from a state of {@link getRandomState}. */
+export function setRandomState(next: RandomState): void {
+  const where = 'setRandomState'
+  checkOptions(where, next, ['seed', 'offset'])
+  const seed = checkInteger(where, 'seed', next.seed, 0, MAX)
+  state.offset = checkInteger(where, 'offset', next.offset, 0, MAX)
+  state.seed = seed
+}
+
+/** Reserves random numbers for `elements` elements; returns where they start. */
+export function draw(elements: number): RandomState {
+  const start = { ...state }
+  state.offset += Math.ceil(elements / PER_COUNTER)
+  return start
+}

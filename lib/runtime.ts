@@ -1,0 +1,40 @@
+/** The native library as a whole: threads, versions, memory. */
+import { CPU_DEVICE, type NativeInfo, type NativeStats, native } from './binding.ts'
+import { checkDevice, checkInteger } from './check.ts'
+import type { Device } from './dtype.ts'
+
+export interface Info extends NativeInfo {
+  /** What this environment (worker thread) holds now, in bytes, storages and queued ops. */
+  memory: NativeStats
+}
+
+/** What was built, what it runs on, and what it holds. */
+export function info(): Info {
+  return { ...native().info(), memory: native().stats() }
+}
+
+/**
+ * Sets how many threads compute, in the whole process. Results do not depend on it, to the bit.
+ *
+ * @param threads at least 1
+ * @throws RangeError ERR_BPTT_VALUE
+ */
+export function setNumThreads(threads: number): void {
+  native().setNumThreads(checkInteger('setNumThreads', 'threads', threads, 1, 1024))
+}
+
+/** How many threads compute; by default what affinity and cgroup quota allow. */
+export function getNumThreads(): number {
+  return native().getNumThreads()
+}
+
+/**
+ * Resolves when all enqueued work is done. Rejects with the first failure since the
+ * last call whose result nobody read.
+ *
+ * @param device default 'cpu'
+ */
+export async function synchronize(device: Device = 'cpu'): Promise<void> {
+  checkDevice('synchronize', device)
+  await native().synchronize(CPU_DEVICE)
+}

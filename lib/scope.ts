@@ -1,0 +1,96 @@
+/** What surrounds an op: whether the tape records, and which tidy() owns its result. */
+import { isThenable, thenableError } from './check.ts'
+import type { Tensor } from './tensor.ts'
+
+let recording = true
+let scope: Tensor[] | null = null
+
+/** Whether ops go on the tape. */
+export function isRecording(): boolean {
+  return recording
+}
+
+/** Enters a new tensor into the innermost tidy(). */
+export function track(tensor: Tensor): void {
+  if (scope !== null) scope.push(tensor)
+}
+
+/**
+ * Runs `fn` without recording: results do not require grad, recurrent layers
+ * save nothing for backward.
+ *
+ * @param fn a synchronous function; one that returns a promise throws
+ * @returns what `fn` returns
+ * @throws TypeError ERR_BPTT_TYPE if `fn` returns a promise
+ */
+export function noGrad<T>(fn: () => T): T {
+  const before = recording
+  recording = false
+  try {
+    return refuseThenable('noGrad', fn())
+  } finally {
+    recording = before
+  }
+}
+
+/**
+ * Runs `fn`, then disposes every tensor created inside except those it returns
+ * (itself, or inside arrays, plain objects and maps). If `fn` throws, all are
+ * disposed. Parameters, gradients and optimizer state are never touched.
+ *
+ * @param fn a synchronous function; one that returns a promise throws
+ * @returns what `fn` returns
+ * @throws TypeError ERR_BPTT_TYPE if `fn` returns a promise
+ */
+export function tidy<T>(fn: () => T): T {
+  const outer = scope
+  const created: Tensor[] = []
+  const kept = new Set<unknown>()
+  scope = created
+  try {
+    const result = refuseThenable('tidy', fn())
+    collect(result, kept)
+    return result
+  } finally {
+    scope = outer
+    for (const tensor of created) {
+      if (!kept.has(tensor)) tensor.dispose()
+      else if (outer !== null) outer.push(tensor)
+    }
+  }
+}
+
+/** Runs the library's own work: neither recorded nor owned by a tidy(). */
+export function detached<T>(fn: () => T): T {
+  const outer = scope
+  const before = recording
+  scope = null
+  recording = false
+  try {
+    return fn()
+  } finally {
+    scope = outer
+    recording = before
+  }
+}
+
+function refuseThenable<T>(where: string, result: T): T {
+  if (isThenable(result)) throw thenableError(where)
+  return result
+}
+
+/** Adds everything reachable through arrays, plain objects and maps to `seen`. */
+function collect(value: unknown, seen: Set<unknown>): void {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return
+  seen.add(value)
+  if (Array.isArray(value)) {
+    for (const item of value) collect(item, seen)
+  } else if (value instanceof Map) {
+    for (const item of value.values()) collect(item, seen)
+  } else {
+    const prototype = Object.getPrototypeOf(value)
+    if (prototype === Object.prototype || prototype === null) {
+      for (const item of Object.values(value)) collect(item, seen)
+    }
+  }
+}

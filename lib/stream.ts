@@ -1,0 +1,175 @@
+/** Inference step by step, with carried state. */
+import { native, type StepperHandle } from './binding.ts'
+import {
+  argumentError,
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  disposedError,
+  shapeError,
+  shapeText,
+  valueError,
+} from './check.ts'
+import { arrayOf, BYTES, type DataOf, type FloatDType } from './dtype.ts'
+import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
+import type { Tensor } from './tensor.ts'
+
+export interface StreamOptions {
+  /** Sequences side by side. Default 1. */
+  batch?: number
+  /** How the weights are kept; so far only as they are. Default: the layer's dtype. */
+  weights?: FloatDType
+}
+
+/** The state of a stream: copies, in the layer's dtype. */
+export interface StreamState<D extends FloatDType> {
+  /** [L,B,Hout] */
+  h: DataOf<D>
+  /** [L,B,H], LSTM only */
+  c?: DataOf<D>
+}
+
+/**
+ * A recurrent layer that runs one time step per call on the calling thread, made by
+ * layer.stream(). It holds a snapshot of the weights, and starts from a state of zeros.
+ * Its results equal those of forward() over the whole sequence, to the bit.
+ */
+export class RecurrentStream<D extends FloatDType = 'float32'> {
+  readonly batch: number
+  readonly inputSize: number
+  /** Hout: projSize if the layer has one, else hiddenSize. */
+  readonly outputSize: number
+  readonly dtype: D
+  readonly #shape: RecurrentShape
+  #stepper: StepperHandle | null
+
+  /** @internal Use layer.stream(). */
+  constructor(shape: RecurrentShape, parameters: readonly (Tensor<D> | null)[], options: StreamOptions) {
+    const where = `${shape.name}.stream`
+    checkOptions(where, options, ['batch', 'weights'])
+    this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, 2 ** 31 - 1)
+    checkOneOf(where, 'weights', options.weights ?? shape.dtype, [shape.dtype])
+    if (shape.directions === 2) {
+      throw valueError(
+        where,
+        'a layer of one direction',
+        'bidirectional',
+        'the backward direction needs the whole sequence: use forward()',
+      )
+    }
+    this.#shape = shape
+    this.dtype = shape.dtype as D
+    this.inputSize = shape.inputSize
+    this.outputSize = shape.projSize || shape.hiddenSize
+    this.#stepper = native().createStepper(
+      describeStack(shape, 1, this.batch, false, false, 0),
+      parameters.map((parameter) => parameter?._handle(where) ?? null),
+    )
+  }
+
+  /**
+   * One time step for every sequence of the batch.
+   *
+   * @param x [batch, inputSize]
+   * @param out [batch, outputSize]; given, nothing is allocated
+   * @returns out
+   * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_TYPE, BpttError ERR_BPTT_DISPOSED
+   */
+  step(x: DataOf<D>, out?: DataOf<D>): DataOf<D> {
+    const stepper = this.#live('step')
+    const { batch } = this
+    this.#check('step', 'x', x, batch * this.inputSize)
+    const size = batch * this.outputSize
+    const into = out ?? this.#array(size)
+    if (out !== undefined) this.#check('step', 'out', out, size)
+    native().step(stepper, x, into)
+    return into
+  }
+
+  /** A copy of the state. */
+  getState(): StreamState<D> {
+    const stepper = this.#live('getState')
+    const h = this.#array(this.#rows * this.outputSize)
+    const c = this.#shape.cell === 'lstm' ? this.#array(this.#rows * this.#shape.hiddenSize) : null
+    native().getStepperState(stepper, h, c)
+    return c === null ? { h } : { h, c }
+  }
+
+  /**
+   * Continues from a state of {@link getState}, or from hn and cn of forward().
+   *
+   * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_TYPE
+   */
+  setState(state: StreamState<D>): void {
+    const stepper = this.#live('setState')
+    const isLstm = this.#shape.cell === 'lstm'
+    checkOptions(this.#where('setState'), state, isLstm ? ['h', 'c'] : ['h'])
+    this.#check('setState', 'h', state.h, this.#rows * this.outputSize)
+    if (isLstm) this.#check('setState', 'c', state.c, this.#rows * this.#shape.hiddenSize)
+    native().setStepperState(stepper, state.h, isLstm ? (state.c as DataOf<D>) : null)
+  }
+
+  /**
+   * Sets the state to zero.
+   *
+   * @param rows sequences of the batch; default all
+   * @throws RangeError ERR_BPTT_VALUE if a row is outside the batch
+   */
+  reset(rows?: ArrayLike<number> | null): void {
+    const stepper = this.#live('reset')
+    if (rows === undefined || rows === null) {
+      native().resetStepper(stepper, null)
+      return
+    }
+    const where = this.#where('reset')
+    if (typeof rows !== 'object' || typeof rows.length !== 'number') {
+      throw argumentError(where, 'rows to be an array of integers', rows)
+    }
+    const list = new Int32Array(rows.length)
+    for (let i = 0; i < rows.length; i++) {
+      list[i] = checkInteger(where, `rows[${i}]`, rows[i], 0, this.batch - 1)
+    }
+    native().resetStepper(stepper, list)
+  }
+
+  /** Frees the weights and the state. A second call does nothing. */
+  dispose(): void {
+    if (this.#stepper !== null) native().releaseStepper(this.#stepper)
+    this.#stepper = null
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  get #rows(): number {
+    return this.#shape.numLayers * this.batch
+  }
+
+  #where(method: string): string {
+    return `${this.#shape.name}.stream.${method}`
+  }
+
+  #live(method: string): StepperHandle {
+    if (this.#stepper === null) throw disposedError(this.#where(method))
+    return this.#stepper
+  }
+
+  #array(size: number): DataOf<D> {
+    return arrayOf(this.dtype, new ArrayBuffer(size * BYTES[this.dtype])) as DataOf<D>
+  }
+
+  #check(method: string, name: string, value: unknown, size: number): void {
+    const Kind = this.dtype === 'float32' ? Float32Array : Float64Array
+    if (!(value instanceof Kind)) {
+      throw argumentError(this.#where(method), `${name} to be a ${Kind.name}`, value)
+    }
+    if (value.length !== size) {
+      throw shapeError(
+        this.#where(method),
+        `${name} of ${size} elements (batch ${this.batch})`,
+        shapeText([value.length]),
+      )
+    }
+  }
+}

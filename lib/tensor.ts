@@ -1,0 +1,373 @@
+import type { Node } from './autograd.ts'
+import { runBackward } from './autograd.ts'
+import { type Handle, native } from './binding.ts'
+import {
+  argumentError,
+  checkBoolean,
+  checkFloatDType,
+  checkLike,
+  checkOptions,
+  checkShapeIs,
+  disposedError,
+  graphError,
+  shapeError,
+  shapeText,
+} from './check.ts'
+import { arrayOf, BYTES, type DataOf, type Device, type DType, deviceNumber } from './dtype.ts'
+import * as elementwise from './ops/elementwise.ts'
+import { product } from './ops/layout.ts'
+import { matmul } from './ops/matmul.ts'
+import { mean, type ReduceOptions, sum } from './ops/reduce.ts'
+import * as shaping from './ops/shape.ts'
+import { logSoftmax, softmax } from './ops/softmax.ts'
+import { track } from './scope.ts'
+import { Storage } from './storage.ts'
+
+/**
+ * A dense, row-major array in native memory. Ops return at once; the work runs
+ * in order on another thread, and only reading waits for it. Made by
+ * {@link tensor}, zeros(), ... and by ops.
+ *
+ * Every method throws BpttError ERR_BPTT_DISPOSED on a disposed tensor, and ops
+ * throw TypeError or RangeError where arguments do not fit. A failure of the
+ * work itself (e.g. ERR_BPTT_INDEX) is thrown by whatever reads its result.
+ */
+export class Tensor<D extends DType = DType> {
+  readonly shape: readonly number[]
+  /** Number of elements: the product of shape. */
+  readonly size: number
+  readonly dtype: D
+  readonly device: Device
+  /** @internal null once disposed */
+  _storage: Storage | null
+  /** @internal the op that made it, if recorded */
+  _node: Node | null = null
+  /** @internal which output of the node it is */
+  _slot = 0
+  /** @internal a leaf that wants a gradient */
+  _leaf = false
+  /** @internal */
+  _grad: Tensor<D> | null = null
+  /** @internal it is some leaf's gradient */
+  _isGradient = false
+
+  /** @internal Takes over one reference to the storage. Use {@link tensor} and the other functions. */
+  constructor(storage: Storage, shape: readonly number[], dtype: D, device: Device) {
+    if (!(storage instanceof Storage)) {
+      throw argumentError('Tensor', 'to be made by a function', 'new Tensor()', 'use tensor() or zeros()')
+    }
+    this._storage = storage
+    this.shape = shape
+    this.size = product(shape)
+    this.dtype = dtype
+    this.device = device
+  }
+
+  /** Number of dimensions. */
+  get rank(): number {
+    return this.shape.length
+  }
+
+  /** Whether {@link dispose} was called, directly or by tidy(). */
+  get disposed(): boolean {
+    return this._storage === null
+  }
+
+  // -- gradients -----------------------------------------------------------------
+
+  /**
+   * Whether backward() computes a gradient for it: a leaf made with
+   * `requiresGrad: true`, or the recorded result of an op on one. May be set on leaves.
+   */
+  get requiresGrad(): boolean {
+    return this._leaf || this._node !== null
+  }
+
+  set requiresGrad(value: boolean) {
+    checkBoolean('Tensor.requiresGrad', 'requiresGrad', value)
+    if (this._node !== null) {
+      if (value) return
+      throw graphError('Tensor.requiresGrad', 'expected a leaf, got the result of an op; use detach()')
+    }
+    if (value) checkFloatDType('Tensor.requiresGrad', this.dtype)
+    this._leaf = value
+  }
+
+  /**
+   * The gradient that backward() accumulated in this leaf, or null. It belongs to
+   * the leaf: zeroGrad() disposes it. May be set, to null or to a tensor of the same
+   * shape and dtype, which the leaf then owns.
+   */
+  get grad(): Tensor<D> | null {
+    return this._grad === null || this._grad.disposed ? null : this._grad
+  }
+
+  set grad(value: Tensor<D> | null) {
+    if (value !== null) {
+      checkLike('Tensor.grad', 'gradient', this, value)
+      checkShapeIs('Tensor.grad', 'gradient', value, this.shape)
+      if (value._storage === null) throw disposedError('Tensor.grad')
+    }
+    this._setGrad(value)
+  }
+
+  /** Disposes {@link grad} and sets it to null. */
+  zeroGrad(): void {
+    this._grad?.dispose()
+    this._grad = null
+  }
+
+  /**
+   * Computes the gradient of this tensor with respect to every leaf it was computed
+   * from, and adds it to their {@link grad}. Frees the graph unless `retainGraph`.
+   *
+   * @param gradient of the shape of this tensor; 1 where omitted, for tensors of one element
+   * @throws BpttError ERR_BPTT_GRAPH if it does not require grad, or the graph was already used
+   * @throws BpttError ERR_BPTT_MODIFIED if a tensor saved for backward was changed in place
+   * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
+   */
+  backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean } = {}): void {
+    checkOptions('backward', options, ['retainGraph'])
+    const retainGraph = checkBoolean('backward', 'retainGraph', options.retainGraph ?? false)
+    runBackward(this, gradient ?? undefined, retainGraph)
+  }
+
+  /** The same elements (shared, not copied) outside the graph: it does not require grad. */
+  detach(): Tensor<D> {
+    return this._share(this.shape)
+  }
+
+  // -- reading -----------------------------------------------------------------------
+
+  /**
+   * A fresh copy of the elements, in row-major order, when the work before is done.
+   * Rejects with the failure of the op that should have computed them.
+   */
+  data(): Promise<DataOf<D>> {
+    const { dtype } = this
+    return native()
+      .read(this._handle('Tensor.data'), this.size * BYTES[dtype])
+      .then((buffer) => arrayOf(dtype, buffer))
+  }
+
+  /** Like {@link data}, but blocks this thread until the work before is done. */
+  dataSync(): DataOf<D> {
+    return arrayOf(
+      this.dtype,
+      native().readSync(this._handle('Tensor.dataSync'), this.size * BYTES[this.dtype]),
+    )
+  }
+
+  /**
+   * The element of a tensor of size 1, when the work before is done.
+   *
+   * @throws RangeError ERR_BPTT_SHAPE if it has any other size
+   */
+  item(): Promise<number> {
+    this.#checkItem('Tensor.item')
+    return this.data().then((data) => data[0] as number)
+  }
+
+  /** Like {@link item}, but blocks this thread. */
+  itemSync(): number {
+    this.#checkItem('Tensor.itemSync')
+    return this.dataSync()[0] as number
+  }
+
+  #checkItem(where: string): void {
+    if (this.size !== 1) {
+      throw shapeError(where, 'a tensor of one element', shapeText(this.shape), 'use data()')
+    }
+  }
+
+  // -- lifetime ----------------------------------------------------------------------
+
+  /**
+   * Frees the memory at once, unless the tape or a tensor that shares it still needs
+   * it. Pending work is not disturbed. A second call does nothing.
+   */
+  dispose(): void {
+    if (this._storage === null) return
+    this._storage.release()
+    this._storage = null
+    this._node?.release()
+    this._grad?.dispose()
+    this._grad = null
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  toString(): string {
+    const flags = `${this.requiresGrad ? ', requiresGrad' : ''}${this.disposed ? ', disposed' : ''}`
+    return `Tensor(${this.dtype}, ${shapeText(this.shape)}${flags})`
+  }
+
+  /** @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString()
+  }
+
+  // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
+
+  /** this + other */
+  add(other: Tensor<D> | number): Tensor<D> {
+    return elementwise.add(this, other)
+  }
+
+  /** this - other */
+  sub(other: Tensor<D> | number): Tensor<D> {
+    return elementwise.sub(this, other)
+  }
+
+  /** this * other, element by element */
+  mul(other: Tensor<D> | number): Tensor<D> {
+    return elementwise.mul(this, other)
+  }
+
+  /** this / other */
+  div(other: Tensor<D> | number): Tensor<D> {
+    return elementwise.div(this, other)
+  }
+
+  /** -this */
+  neg(): Tensor<D> {
+    return elementwise.neg(this)
+  }
+
+  tanh(): Tensor<D> {
+    return elementwise.tanh(this)
+  }
+
+  /** 1 / (1 + exp(-this)) */
+  sigmoid(): Tensor<D> {
+    return elementwise.sigmoid(this)
+  }
+
+  /** max(this, 0) */
+  relu(): Tensor<D> {
+    return elementwise.relu(this)
+  }
+
+  exp(): Tensor<D> {
+    return elementwise.exp(this)
+  }
+
+  /** Natural logarithm. */
+  log(): Tensor<D> {
+    return elementwise.log(this)
+  }
+
+  sqrt(): Tensor<D> {
+    return elementwise.sqrt(this)
+  }
+
+  // -- reductions and products -------------------------------------------------------------
+
+  /**
+   * The sum over one axis, several, or (by default) all. Axes may be negative.
+   *
+   * @param options keepDims: keep the summed axes with length 1 (default false)
+   */
+  sum(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D> {
+    return sum(this, axes, options)
+  }
+
+  /** The mean over one axis, several, or (by default) all; NaN over no elements. */
+  mean(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D> {
+    return mean(this, axes, options)
+  }
+
+  /** exp(this) / sum(exp(this)) along an axis, the last by default. */
+  softmax(axis = -1): Tensor<D> {
+    return softmax(this, axis)
+  }
+
+  /** log(softmax(this)) along an axis, the last by default. */
+  logSoftmax(axis = -1): Tensor<D> {
+    return logSoftmax(this, axis)
+  }
+
+  /**
+   * Matrix product [..,m,k] x [..,k,n] -> [..,m,n]; leading dimensions broadcast. A 1-D
+   * operand is a row on the left, a column on the right, and its dimension is dropped.
+   */
+  matmul(other: Tensor<D>): Tensor<D> {
+    return matmul(this, other)
+  }
+
+  // -- shape: any dtype ------------------------------------------------------------------------
+
+  /** The same elements in another shape (shared, not copied). One dimension may be -1. */
+  reshape(shape: readonly number[]): Tensor<D> {
+    return shaping.reshape(this, shape)
+  }
+
+  /** Swaps two axes, by default the last two. Copies. */
+  transpose(a = -2, b = -1): Tensor<D> {
+    return shaping.transpose(this, a, b)
+  }
+
+  /**
+   * Elements start..end-1 along one axis; start and end as in Array.slice (negative
+   * counts from the end, clamped to the length). The axis stays. Copies.
+   */
+  slice(axis: number, start: number, end?: number): Tensor<D> {
+    return shaping.slice(this, axis, start, end)
+  }
+
+  /** Repeats dimensions of length 1 up to `shape`, and adds leading ones. Copies. */
+  expand(shape: readonly number[]): Tensor<D> {
+    return shaping.expand(this, shape)
+  }
+
+  // -- for the library -----------------------------------------------------------------------
+
+  /** @internal The storage, unless disposed. */
+  _live(where: string): Storage {
+    if (this._storage === null) throw disposedError(where)
+    return this._storage
+  }
+
+  /** @internal */
+  _handle(where: string): Handle {
+    if (this._storage === null) throw disposedError(where)
+    return this._storage.handle
+  }
+
+  /** @internal A tensor over the same storage; `shape` has the same size. */
+  _share(shape: readonly number[]): Tensor<D> {
+    const shared = new Tensor(this._live('Tensor').retain(), shape, this.dtype, this.device)
+    track(shared)
+    return shared
+  }
+
+  /** @internal Makes it output `slot` of a node. */
+  _join(node: Node, slot: number): void {
+    node.references++
+    this._node = node
+    this._slot = slot
+  }
+
+  /** @internal */
+  _setGrad(value: Tensor<D> | null): void {
+    if (value === this._grad) return
+    this._grad?.dispose()
+    this._grad = value
+    if (value !== null) value._isGradient = true
+  }
+}
+
+/** A new tensor with undefined contents, for the result of an op. */
+export function result<D extends DType>(shape: readonly number[], dtype: D, device: Device): Tensor<D> {
+  const storage = Storage.allocate(deviceNumber(device), product(shape) * BYTES[dtype])
+  const tensor = new Tensor(storage, shape, dtype, device)
+  track(tensor)
+  return tensor
+}
+
+/** The result of an op whose shape is that of `x`. */
+export function resultLike<D extends DType>(x: Tensor<D>): Tensor<D> {
+  return result(x.shape, x.dtype, x.device)
+}
