@@ -86,7 +86,7 @@ class Stream {
   void close();
 
  private:
-  static constexpr size_t kInlineWork = 128;
+  static constexpr size_t kInlineWork = 256;
   static constexpr size_t kInlineOperands = 8;
 
   struct Task {

@@ -1,0 +1,178 @@
+#include "addon/call.h"
+
+#include <cmath>
+
+namespace bptt::addon {
+
+namespace {
+
+// Random once; tells our externals from those of other addons and of steppers.
+constexpr napi_type_tag kStorageTag = {0x5c1f0f9ae1d64b0b, 0x9d0e2c6f6a7b4f11};
+
+}  // namespace
+
+void broken(const std::string& message) { throw JsError("ERR_BPTT_INTERNAL", message); }
+
+void check(napi_status status) {
+  switch (status) {
+    case napi_ok:
+      return;
+    case napi_pending_exception:
+    case napi_closing:
+#if NAPI_VERSION >= 10
+    case napi_cannot_run_js:
+#endif
+      throw PendingException();
+    default:
+      broken("Node-API status " + std::to_string(status));
+  }
+}
+
+void throw_error(Environment& environment, const char* code, const char* message) {
+  try {
+    napi_throw(environment.env(), environment.make_error(code, message));
+  } catch (const PendingException&) {
+  } catch (const JsError&) {
+    napi_throw_error(environment.env(), code, message);
+  }
+}
+
+int64_t to_integer(double value, int64_t least, int64_t most) {
+  if (!(value >= static_cast<double>(least) && value <= static_cast<double>(most)) ||
+      value != std::floor(value)) {
+    broken(std::to_string(value) + " is not an integer in [" + std::to_string(least) + ", " +
+           std::to_string(most) + "]");
+  }
+  return static_cast<int64_t>(value);
+}
+
+int64_t product(std::initializer_list<int64_t> counts) {
+  double result = 1;
+  for (const int64_t count : counts) result *= static_cast<double>(count);
+  return to_integer(result, 0, kLargestCount);
+}
+
+double Numbers::number() {
+  if (next_ == values_.size()) broken("a layout of " + std::to_string(next_) + " is too short");
+  return values_[next_++];
+}
+
+Call::Call(napi_env env, napi_callback_info info) {
+  void* environment;
+  check(napi_get_instance_data(env, &environment));
+  environment_ = static_cast<Environment*>(environment);
+  size_t count = kMaxArguments;
+  check(napi_get_cb_info(env, info, &count, arguments_, nullptr, nullptr));
+  environment_->inputs.clear();
+  environment_->outputs.clear();
+}
+
+double Call::number(size_t i) const {
+  double value;
+  if (napi_get_value_double(env(), arguments_[i], &value) != napi_ok) {
+    broken("argument " + std::to_string(i) + " is not a number");
+  }
+  return value;
+}
+
+bool Call::flag(size_t i) const {
+  bool value;
+  if (napi_get_value_bool(env(), arguments_[i], &value) != napi_ok) {
+    broken("argument " + std::to_string(i) + " is not a boolean");
+  }
+  return value;
+}
+
+bptt_rng Call::rng(size_t i) const {
+  return {static_cast<uint64_t>(count(i)), static_cast<uint64_t>(count(i + 1))};
+}
+
+View Call::view(size_t i) const {
+  constexpr size_t kElement[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+  napi_typedarray_type type;
+  size_t length;
+  void* data;
+  if (napi_get_typedarray_info(env(), arguments_[i], &type, &length, &data, nullptr, nullptr) ==
+      napi_ok) {
+    if (static_cast<size_t>(type) >= std::size(kElement)) broken("an unknown typed array");
+    return {data, length * kElement[type], type};
+  }
+  if (napi_get_dataview_info(env(), arguments_[i], &length, &data, nullptr, nullptr) == napi_ok) {
+    return {data, length, -1};
+  }
+  broken("argument " + std::to_string(i) + " is not a view of an ArrayBuffer");
+}
+
+std::span<const double> Call::numbers(size_t i) const {
+  const View view = this->view(i);
+  if (view.type != napi_float64_array) broken("a layout is not a Float64Array");
+  return {static_cast<const double*>(view.data), view.bytes / sizeof(double)};
+}
+
+std::span<const int32_t> Call::int32s(size_t i) const {
+  const View view = this->view(i);
+  if (view.type != napi_int32_array) broken("not an Int32Array");
+  return {static_cast<const int32_t*>(view.data), view.bytes / sizeof(int32_t)};
+}
+
+std::vector<napi_value> Call::list(size_t i) const {
+  uint32_t length;
+  if (napi_get_array_length(env(), arguments_[i], &length) != napi_ok) {
+    broken("argument " + std::to_string(i) + " is not an array");
+  }
+  std::vector<napi_value> values(length);
+  for (uint32_t k = 0; k < length; ++k) {
+    check(napi_get_element(env(), arguments_[i], k, &values[k]));
+  }
+  return values;
+}
+
+bool Call::is_null(napi_value value) const {
+  napi_valuetype type;
+  check(napi_typeof(env(), value, &type));
+  return type == napi_null || type == napi_undefined;
+}
+
+StorageHandle& Call::handle(napi_value value) {
+  bool ours = false;
+  void* data;
+  if (napi_check_object_type_tag(env(), value, &kStorageTag, &ours) != napi_ok || !ours ||
+      napi_get_value_external(env(), value, &data) != napi_ok) {
+    broken("not a handle of a storage");
+  }
+  return *static_cast<StorageHandle*>(data);
+}
+
+Storage& Call::storage_of(napi_value value) {
+  Storage& storage = handle(value).storage;
+  if (!storage) throw JsError("ERR_BPTT_DISPOSED", "the storage has been released");
+  return storage;
+}
+
+void* Call::operand(napi_value value, int64_t count, bptt_dtype dtype,
+                    std::vector<Operand>* operands) {
+  Storage& storage = storage_of(value);
+  // count is at most 2^53, so the product does not overflow.
+  const uint64_t bytes = static_cast<uint64_t>(count) * size_of(dtype);
+  if (bytes > storage.bytes()) {
+    broken("a storage of " + std::to_string(storage.bytes()) + " bytes where " +
+           std::to_string(bytes) + " are needed");
+  }
+  if (operands) operands->push_back(storage.operand());
+  return storage.data();
+}
+
+napi_value Call::make_handle(Storage storage) {
+  auto handle = std::make_unique<StorageHandle>(StorageHandle{std::move(storage)});
+  napi_value external;
+  check(napi_create_external(
+      env(), handle.get(),
+      [](napi_env, void* data, void*) { delete static_cast<StorageHandle*>(data); }, nullptr,
+      &external));
+  handle.release();
+  check(napi_type_tag_object(env(), external, &kStorageTag));
+  environment_->report_memory();
+  return external;
+}
+
+}  // namespace bptt::addon

@@ -1,0 +1,86 @@
+// What one JavaScript environment (the main thread or a worker) owns: its stream,
+// its promises and its error class.
+#pragma once
+
+#include <node_api.h>
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "addon/plan.h"
+#include "bptt/bptt.h"
+
+namespace bptt::addon {
+
+// What a Handle of lib/binding.ts points to. Empty once released.
+struct StorageHandle {
+  Storage storage;
+};
+
+class Environment {
+ public:
+  // Created at load; deleted by Node with the environment.
+  static Environment* create(napi_env env);
+  ~Environment();
+
+  napi_env env() const { return env_; }
+  // The CPU's stream, opened at the first call.
+  Stream& stream();
+  bool has_stream() const { return stream_ != nullptr; }
+  PlanCache& plans() { return plans_; }
+
+  void set_error_class(napi_value error_class);
+  napi_value make_error(const char* code, const char* message);
+
+  // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
+  void report_memory();
+
+  // A promise that the stream settles from a new turn of the event loop and that
+  // keeps the process alive. It resolves with the buffer, or undefined without one.
+  class Promise;
+  Promise* make_promise(napi_value buffer, napi_value* promise);
+
+  // Reused by each call for the operands of its op.
+  std::vector<Operand> inputs, outputs;
+
+ private:
+  explicit Environment(napi_env env) : env_(env) {}
+  void close();
+  void settled(Promise* promise);
+  void settle_all();
+  void settle(Promise& promise);
+
+  napi_env env_;
+  napi_ref error_class_ = nullptr;
+  std::unique_ptr<Stream> stream_;
+  PlanCache plans_;
+  int64_t reported_bytes_ = 0;
+
+  napi_threadsafe_function wake_ = nullptr;
+  size_t pending_ = 0;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Promise>> settled_;  // guarded by mutex_
+  bool closed_ = false;                            // guarded by mutex_
+};
+
+class Environment::Promise {
+ public:
+  // On the executor, once.
+  void settle(const FailurePtr& failure) {
+    failure_ = failure;
+    environment_->settled(this);
+  }
+
+ private:
+  friend class Environment;
+  Environment* environment_;
+  napi_deferred deferred_;
+  napi_ref buffer_;
+  FailurePtr failure_;
+};
+
+// The name of a code in lib/errors.ts.
+const char* code_name(bptt_code code);
+
+}  // namespace bptt::addon

@@ -1,0 +1,466 @@
+// Everything but the recurrent layers: one function per entry of the backend's table.
+#include <algorithm>
+#include <cstring>
+
+#include "addon/call.h"
+
+namespace bptt::addon {
+
+namespace {
+
+constexpr const char* kUnary[] = {"neg", "tanh", "sigmoid", "relu",     "exp",
+                                  "log", "sqrt", "scale",   "addScalar"};
+constexpr const char* kBinary[] = {"add", "sub", "mul", "div"};
+constexpr const char* kPairwise[] = {"mseLoss", "bceWithLogits"};
+constexpr const char* kOptimizer[] = {"SGD", "Adam", "AdamW", "RMSprop"};
+
+// A dense or strided array: shape and strides of up to BPTT_MAX_RANK axes.
+using Axes = int64_t[BPTT_MAX_RANK];
+
+int64_t count_of(int rank, const int64_t* shape) {
+  double count = 1;
+  for (int i = 0; i < rank; ++i) count *= static_cast<double>(shape[i]);
+  return to_integer(count, 0, kLargestCount);
+}
+
+// Elements from the first to the last that the strides reach.
+int64_t extent_of(int rank, const int64_t* shape, const int64_t* strides) {
+  double last = 0;
+  for (int i = 0; i < rank; ++i) {
+    if (shape[i] == 0) return 0;
+    last += static_cast<double>(shape[i] - 1) * static_cast<double>(strides[i]);
+  }
+  return to_integer(last + 1, 0, kLargestCount);
+}
+
+int64_t sum_of(int64_t a, int64_t b) {
+  return to_integer(static_cast<double>(a) + b, 0, kLargestCount);
+}
+
+// Handles of one buffer each, of the sizes in argument `sizes`.
+std::vector<int64_t> read_sizes(const Call& call, size_t i) {
+  Numbers numbers(call.numbers(i));
+  std::vector<int64_t> sizes(call.numbers(i).size());
+  for (int64_t& size : sizes) size = numbers.count();
+  return sizes;
+}
+
+std::vector<napi_value> read_list(const Call& call, size_t i, size_t count) {
+  std::vector<napi_value> handles = call.list(i);
+  if (handles.size() != count) broken("lists of different lengths");
+  return handles;
+}
+
+}  // namespace
+
+// -- elementwise -----------------------------------------------------------------
+
+napi_value fill(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1);
+  const double value = call.number(2);
+  void* out = call.output(3, n, dtype);
+  return call.enqueue("fill", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.fill(context, dtype, n, value, out);
+  });
+}
+
+napi_value unary(Call& call) {
+  const auto op = call.option(0, BPTT_ADD_SCALAR);
+  const bptt_dtype dtype = call.dtype(1);
+  const int64_t n = call.count(2);
+  const double alpha = call.number(3);
+  const void* x = call.input(4, n, dtype);
+  void* out = call.output(5, n, dtype);
+  return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.unary(context, dtype, op, alpha, n, x, out);
+  });
+}
+
+napi_value unaryBackward(Call& call) {
+  const auto op = call.option(0, BPTT_ADD_SCALAR);
+  const bptt_dtype dtype = call.dtype(1);
+  const int64_t n = call.count(2);
+  const void* saved = call.input(3, n, dtype);
+  const void* dout = call.input(4, n, dtype);
+  void* dx = call.output(5, n, dtype);
+  return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.unary_backward(context, dtype, op, n, saved, dout, dx);
+  });
+}
+
+napi_value binary(Call& call) {
+  struct Layout {
+    int rank;
+    Axes shape, a, b;
+  } l;
+  const auto op = call.option(0, BPTT_DIV);
+  const bptt_dtype dtype = call.dtype(1);
+  Numbers numbers(call.numbers(2));
+  l.rank = numbers.rank();
+  numbers.counts(l.rank, l.shape);
+  numbers.counts(l.rank, l.a);
+  numbers.counts(l.rank, l.b);
+  const void* a = call.input(3, extent_of(l.rank, l.shape, l.a), dtype);
+  const void* b = call.input(4, extent_of(l.rank, l.shape, l.b), dtype);
+  void* out = call.output(5, count_of(l.rank, l.shape), dtype);
+  return call.enqueue(kBinary[op], [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.binary(context, dtype, op, l.rank, l.shape, a, l.a, b, l.b, out);
+  });
+}
+
+napi_value copy(Call& call) {
+  struct Layout {
+    int rank;
+    Axes shape, src, dst;
+  } l;
+  const bptt_dtype dtype = call.dtype(0);
+  Numbers numbers(call.numbers(1));
+  l.rank = numbers.rank();
+  const int64_t src_offset = numbers.count();
+  const int64_t dst_offset = numbers.count();
+  numbers.counts(l.rank, l.shape);
+  numbers.counts(l.rank, l.src);
+  numbers.counts(l.rank, l.dst);
+  const int64_t src_count = sum_of(src_offset, extent_of(l.rank, l.shape, l.src));
+  const int64_t dst_count = sum_of(dst_offset, extent_of(l.rank, l.shape, l.dst));
+  const auto* src =
+      static_cast<const char*>(call.input(2, src_count, dtype)) + src_offset * size_of(dtype);
+  char* dst = static_cast<char*>(call.output(3, dst_count, dtype)) + dst_offset * size_of(dtype);
+  return call.enqueue("copy", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.copy(context, dtype, l.rank, l.shape, src, l.src, dst, l.dst);
+  });
+}
+
+napi_value dropout(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1);
+  const double p = call.number(2);
+  const bptt_rng rng = call.rng(3);
+  const void* x = call.input(5, n, dtype);
+  void* out = call.output(6, n, dtype);
+  return call.enqueue("dropout", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.dropout(context, dtype, n, p, rng, x, out);
+  });
+}
+
+napi_value uniform(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1);
+  const double low = call.number(2), high = call.number(3);
+  const bptt_rng rng = call.rng(4);
+  void* out = call.output(6, n, dtype);
+  return call.enqueue("uniform", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.uniform(context, dtype, n, low, high, rng, out);
+  });
+}
+
+napi_value normal(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1);
+  const double mean = call.number(2), std = call.number(3);
+  const bptt_rng rng = call.rng(4);
+  void* out = call.output(6, n, dtype);
+  return call.enqueue("normal", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.normal(context, dtype, n, mean, std, rng, out);
+  });
+}
+
+// -- reductions --------------------------------------------------------------------
+
+napi_value sum(Call& call) {
+  struct Layout {
+    int rank;
+    Axes shape;
+    int reduced[BPTT_MAX_RANK];
+  } l;
+  const bptt_dtype dtype = call.dtype(0);
+  Numbers numbers(call.numbers(1));
+  l.rank = numbers.rank();
+  numbers.counts(l.rank, l.shape);
+  Axes kept;
+  int kept_rank = 0;
+  for (int i = 0; i < l.rank; ++i) {
+    l.reduced[i] = static_cast<int>(numbers.integer(0, 1));
+    if (!l.reduced[i]) kept[kept_rank++] = l.shape[i];
+  }
+  const double scale = call.number(2);
+  const void* x = call.input(3, count_of(l.rank, l.shape), dtype);
+  void* out = call.output(4, count_of(kept_rank, kept), dtype);
+  return call.enqueue("sum", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.sum(context, dtype, l.rank, l.shape, l.reduced, scale, x, out);
+  });
+}
+
+napi_value softmax(Call& call) {
+  const bool log = call.flag(0);
+  const bptt_dtype dtype = call.dtype(1);
+  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const int64_t n = product({outer, classes, inner});
+  const void* x = call.input(5, n, dtype);
+  void* out = call.output(6, n, dtype);
+  return call.enqueue(log ? "logSoftmax" : "softmax",
+                      [=](const bptt_ops& ops, bptt_context* context) {
+                        return ops.softmax(context, dtype, log, outer, classes, inner, x, out);
+                      });
+}
+
+napi_value softmaxBackward(Call& call) {
+  const bool log = call.flag(0);
+  const bptt_dtype dtype = call.dtype(1);
+  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const int64_t n = product({outer, classes, inner});
+  const void* out = call.input(5, n, dtype);
+  const void* dout = call.input(6, n, dtype);
+  void* dx = call.output(7, n, dtype);
+  return call.enqueue(
+      log ? "logSoftmax" : "softmax", [=](const bptt_ops& ops, bptt_context* context) {
+        return ops.softmax_backward(context, dtype, log, outer, classes, inner, out, dout, dx);
+      });
+}
+
+napi_value layerNorm(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t rows = call.count(1), cols = call.count(2), n = product({rows, cols});
+  const double eps = call.number(3);
+  const void* x = call.input(4, n, dtype);
+  const void* gamma = call.optional_input(5, cols, dtype);
+  const void* beta = call.optional_input(6, cols, dtype);
+  void* y = call.output(7, n, dtype);
+  void* mean = call.optional_output(8, rows, dtype);
+  void* rstd = call.optional_output(9, rows, dtype);
+  return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.layer_norm(context, dtype, rows, cols, eps, x, gamma, beta, y, mean, rstd);
+  });
+}
+
+napi_value layerNormBackward(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t rows = call.count(1), cols = call.count(2), n = product({rows, cols});
+  const void* x = call.input(3, n, dtype);
+  const void* gamma = call.optional_input(4, cols, dtype);
+  const void* mean = call.input(5, rows, dtype);
+  const void* rstd = call.input(6, rows, dtype);
+  const void* dy = call.input(7, n, dtype);
+  void* dx = call.optional_output(8, n, dtype);
+  void* dgamma = call.optional_output(9, cols, dtype);
+  void* dbeta = call.optional_output(10, cols, dtype);
+  return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.layer_norm_backward(context, dtype, rows, cols, x, gamma, mean, rstd, dy, dx, dgamma,
+                                   dbeta);
+  });
+}
+
+// -- products ------------------------------------------------------------------------
+
+napi_value matmul(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  Numbers numbers(call.numbers(1));
+  bptt_matmul l{};
+  l.m = numbers.count();
+  l.n = numbers.count();
+  l.k = numbers.count();
+  l.left_row = numbers.count();
+  l.left_k = numbers.count();
+  l.right_k = numbers.count();
+  l.right_col = numbers.count();
+  l.out_row = numbers.count();
+  l.accumulate = static_cast<int>(numbers.integer(0, 1));
+  l.batch_rank = numbers.rank();
+  numbers.counts(l.batch_rank, l.batch_shape);
+  numbers.counts(l.batch_rank, l.left_batch);
+  numbers.counts(l.batch_rank, l.right_batch);
+  numbers.counts(l.batch_rank, l.out_batch);
+
+  // The last element of an operand: of its last matrix, then of its last row.
+  auto extent = [&](const int64_t* batch, int64_t rows, int64_t row, int64_t cols, int64_t col) {
+    const int64_t shape[] = {rows, cols}, strides[] = {row, col};
+    const int64_t matrix = extent_of(2, shape, strides);
+    const int64_t batches = extent_of(l.batch_rank, l.batch_shape, batch);
+    return matrix == 0 || batches == 0 ? 0 : sum_of(matrix, batches - 1);
+  };
+  const void* left = call.input(2, extent(l.left_batch, l.m, l.left_row, l.k, l.left_k), dtype);
+  const void* right = call.input(3, extent(l.right_batch, l.k, l.right_k, l.n, l.right_col), dtype);
+  const void* bias = call.optional_input(4, l.n, dtype);
+  const int64_t out_count = extent(l.out_batch, l.m, l.out_row, l.n, 1);
+  void* out = call.output(5, out_count, dtype);
+  if (l.accumulate) call.input(5, out_count, dtype);
+  return call.enqueue("matmul", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.matmul(context, dtype, &l, left, right, bias, out);
+  });
+}
+
+// -- embedding and losses --------------------------------------------------------------
+
+napi_value embedding(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1), rows = call.count(2), cols = call.count(3);
+  const void* table = call.input(4, product({rows, cols}), dtype);
+  const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
+  void* out = call.output(6, product({n, cols}), dtype);
+  return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.embedding(context, dtype, n, rows, cols, table, index, out);
+  });
+}
+
+napi_value embeddingBackward(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const int64_t n = call.count(1), rows = call.count(2), cols = call.count(3);
+  const int64_t padding = call.integer(4, -kLargestCount, kLargestCount);
+  const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
+  const void* dout = call.input(6, product({n, cols}), dtype);
+  void* dtable = call.output(7, product({rows, cols}), dtype);
+  return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.embedding_backward(context, dtype, n, rows, cols, padding, index, dout, dtable);
+  });
+}
+
+napi_value crossEntropy(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const auto reduction = call.option(1, BPTT_SUM);
+  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const auto ignore = static_cast<int32_t>(call.integer(5, INT32_MIN, INT32_MAX));
+  const int64_t rows = product({outer, inner});
+  const void* logits = call.input(6, product({rows, classes}), dtype);
+  const auto* target = static_cast<const int32_t*>(call.input(7, rows, BPTT_INT32));
+  void* loss = call.output(8, reduction == BPTT_NONE ? rows : 1, dtype);
+  void* lse = call.output(9, sum_of(rows, 1), dtype);
+  return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.cross_entropy(context, dtype, reduction, outer, classes, inner, ignore, logits,
+                             target, loss, lse);
+  });
+}
+
+napi_value crossEntropyBackward(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  const auto reduction = call.option(1, BPTT_SUM);
+  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const auto ignore = static_cast<int32_t>(call.integer(5, INT32_MIN, INT32_MAX));
+  const int64_t rows = product({outer, inner});
+  const void* logits = call.input(6, product({rows, classes}), dtype);
+  const auto* target = static_cast<const int32_t*>(call.input(7, rows, BPTT_INT32));
+  const void* lse = call.input(8, sum_of(rows, 1), dtype);
+  const void* dloss = call.input(9, reduction == BPTT_NONE ? rows : 1, dtype);
+  void* dlogits = call.output(10, product({rows, classes}), dtype);
+  return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.cross_entropy_backward(context, dtype, reduction, outer, classes, inner, ignore,
+                                      logits, target, lse, dloss, dlogits);
+  });
+}
+
+napi_value pairwiseLoss(Call& call) {
+  const auto loss = call.option(0, BPTT_BCE_WITH_LOGITS);
+  const bptt_dtype dtype = call.dtype(1);
+  const auto reduction = call.option(2, BPTT_SUM);
+  const int64_t n = call.count(3);
+  const void* x = call.input(4, n, dtype);
+  const void* target = call.input(5, n, dtype);
+  void* out = call.output(6, reduction == BPTT_NONE ? n : 1, dtype);
+  return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.pairwise_loss(context, dtype, loss, reduction, n, x, target, out);
+  });
+}
+
+napi_value pairwiseLossBackward(Call& call) {
+  const auto loss = call.option(0, BPTT_BCE_WITH_LOGITS);
+  const bptt_dtype dtype = call.dtype(1);
+  const auto reduction = call.option(2, BPTT_SUM);
+  const int64_t n = call.count(3);
+  const void* x = call.input(4, n, dtype);
+  const void* target = call.input(5, n, dtype);
+  const void* dloss = call.input(6, reduction == BPTT_NONE ? n : 1, dtype);
+  void* dx = call.optional_output(7, n, dtype);
+  void* dtarget = call.optional_output(8, n, dtype);
+  return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.pairwise_loss_backward(context, dtype, loss, reduction, n, x, target, dloss, dx,
+                                      dtarget);
+  });
+}
+
+// -- optimizers --------------------------------------------------------------------------
+// What they write in place is no output of theirs: a poisoned gradient skips the
+// update and leaves parameters and states as they were.
+
+napi_value optimize(Call& call) {
+  std::vector<Operand>& inputs = call.environment().inputs;
+  bptt_optimizer o{};
+  o.kind = call.option(0, BPTT_RMSPROP);
+  const bptt_dtype dtype = call.dtype(1);
+  Numbers hyper(call.numbers(2));
+  for (double* number :
+       {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2, &o.eps, &o.alpha}) {
+    *number = hyper.number();
+  }
+  for (int* flag : {&o.nesterov, &o.centered, &o.amsgrad, &o.maximize}) {
+    *flag = static_cast<int>(hyper.integer(0, 1));
+  }
+  o.step = static_cast<double*>(call.input(3, 1, BPTT_FLOAT64));
+  const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
+  const bool needed[3] = {
+      adam || o.kind == BPTT_RMSPROP || o.momentum != 0,
+      adam || (o.kind == BPTT_RMSPROP && o.momentum != 0),
+      adam ? o.amsgrad != 0 : o.kind == BPTT_RMSPROP && o.centered != 0,
+  };
+
+  const std::vector<int64_t> sizes = read_sizes(call, 4);
+  const std::vector<napi_value> values = read_list(call, 5, sizes.size());
+  const std::vector<napi_value> gradients = read_list(call, 6, sizes.size());
+  const std::vector<napi_value> states = read_list(call, 7, sizes.size() * 3);
+  std::vector<bptt_parameter> parameters(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    bptt_parameter& p = parameters[i];
+    p.size = sizes[i];
+    p.value = call.operand(values[i], p.size, dtype, &inputs);
+    p.grad = call.operand(gradients[i], p.size, dtype, &inputs);
+    for (size_t s = 0; s < 3; ++s) {
+      const napi_value state = states[i * 3 + s];
+      if (!call.is_null(state)) {
+        p.state[s] = call.operand(state, p.size, dtype, &inputs);
+      } else if (needed[s]) {
+        broken("a state of the optimizer is missing");
+      }
+    }
+  }
+  return call.enqueue(kOptimizer[o.kind], [dtype, o, parameters = std::move(parameters)](
+                                              const bptt_ops& ops, bptt_context* context) {
+    return ops.optimize(context, dtype, &o, static_cast<int64_t>(parameters.size()),
+                        parameters.data());
+  });
+}
+
+napi_value gradNorm(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  std::vector<int64_t> sizes = read_sizes(call, 1);
+  const std::vector<napi_value> handles = read_list(call, 2, sizes.size());
+  std::vector<const void*> gradients(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
+  }
+  void* norm = call.output(3, 1, dtype);
+  return call.enqueue("clipGradNorm",
+                      [=, gradients = std::move(gradients), sizes = std::move(sizes)](
+                          const bptt_ops& ops, bptt_context* context) {
+                        return ops.grad_norm(context, dtype, static_cast<int64_t>(sizes.size()),
+                                             gradients.data(), sizes.data(), norm);
+                      });
+}
+
+napi_value clipGrads(Call& call) {
+  const bptt_dtype dtype = call.dtype(0);
+  std::vector<int64_t> sizes = read_sizes(call, 1);
+  const std::vector<napi_value> handles = read_list(call, 2, sizes.size());
+  std::vector<void*> gradients(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
+  }
+  const double max_norm = call.number(3);
+  const void* norm = call.input(4, 1, dtype);
+  return call.enqueue("clipGradNorm",
+                      [=, gradients = std::move(gradients), sizes = std::move(sizes)](
+                          const bptt_ops& ops, bptt_context* context) {
+                        return ops.clip_grads(context, dtype, static_cast<int64_t>(sizes.size()),
+                                              gradients.data(), sizes.data(), max_norm, norm);
+                      });
+}
+
+}  // namespace bptt::addon

@@ -1,0 +1,163 @@
+// Recurrent layers: one call for the whole stack.
+#include "addon/recurrent.h"
+
+namespace bptt::addon {
+
+namespace {
+
+std::shared_ptr<const Plan> read_plan(Call& call) {
+  if (call.is_null(1))
+    return call.environment().plans().get(call.stream(), call.numbers(0), nullptr);
+  const std::span<const int32_t> lengths = call.int32s(1);
+  return call.environment().plans().get(call.stream(), call.numbers(0), &lengths);
+}
+
+// Packed weights are a cache of the layer: poison does not pass through them.
+void* read_packed(Call& call, size_t i, const Plan& plan) {
+  if (call.is_null(i)) return nullptr;
+  const Storage& storage = call.storage(i);
+  if (storage.bytes() < plan.sizes.packed_bytes) broken("too small a storage for packed weights");
+  return storage.data();
+}
+
+uint64_t read_stamp(Call& call, size_t i, const void* packed) {
+  const auto stamp = static_cast<uint64_t>(call.count(i));
+  if (packed && stamp == 0) broken("packed weights need a stamp");
+  return stamp;
+}
+
+void* optional_cell(Call& call, size_t i, const Plan& plan, bool output) {
+  if (call.is_null(i)) return nullptr;
+  if (!plan.has_cell()) broken("a cell state where the layer has none");
+  return output ? call.output(i, plan.c(), plan.desc.dtype)
+                : call.input(i, plan.c(), plan.desc.dtype);
+}
+
+}  // namespace
+
+std::vector<int64_t> weight_sizes(const Plan& plan, int64_t layer) {
+  const int64_t rows = product({plan.gates(), plan.desc.H});
+  return {product({rows, plan.layer_input(layer)}), product({rows, plan.output_size()}),
+          plan.desc.bias ? rows : 0, plan.desc.bias ? rows : 0,
+          product({plan.desc.P, plan.desc.H})};
+}
+
+std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Plan& plan,
+                                                bool required, std::vector<Operand>* operands) {
+  const std::vector<napi_value> handles = call.list(i);
+  if (static_cast<int64_t>(handles.size()) != plan.layers() * kWeights) {
+    broken("a layer of " + std::to_string(plan.layers() * kWeights) + " weights got " +
+           std::to_string(handles.size()));
+  }
+  std::vector<bptt_recurrent_params> weights(plan.layers());
+  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
+    const std::vector<int64_t> sizes = weight_sizes(plan, layer);
+    const bool has[kWeights] = {true, true, plan.desc.bias != 0, plan.desc.bias != 0,
+                                plan.desc.P > 0};
+    void* pointers[kWeights] = {};
+    for (int64_t w = 0; w < kWeights; ++w) {
+      const napi_value handle = handles[layer * kWeights + w];
+      const bool given = !call.is_null(handle);
+      if (given && !has[w]) broken("a weight that the layer does not have");
+      if (!given && has[w] && required) broken("a weight of the layer is missing");
+      if (given) pointers[w] = call.operand(handle, sizes[w], plan.desc.dtype, operands);
+    }
+    weights[layer] = {pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
+  }
+  return weights;
+}
+
+napi_value packedBytes(Call& call) {
+  const auto plan = call.environment().plans().get(call.stream(), call.numbers(0), nullptr);
+  napi_value value;
+  check(napi_create_double(call.env(), static_cast<double>(plan->sizes.packed_bytes), &value));
+  return value;
+}
+
+napi_value recurrentForward(Call& call) {
+  const std::shared_ptr<const Plan> plan = read_plan(call);
+  const bptt_dtype dtype = plan->desc.dtype;
+  std::vector<bptt_recurrent_params> weights =
+      read_weights(call, 2, *plan, true, &call.environment().inputs);
+  bptt_recurrent_forward args{};
+  args.packed = read_packed(call, 3, *plan);
+  args.stamp = read_stamp(call, 4, args.packed);
+  args.x = call.input(5, plan->x(), dtype);
+  args.h0 = call.optional_input(6, plan->h(), dtype);
+  args.c0 = optional_cell(call, 7, *plan, false);
+  args.y = call.output(8, plan->y(), dtype);
+  args.hn = call.optional_output(9, plan->h(), dtype);
+  args.cn = optional_cell(call, 10, *plan, true);
+  args.rng = call.rng(11);
+
+  // The workspace goes back at once: what is enqueued later runs later.
+  const Storage workspace = call.stream().allocate(plan->sizes.forward_workspace_bytes);
+  args.workspace = workspace.data();
+  Storage reserve;
+  if (plan->desc.training) {
+    reserve = call.stream().allocate(plan->sizes.reserve_bytes);
+    args.reserve = reserve.data();
+    call.environment().outputs.push_back(reserve.operand());
+  }
+  call.enqueue("recurrent forward", [plan, args, weights = std::move(weights)](
+                                        const bptt_ops& ops, bptt_context* context) mutable {
+    args.params = weights.data();
+    return ops.recurrent_forward(context, plan->plan, &args);
+  });
+  if (reserve) return call.make_handle(std::move(reserve));
+  napi_value null;
+  check(napi_get_null(call.env(), &null));
+  return null;
+}
+
+napi_value recurrentBackward(Call& call) {
+  const std::shared_ptr<const Plan> plan = read_plan(call);
+  if (!plan->desc.training) broken("a backward of a layer that is not in training");
+  const bptt_dtype dtype = plan->desc.dtype;
+  std::vector<bptt_recurrent_params> weights =
+      read_weights(call, 2, *plan, true, &call.environment().inputs);
+  bptt_recurrent_backward args{};
+  args.packed = read_packed(call, 3, *plan);
+  args.stamp = read_stamp(call, 4, args.packed);
+  args.x = call.input(5, plan->x(), dtype);
+  args.h0 = call.optional_input(6, plan->h(), dtype);
+  args.c0 = optional_cell(call, 7, *plan, false);
+  args.y = call.input(8, plan->y(), dtype);
+  args.dy = call.optional_input(9, plan->y(), dtype);
+  args.dhn = call.optional_input(10, plan->h(), dtype);
+  args.dcn = optional_cell(call, 11, *plan, false);
+  args.dx = call.optional_output(12, plan->x(), dtype);
+  args.dh0 = call.optional_output(13, plan->h(), dtype);
+  args.dc0 = optional_cell(call, 14, *plan, true);
+  std::vector<bptt_recurrent_params> gradients =
+      read_weights(call, 15, *plan, false, &call.environment().outputs);
+  const Storage& reserve = call.storage(16);
+  if (reserve.bytes() < plan->sizes.reserve_bytes) broken("a reserve of another forward");
+  call.environment().inputs.push_back(reserve.operand());
+  args.reserve = reserve.data();
+  args.rng = call.rng(18);
+
+  const Storage workspace = call.stream().allocate(plan->sizes.backward_workspace_bytes);
+  args.workspace = workspace.data();
+  Storage copy;  // of the reserve, which the kernel overwrites
+  if (call.flag(17)) copy = call.stream().allocate(plan->sizes.reserve_bytes);
+  return call.enqueue("recurrent backward",
+                      [plan, args, weights = std::move(weights), gradients = std::move(gradients),
+                       copy = copy.data()](const bptt_ops& ops, bptt_context* context) mutable {
+                        args.params = weights.data();
+                        args.dparams = gradients.data();
+                        if (copy) {
+                          // Blocks come in multiples of 64 bytes.
+                          const auto words =
+                              static_cast<int64_t>((plan->sizes.reserve_bytes + 3) / 4);
+                          const int64_t stride = 1;
+                          const bptt_code code = ops.copy(context, BPTT_INT32, 1, &words,
+                                                          args.reserve, &stride, copy, &stride);
+                          if (code != BPTT_OK) return code;
+                          args.reserve = copy;
+                        }
+                        return ops.recurrent_backward(context, plan->plan, &args);
+                      });
+}
+
+}  // namespace bptt::addon

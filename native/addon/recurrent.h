@@ -1,0 +1,21 @@
+// The weights of a recurrent layer, read from JavaScript.
+#pragma once
+
+#include <vector>
+
+#include "addon/call.h"
+#include "addon/plan.h"
+
+namespace bptt::addon {
+
+constexpr int64_t kWeights = 5;  // of one pseudo-layer
+
+// Elements of weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; 0: the layer has none.
+std::vector<int64_t> weight_sizes(const Plan& plan, int64_t layer);
+
+// Handles of five per pseudo-layer. They join `operands`. Required ones may not
+// be missing; those the layer does not have must be.
+std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Plan& plan,
+                                                bool required, std::vector<Operand>* operands);
+
+}  // namespace bptt::addon

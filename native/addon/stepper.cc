@@ -1,0 +1,235 @@
+// Streaming inference: one step at a time on the calling thread, with a snapshot
+// of the weights and the state carried from step to step.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "addon/recurrent.h"
+#include "runtime/float_mode.h"
+
+namespace bptt::addon {
+
+namespace {
+
+constexpr napi_type_tag kStepperTag = {0x1b8e07d2c4934a5e, 0xb6a1d3f05e2c4871};
+
+class Stepper {
+ public:
+  // The stream must be idle: its memory is used outside its order from now on.
+  Stepper(Stream& stream, std::shared_ptr<const Plan> plan,
+          std::vector<bptt_recurrent_params> weights)
+      : plan_(std::move(plan)),
+        device_(std::make_shared<Device>(&stream.backend(), 0)),
+        context_(device_->context()),
+        weights_(std::move(weights)) {
+    const size_t element = size_of(plan_->desc.dtype);
+    packed_ = zeros(stream, plan_->sizes.packed_bytes);
+    workspace_ = zeros(stream, plan_->sizes.forward_workspace_bytes);
+    x_ = zeros(stream, plan_->x() * element);
+    y_ = zeros(stream, plan_->y() * element);
+    for (int i = 0; i < 2; ++i) {
+      h_[i] = zeros(stream, plan_->h() * element);
+      if (plan_->has_cell()) c_[i] = zeros(stream, plan_->c() * element);
+    }
+    for (int64_t layer = 0; layer < plan_->layers(); ++layer) {
+      const std::vector<int64_t> sizes = weight_sizes(*plan_, layer);
+      bptt_recurrent_params& p = weights_[layer];
+      void** pointers[kWeights] = {&p.weight_ih, &p.weight_hh, &p.bias_ih, &p.bias_hh,
+                                   &p.weight_hr};
+      for (int64_t w = 0; w < kWeights; ++w) {
+        if (!*pointers[w]) continue;
+        copies_.push_back(zeros(stream, sizes[w] * element));
+        std::memcpy(copies_.back().data(), *pointers[w], sizes[w] * element);
+        *pointers[w] = copies_.back().data();
+      }
+    }
+    // Packs the weights now rather than in the user's first step.
+    step(x_.data(), x_.bytes(), y_.data(), y_.bytes());
+    reset(nullptr, 0);
+  }
+
+  const Plan& plan() const { return *plan_; }
+
+  void step(const void* x, size_t x_bytes, void* out, size_t out_bytes) {
+    if (x_bytes < x_.bytes() || out_bytes < y_.bytes()) broken("too short an array for a step");
+    FlushDenormals mode;
+    bptt_recurrent_forward args{};
+    args.params = weights_.data();
+    args.packed = packed_.data();
+    args.stamp = stamp_;
+    args.x = x;
+    args.h0 = h_[now_].data();
+    args.c0 = c_[now_].data();
+    args.y = y_.data();
+    args.hn = h_[1 - now_].data();
+    args.cn = c_[1 - now_].data();
+    args.workspace = workspace_.data();
+    const bptt_code code = plan_->ops->recurrent_forward(&context_, plan_->plan, &args);
+    if (code != BPTT_OK) throw Error(code, std::string("[step] ") + context_.message);
+    now_ = 1 - now_;
+    std::memmove(out, y_.data(), y_.bytes());
+  }
+
+  // Copies h, and c where there is one, out of the state or into it.
+  void copy_state(const View& h, const View* c, bool out) {
+    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->has_cell() ||
+        (c && c->bytes < c_[now_].bytes())) {
+      broken("arrays that do not fit the state");
+    }
+    copy(h_[now_], h, out);
+    if (c) copy(c_[now_], *c, out);
+  }
+
+  // Zeroes the state of `count` rows, or of all with null.
+  void reset(const int32_t* rows, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      if (rows && (rows[i] < 0 || rows[i] >= plan_->desc.B)) broken("a row that is not there");
+    }
+    zero(h_[now_], plan_->output_size(), rows, count);
+    if (plan_->has_cell()) zero(c_[now_], plan_->desc.H, rows, count);
+  }
+
+ private:
+  static Storage zeros(Stream& stream, size_t bytes) {
+    Storage storage = stream.allocate(bytes);
+    std::memset(storage.data(), 0, bytes);
+    return storage;
+  }
+
+  static void copy(const Storage& state, const View& view, bool out) {
+    if (state.bytes() == 0) return;
+    if (out) {
+      std::memcpy(view.data, state.data(), state.bytes());
+    } else {
+      std::memcpy(state.data(), view.data, state.bytes());
+    }
+  }
+
+  // state: [L,B,size]
+  void zero(const Storage& state, int64_t size, const int32_t* rows, size_t count) {
+    auto* bytes = static_cast<unsigned char*>(state.data());
+    if (!rows) {
+      std::memset(bytes, 0, state.bytes());
+      return;
+    }
+    const size_t row_bytes = size * size_of(plan_->desc.dtype);
+    for (int64_t layer = 0; layer < plan_->layers(); ++layer) {
+      for (size_t i = 0; i < count; ++i) {
+        std::memset(bytes + (layer * plan_->desc.B + rows[i]) * row_bytes, 0, row_bytes);
+      }
+    }
+  }
+
+  // Never the stamp of a layer, whose packed weights may get this block next.
+  static uint64_t next_stamp() {
+    static std::atomic<uint64_t> stamps{uint64_t{1} << 63};
+    return stamps.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  std::shared_ptr<const Plan> plan_;
+  std::shared_ptr<Device> device_;
+  bptt_context context_;
+  std::vector<bptt_recurrent_params> weights_;
+  std::vector<Storage> copies_;  // of the weights
+  const uint64_t stamp_ = next_stamp();
+  Storage packed_, workspace_, x_, y_;
+  Storage h_[2], c_[2];
+  int now_ = 0;  // which of the two holds the state
+};
+
+// Null once released.
+struct StepperHandle {
+  std::unique_ptr<Stepper> stepper;
+};
+
+StepperHandle& read_handle(Call& call) {
+  bool ours = false;
+  void* data;
+  if (napi_check_object_type_tag(call.env(), call.argument(0), &kStepperTag, &ours) != napi_ok ||
+      !ours || napi_get_value_external(call.env(), call.argument(0), &data) != napi_ok) {
+    broken("not a handle of a stepper");
+  }
+  return *static_cast<StepperHandle*>(data);
+}
+
+Stepper& read_stepper(Call& call) {
+  StepperHandle& handle = read_handle(call);
+  if (!handle.stepper) throw JsError("ERR_BPTT_DISPOSED", "the stream has been disposed");
+  return *handle.stepper;
+}
+
+View read_view(Call& call, size_t i, const Plan& plan) {
+  const View view = call.view(i);
+  const int type = plan.desc.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
+  if (view.type != type) broken("an array of another type than the layer's");
+  return view;
+}
+
+napi_value copy_state(Call& call, bool out) {
+  Stepper& stepper = read_stepper(call);
+  const View h = read_view(call, 1, stepper.plan());
+  if (call.is_null(2)) {
+    stepper.copy_state(h, nullptr, out);
+  } else {
+    const View c = read_view(call, 2, stepper.plan());
+    stepper.copy_state(h, &c, out);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+napi_value createStepper(Call& call) {
+  Stream& stream = call.stream();
+  auto plan = call.environment().plans().get(stream, call.numbers(0), nullptr);
+  if (plan->desc.T != 1 || plan->desc.D != 1 || plan->desc.training) {
+    broken("a stepper is for one direction, one step and no training");
+  }
+  std::vector<Operand> operands;
+  std::vector<bptt_recurrent_params> weights = read_weights(call, 1, *plan, true, &operands);
+  stream.wait();
+  for (const Operand& operand : operands) {
+    if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
+  }
+  auto handle = std::make_unique<StepperHandle>();
+  handle->stepper = std::make_unique<Stepper>(stream, std::move(plan), std::move(weights));
+  napi_value external;
+  check(napi_create_external(
+      call.env(), handle.get(),
+      [](napi_env, void* data, void*) { delete static_cast<StepperHandle*>(data); }, nullptr,
+      &external));
+  handle.release();
+  check(napi_type_tag_object(call.env(), external, &kStepperTag));
+  call.environment().report_memory();
+  return external;
+}
+
+napi_value step(Call& call) {
+  Stepper& stepper = read_stepper(call);
+  const View x = read_view(call, 1, stepper.plan());
+  const View out = read_view(call, 2, stepper.plan());
+  stepper.step(x.data, x.bytes, out.data, out.bytes);
+  return nullptr;
+}
+
+napi_value getStepperState(Call& call) { return copy_state(call, true); }
+napi_value setStepperState(Call& call) { return copy_state(call, false); }
+
+napi_value resetStepper(Call& call) {
+  Stepper& stepper = read_stepper(call);
+  if (call.is_null(1)) {
+    stepper.reset(nullptr, 0);
+  } else {
+    const std::span<const int32_t> rows = call.int32s(1);
+    if (!rows.empty()) stepper.reset(rows.data(), rows.size());
+  }
+  return nullptr;
+}
+
+napi_value releaseStepper(Call& call) {
+  read_handle(call).stepper.reset();
+  call.environment().report_memory();
+  return nullptr;
+}
+
+}  // namespace bptt::addon
