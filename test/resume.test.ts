@@ -127,9 +127,9 @@ describe('signals', () => {
 
   it('a second Ctrl-C ends at once', async () => {
     const out = join(folder, 'twice')
-    const slow = ['--hidden', '512', '--seq-len', '1000', '--batch', '2', '--steps', '1000']
+    const slow = ['--hidden', '512', '--seq-len', '1000', '--batch', '8', '--steps', '1000']
     const big = join(folder, 'big.txt')
-    writeFileSync(big, 'some words to make a long text of\n'.repeat(2000))
+    writeFileSync(big, 'some words to make a long text of\n'.repeat(4000))
     const running = start(['train', big, '--out', out, ...slow])
     await running.seen(/parameters/)
     await setTimeout(300)

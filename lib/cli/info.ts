@@ -3,9 +3,10 @@ import { info } from '../index.ts'
 import { print, printJson } from './output.ts'
 
 export async function showInfo(options: { json?: boolean }): Promise<void> {
-  const all = { ...info(), node: process.version, platform: `${process.platform}-${process.arch}` }
+  const { memory, ...build } = info()
+  const all = { ...build, node: process.version, platform: `${process.platform}-${process.arch}` }
   if (options.json) {
-    await printJson(all)
+    await printJson({ ...all, memory })
     return
   }
   const lines: [string, string][] = Object.entries(all).map(([name, value]) => [

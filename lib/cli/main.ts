@@ -49,7 +49,9 @@ function addTrain(program: Command): void {
       new Option('--epochs <n>', 'passes over the training text').argParser(positiveInteger).default(5),
     )
     .addOption(
-      new Option('--steps <n>', 'training steps in all').argParser(positiveInteger).conflicts('epochs'),
+      new Option('--steps <n>', 'training steps in all, instead of --epochs')
+        .argParser(positiveInteger)
+        .conflicts('epochs'),
     )
     .option('--validation <fraction>', 'part of the text held out at its end', number(0, 0.5), 0.05)
     .option('--out <dir>', 'folder of the checkpoint', 'bptt-out')
@@ -111,7 +113,7 @@ Example:
 function addInfo(program: Command): void {
   program
     .command('info')
-    .description('Show the version, the kernels in use and the devices.')
+    .description('Show the version, the kernels in use and the machine.')
     .option('--json', 'print one JSON object')
     .action(async (_options: unknown, command: Command) => {
       const { showInfo } = await import('./info.ts')

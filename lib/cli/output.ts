@@ -3,7 +3,6 @@
  * 1 failed while running, 2 wrong usage or unreadable input, 130 and 143 after a signal. A reader that
  * closes a pipe is no error: what would have been written is dropped.
  */
-import { once } from 'node:events'
 import { styleText } from 'node:util'
 import { BpttError } from '../errors.ts'
 
@@ -31,8 +30,19 @@ export function guardPipes(): void {
 export async function print(text: string): Promise<boolean> {
   const { stdout } = process
   if (closed.has(stdout)) return false
-  if (!stdout.write(text)) await Promise.race([once(stdout, 'drain'), once(stdout, 'close')]).catch(() => {})
+  if (!stdout.write(text)) await roomIn(stdout)
   return !closed.has(stdout)
+}
+
+function roomIn(stream: NodeJS.WriteStream): Promise<void> {
+  const events = ['drain', 'close', 'error']
+  return new Promise((resolve) => {
+    const done = (): void => {
+      for (const event of events) stream.off(event, done)
+      resolve()
+    }
+    for (const event of events) stream.on(event, done)
+  })
 }
 
 /** Writes a value as one line of JSON to stdout. */
