@@ -171,12 +171,12 @@ describe('operations', () => {
     ['a string', 'TYPE', () => a().sub(wrong('1'))],
     ['undefined', 'TYPE', () => a().div(wrong(undefined))],
     ['a disposed left operand', 'DISPOSED', () => disposed([2, 3]).add(a())],
-    ['a disposed right operand', 'DISPOSED', () => a().add(disposed([2, 3]))],
+    ['a disposed right operand', 'DISPOSED', () => a().add(wrong(disposed([2, 3])))],
     ['matmul: inner sizes', 'SHAPE', () => a().matmul(zeros([2, 3]))],
     ['matmul: batches', 'SHAPE', () => zeros([2, 1, 3]).matmul(zeros([3, 3, 1]))],
     ['matmul: scalars', 'SHAPE', () => zeros([]).matmul(zeros([]))],
     ['matmul: dtypes', 'DTYPE', () => a().matmul(wrong(zeros([3, 2], { dtype: 'float64' })))],
-    ['matmul: disposed', 'DISPOSED', () => a().matmul(disposed([3, 2]))],
+    ['matmul: disposed', 'DISPOSED', () => a().matmul(wrong(disposed([3, 2])))],
     ['matmul: a result past memory', ['OOM', 'SHAPE'], () => zeros([2 ** 24, 1]).matmul(zeros([1, 2 ** 24]))],
     ['softmax: axis', 'VALUE', () => a().softmax(2)],
     ['softmax: fractional axis', 'VALUE', () => a().softmax(0.5)],
@@ -234,7 +234,7 @@ describe('backward', () => {
       () =>
         leaf()
           .mul(2)
-          .backward(disposed([3])),
+          .backward(wrong(disposed([3]))),
     ],
     [
       'of a disposed tensor',
@@ -280,7 +280,7 @@ describe('backward', () => {
       () => {
         const layer = new GRU(3, 4)
         const { output } = layer.forward(ones([2, 1, 3], { requiresGrad: true }))
-        layer.loadStateDict(layer.stateDict())
+        layer.loadStateDict(new GRU(3, 4).stateDict())
         output.sum().backward()
       },
     ],
@@ -320,7 +320,7 @@ describe('recurrent layers', () => {
     ['hidden size past 2^53', ['SHAPE', 'VALUE', 'OOM'], () => new GRU(1, 2 ** 60)],
 
     ['an array for input', 'TYPE', () => lstm.forward(wrong([[[1, 2, 3]]]))],
-    ['rank 2', 'SHAPE', () => lstm.forward(x([5, 3]))],
+    ['rank 1', 'SHAPE', () => lstm.forward(x([3]))],
     ['rank 4', 'SHAPE', () => lstm.forward(x([5, 2, 3, 1]))],
     ['features', 'SHAPE', () => lstm.forward(x([5, 2, 4]))],
     ['dtype', 'DTYPE', () => lstm.forward(wrong(zeros([5, 2, 3], { dtype: 'float64' })))],
@@ -424,7 +424,6 @@ describe('losses, optimizers, settings', () => {
     ['Linear: size 0', 'VALUE', () => new Linear(0, 2)],
     ['optimizer of nothing', ['VALUE', 'TYPE'], () => new SGD([], { lr: 0.1 })],
     ['optimizer of numbers', 'TYPE', () => new Adam(wrong([1, 2]), { lr: 0.1 })],
-    ['optimizer of constants', ['VALUE', 'GRAPH', 'TYPE'], () => new Adam([zeros([2])], { lr: 0.1 })],
     ['optimizer of a result', ['VALUE', 'GRAPH', 'TYPE'], () => new Adam([parameter().mul(2)], { lr: 0.1 })],
     [
       'the same parameter twice',

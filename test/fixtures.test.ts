@@ -73,7 +73,7 @@ const FUNCTIONS: Record<string, (values: Values, fixture: Case) => Tensor> = {
   bceWithLogits: ({ x, target }, { reduction }) => bceWithLogits(x, target, { reduction }),
   softmax: ({ x }, { axis }) => softmax(x, axis),
   logSoftmax: ({ x }, { axis }) => logSoftmax(x, axis),
-  layerNorm: ({ x, weight, bias }, { eps }) => layerNorm(x, x.shape.at(-1) as number, weight, bias, eps),
+  layerNorm: ({ x, weight, bias }, { eps }) => layerNorm(x, x.shape.at(-1) as number, { weight, bias, eps }),
   embedding: ({ index, weight }, { paddingIdx }) =>
     embedding(index as Tensor<'int32'>, weight, paddingIdx === null ? {} : { paddingIdx }),
 }
@@ -127,7 +127,7 @@ describe.each(dtypes)('PyTorch: optimizers, %s', (dtype) => {
   )('clipGradNorm: %s', async (_, fixture) => {
     const parameters = ['a', 'b'].map((key) => {
       const gradient = input(fixture, `grad.${key}`, dtype)
-      const parameter = zeros(gradient.shape, { dtype, requiresGrad: true })
+      const parameter: Tensor = zeros(gradient.shape, { dtype, requiresGrad: true })
       parameter.mul(gradient).sum().backward()
       return parameter
     })

@@ -1,9 +1,9 @@
 /** Runs a recurrent case by the library. */
-import { GRU, LSTM, manualSeed, RNN, type Tensor, tensor, tidy } from '../lib/index.ts'
+import { type FloatDType, GRU, LSTM, manualSeed, RNN, type Tensor, tensor, tidy } from '../lib/index.ts'
 import { CELLS, type Config, complete, parameterShapes, type RecurrentCase } from './recurrent.ts'
 import type { DType, Results } from './tolerance.ts'
 
-type AnyLayer = RNN | LSTM | GRU
+type AnyLayer = RNN<FloatDType> | LSTM<FloatDType> | GRU<FloatDType>
 
 export function makeLayer(config: Config, dtype: DType): AnyLayer {
   const { cell, I, H, P, L, bidirectional, bias, batchFirst, dropout } = complete(config)
@@ -53,7 +53,7 @@ export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wan
     const options = { ...(h0 && { h0 }), ...(c0 && { c0 }), ...(lengths && { lengths }) }
     if (!training) layer.eval()
     manualSeed(seed)
-    const results: Record<string, Tensor> = layer.forward(input as never, options as never)
+    const results = layer.forward(input, options) as object as Record<string, Tensor>
     const terms = Object.entries(results).filter(([name]) => through(name))
     const loss = terms
       .map(([name, value]) => value.mul(make(`d_${name}`)).sum())

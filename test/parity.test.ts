@@ -1,6 +1,6 @@
 /** The recurrent layers against the float64 reference: every cell, type and option, awkward sizes. */
 import { describe, expect, it } from 'vitest'
-import { info, noGrad, tensor } from '../lib/index.ts'
+import { info, noGrad, randn, type Tensor, tensor } from '../lib/index.ts'
 import { describeConfig, isLstm, makeLayer, runLibrary } from './library.ts'
 import { CELLS, type CellName, type Config, generator, makeCase, runReference } from './recurrent.ts'
 import { dropoutMask } from './reference/philox.ts'
@@ -251,6 +251,32 @@ describe.each(cells)('edges: %s', (cell) => {
         expect(padding(actual, 'output', 18).every((value) => value === 0)).toBe(true)
         expect(padding(actual, 'grad.input', 3).every((value) => value === 0)).toBe(true)
       }
+  })
+
+  it('without a batch the results are those of a batch of one', async () => {
+    for (const batchFirst of [false, true]) {
+      const layer = makeLayer(
+        { cell, T: 5, B: 1, I: 3, H: 7, L: 2, bidirectional: true, batchFirst },
+        'float32',
+      )
+      const [x, h0] = [randn([5, 3], { requiresGrad: true }), randn([4, 7], { requiresGrad: true })]
+      const read = async (results: object) =>
+        Promise.all(Object.values(results).map((value) => (value as Tensor | null)?.data() ?? null))
+      const gradients = async (results: { output: Tensor }) => {
+        x.zeroGrad()
+        h0.zeroGrad()
+        results.output.mul(results.output).sum().backward()
+        return read([x.grad, h0.grad])
+      }
+      const plain = layer.forward(x, { h0 })
+      const batch = layer.forward(x.reshape(batchFirst ? [1, 5, 3] : [5, 1, 3]), {
+        h0: h0.reshape([4, 1, 7]),
+      })
+      expect(plain.output.shape).toEqual([5, 14])
+      expect(plain.hn.shape).toEqual([4, 7])
+      expect(await read(plain)).toEqual(await read(batch))
+      expect(await gradients(plain)).toEqual(await gradients(batch))
+    }
   })
 
   it('NaN in one row stays in that row', async () => {
