@@ -94,13 +94,37 @@ export interface Native {
   /** layout: [rank, srcOffset, dstOffset, shape.., srcStrides.., dstStrides..] */
   copy(dtype: number, layout: Float64Array, src: Handle, dst: Handle): void
   dropout(dtype: number, size: number, p: number, seed: number, offset: number, x: Handle, out: Handle): void
-  uniform(dtype: number, size: number, low: number, high: number, seed: number, offset: number, out: Handle): void
-  normal(dtype: number, size: number, mean: number, std: number, seed: number, offset: number, out: Handle): void
+  uniform(
+    dtype: number,
+    size: number,
+    low: number,
+    high: number,
+    seed: number,
+    offset: number,
+    out: Handle,
+  ): void
+  normal(
+    dtype: number,
+    size: number,
+    mean: number,
+    std: number,
+    seed: number,
+    offset: number,
+    out: Handle,
+  ): void
 
   // -- reductions ----------------------------------------------------------------
   /** layout: [rank, shape.., reduced (0 or 1)..] */
   sum(dtype: number, layout: Float64Array, scale: number, x: Handle, out: Handle): void
-  softmax(log: boolean, dtype: number, outer: number, classes: number, inner: number, x: Handle, out: Handle): void
+  softmax(
+    log: boolean,
+    dtype: number,
+    outer: number,
+    classes: number,
+    inner: number,
+    x: Handle,
+    out: Handle,
+  ): void
   softmaxBackward(
     log: boolean,
     dtype: number,
@@ -145,7 +169,15 @@ export interface Native {
   matmul(dtype: number, layout: Float64Array, left: Handle, right: Handle, bias: Maybe, out: Handle): void
 
   // -- embedding and losses ----------------------------------------------------------
-  embedding(dtype: number, n: number, rows: number, cols: number, table: Handle, index: Handle, out: Handle): void
+  embedding(
+    dtype: number,
+    n: number,
+    rows: number,
+    cols: number,
+    table: Handle,
+    index: Handle,
+    out: Handle,
+  ): void
   embeddingBackward(
     dtype: number,
     n: number,

@@ -33,6 +33,11 @@ export function dtypeError(where: string, expected: string, got: string, remedy?
   return typeError('ERR_BPTT_DTYPE', message(where, expected, got, remedy))
 }
 
+/** A RangeError in words of its own. */
+export function refusal(where: string, text: string): RangeError {
+  return rangeError('ERR_BPTT_VALUE', `[${where}] ${text}`)
+}
+
 export function graphError(where: string, text: string): BpttError {
   return new BpttError('ERR_BPTT_GRAPH', `[${where}] ${text}`)
 }

@@ -1,5 +1,5 @@
 /** What surrounds an op: whether the tape records, and which tidy() owns its result. */
-import { isThenable, thenableError } from './check.ts'
+import { checkFunction, isThenable, thenableError } from './check.ts'
 import type { Tensor } from './tensor.ts'
 
 let recording = true
@@ -21,9 +21,10 @@ export function track(tensor: Tensor): void {
  *
  * @param fn a synchronous function; one that returns a promise throws
  * @returns what `fn` returns
- * @throws TypeError ERR_BPTT_TYPE if `fn` returns a promise
+ * @throws TypeError ERR_BPTT_TYPE if `fn` is no function or returns a promise
  */
 export function noGrad<T>(fn: () => T): T {
+  checkFunction('noGrad', fn)
   const before = recording
   recording = false
   try {
@@ -40,9 +41,10 @@ export function noGrad<T>(fn: () => T): T {
  *
  * @param fn a synchronous function; one that returns a promise throws
  * @returns what `fn` returns
- * @throws TypeError ERR_BPTT_TYPE if `fn` returns a promise
+ * @throws TypeError ERR_BPTT_TYPE if `fn` is no function or returns a promise
  */
 export function tidy<T>(fn: () => T): T {
+  checkFunction('tidy', fn)
   const outer = scope
   const created: Tensor[] = []
   const kept = new Set<unknown>()

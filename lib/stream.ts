@@ -6,9 +6,9 @@ import {
   checkOneOf,
   checkOptions,
   disposedError,
+  refusal,
   shapeError,
   shapeText,
-  valueError,
 } from './check.ts'
 import { arrayOf, BYTES, type DataOf, type FloatDType } from './dtype.ts'
 import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
@@ -48,13 +48,16 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     const where = `${shape.name}.stream`
     checkOptions(where, options, ['batch', 'weights'])
     this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, 2 ** 31 - 1)
-    checkOneOf(where, 'weights', options.weights ?? shape.dtype, [shape.dtype])
+    const weights: string = options.weights ?? shape.dtype
+    if (weights === 'bfloat16' || weights === 'int8') {
+      throw refusal(where, `weights '${weights}' are not built yet; use '${shape.dtype}'`)
+    }
+    checkOneOf(where, 'weights', weights, [shape.dtype])
     if (shape.directions === 2) {
-      throw valueError(
+      throw refusal(
         where,
-        'a layer of one direction',
-        'bidirectional',
-        'the backward direction needs the whole sequence: use forward()',
+        'expected a layer of one direction, got a bidirectional one; ' +
+          'its backward direction needs the whole sequence: use forward()',
       )
     }
     this.#shape = shape

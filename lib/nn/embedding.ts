@@ -1,5 +1,5 @@
 import { native } from '../binding.ts'
-import { checkInteger, checkOptions } from '../check.ts'
+import { checkInteger, checkOptions, checkShape } from '../check.ts'
 import { normal } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { embedding, paddingRow } from '../ops/embedding.ts'
@@ -29,6 +29,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
     const { dtype, device } = placement(where, options)
     const padding = paddingRow(where, options.paddingIdx, numEmbeddings)
     this.paddingIdx = padding < 0 ? null : padding
+    checkShape(where, [numEmbeddings, embeddingDim])
     this.weight = parameter(() => {
       const value = result([numEmbeddings, embeddingDim], dtype, device)
       normal(value, 0, 1)

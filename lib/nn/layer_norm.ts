@@ -1,4 +1,4 @@
-import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
+import { checkBoolean, checkNumber, checkOptions, checkShape } from '../check.ts'
 import { full } from '../create.ts'
 import type { FloatDType } from '../dtype.ts'
 import { layerNorm, normalized } from '../ops/layer_norm.ts'
@@ -29,6 +29,7 @@ export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, 
     const where = 'LayerNorm'
     checkOptions(where, options, ['eps', 'elementwiseAffine', 'bias', 'dtype', 'device'])
     const shape = normalized(where, normalizedShape)
+    checkShape(where, shape)
     this.normalizedShape = shape
     this.eps = checkNumber(where, 'eps', options.eps ?? 1e-5, 0)
     const place = placement(where, options)

@@ -27,9 +27,9 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
     this.outFeatures = checkInteger(where, 'outFeatures', outFeatures, 1, MAX_SIZE)
     const place = placement(where, options)
     const bound = 1 / Math.sqrt(inFeatures)
-    this.weight = uniformParameter([outFeatures, inFeatures], bound, place)
+    this.weight = uniformParameter(where, [outFeatures, inFeatures], bound, place)
     this.bias = checkBoolean(where, 'bias', options.bias ?? true)
-      ? uniformParameter([outFeatures], bound, place)
+      ? uniformParameter(where, [outFeatures], bound, place)
       : null
   }
 

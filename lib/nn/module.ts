@@ -199,13 +199,13 @@ export function parameter<D extends FloatDType>(value: () => Tensor<D>): Paramet
 
 /** Overwrites `to` with `from`, of the same shape and dtype. */
 export function copyInto(to: Tensor, from: Tensor): void {
-  if (to._storage === from._storage) return
   const target = to._live('copy')
+  target.touch()
+  if (from._storage === target) return
   native().copy(
     dtypeNumber(to.dtype as DType),
     Float64Array.of(1, 0, 0, to.size, 1, 1),
     from._handle('copy'),
     target.handle,
   )
-  target.touch()
 }

@@ -1,5 +1,5 @@
 /** Options that every layer has. */
-import { checkDevice, checkFloatDType } from '../check.ts'
+import { checkDevice, checkFloatDType, checkShape } from '../check.ts'
 import { uniform } from '../create.ts'
 import type { Device, FloatDType } from '../dtype.ts'
 import { result } from '../tensor.ts'
@@ -26,10 +26,12 @@ export function placement<D extends FloatDType>(where: string, options: LayerOpt
 
 /** A parameter drawn from U(-bound, bound). */
 export function uniformParameter<D extends FloatDType>(
+  where: string,
   shape: readonly number[],
   bound: number,
   { dtype, device }: Placement<D>,
 ): Parameter<D> {
+  checkShape(where, shape)
   return parameter(() => {
     const value = result(shape, dtype, device)
     uniform(value, -bound, bound)

@@ -90,7 +90,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   }
 
   #initialise(gates: number): void {
-    const { inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
+    const { name: where, inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
     const bound = 1 / Math.sqrt(hiddenSize)
     const place = { dtype: this.dtype, device: this.#shape.device }
     const width = projSize || hiddenSize
@@ -99,7 +99,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
         this.#parameters.push(null)
         return
       }
-      const value = uniformParameter(shape, bound, place)
+      const value = uniformParameter(where, shape, bound, place)
       this.#parameters.push(value)
       // Not writable: the packed weights are known by the versions of these tensors.
       Object.defineProperty(this, name, { value, enumerable: true })

@@ -7,8 +7,8 @@ import {
   checkBoolean,
   checkFloat,
   checkOptions,
+  refusal,
   sameShape,
-  valueError,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
@@ -75,7 +75,7 @@ function flags(where: string, axes: Axes, rank: number): number[] {
   const reduced = new Array<number>(rank).fill(0)
   for (const axis of typeof axes === 'number' ? [axes] : (axes as readonly number[])) {
     const at = checkAxis(where, axis, rank)
-    if (reduced[at] === 1) throw valueError(where, 'different axes', `${axis} twice`)
+    if (reduced[at] === 1) throw refusal(where, `expected different axes, got ${axis} twice`)
     if (rank > 0) reduced[at] = 1
   }
   return reduced

@@ -7,6 +7,7 @@ import {
   checkPlacement,
   checkShapeIs,
   checkTensor,
+  refusal,
   valueError,
 } from '../check.ts'
 import { full } from '../create.ts'
@@ -53,6 +54,8 @@ export abstract class Optimizer {
   readonly #stateNames: readonly (string | null)[]
   /** Per parameter, three each: made at its first update. */
   readonly #states: (Tensor | null)[]
+  /** Parameters that have state. */
+  readonly #updated = new Set<number>()
   #cohorts: Cohort[] = []
   readonly #name: string
 
@@ -68,6 +71,9 @@ export abstract class Optimizer {
     this.#kind = OPTIMIZER[kind]
     this.#stateNames = stateNames
     this.parameters = checkParameters(name, parameters)
+    if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
+      throw refusal(name, 'expected a parameter that requires grad, got none')
+    }
     this.#states = new Array<Tensor | null>(this.parameters.length * 3).fill(null)
     this.#hyper = Float64Array.of(
       0,
@@ -181,9 +187,6 @@ export abstract class Optimizer {
     this.dispose()
   }
 
-  /** Parameters that have state. */
-  readonly #updated = new Set<number>()
-
   #checkState(where: string, given: ReadonlyMap<string, Tensor>, updated: readonly number[]): void {
     const names = new Set<string>()
     for (const i of updated) {
@@ -193,11 +196,10 @@ export abstract class Optimizer {
     const missing = [...names].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !names.has(name))
     if (missing.length + unexpected.length > 0) {
-      throw valueError(
+      throw refusal(
         where,
-        `the state of ${this.#name} with these options for ${this.parameters.length} parameters`,
-        given,
-        `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}`,
+        `expected the state of ${this.#name} with these options for ${this.parameters.length} parameters; ` +
+          `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}`,
       )
     }
     for (const [name, value] of given) {
@@ -305,9 +307,9 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>): Te
     checkTensor(where, `parameter ${i}`, parameter)
     checkFloatDType(where, parameter.dtype)
     if (parameter._node !== null)
-      throw valueError(where, `parameter ${i} to be a leaf`, 'the result of an op')
+      throw refusal(where, `expected parameter ${i} to be a leaf, got the result of an op`)
   }
   if (list.length === 0) throw valueError(where, 'at least one parameter', list, 'pass model.parameters()')
-  if (new Set(list).size !== list.length) throw valueError(where, 'each parameter once', 'one given twice')
+  if (new Set(list).size !== list.length) throw refusal(where, 'expected each parameter once, got one twice')
   return list
 }

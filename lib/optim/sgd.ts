@@ -1,4 +1,4 @@
-import { checkBoolean, checkNumber, checkOptions, valueError } from '../check.ts'
+import { checkBoolean, checkNumber, checkOptions, refusal } from '../check.ts'
 import type { Tensor } from '../tensor.ts'
 import { Optimizer } from './optimizer.ts'
 
@@ -27,10 +27,9 @@ export class SGD extends Optimizer {
     const dampening = checkNumber(where, 'dampening', options.dampening ?? 0)
     const nesterov = checkBoolean(where, 'nesterov', options.nesterov ?? false)
     if (nesterov && (momentum === 0 || dampening !== 0)) {
-      throw valueError(
+      throw refusal(
         where,
-        'momentum above 0 and dampening 0 with nesterov',
-        `${momentum} and ${dampening}`,
+        `nesterov expects momentum above 0 and dampening 0, got ${momentum} and ${dampening}`,
       )
     }
     super(
