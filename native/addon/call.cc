@@ -133,13 +133,20 @@ bool Call::is_null(napi_value value) const {
   return type == napi_null || type == napi_undefined;
 }
 
-StorageHandle& Call::handle(napi_value value) {
+void* external_data(napi_env env, napi_value value, const napi_type_tag& tag) {
+  napi_valuetype type;
   bool ours = false;
-  void* data;
-  if (napi_check_object_type_tag(env(), value, &kStorageTag, &ours) != napi_ok || !ours ||
-      napi_get_value_external(env(), value, &data) != napi_ok) {
-    broken("not a handle of a storage");
-  }
+  void* data = nullptr;
+  check(napi_typeof(env, value, &type));
+  if (type != napi_external) return nullptr;
+  check(napi_check_object_type_tag(env, value, &tag, &ours));
+  if (ours) check(napi_get_value_external(env, value, &data));
+  return data;
+}
+
+StorageHandle& Call::handle(napi_value value) {
+  void* data = external_data(env(), value, kStorageTag);
+  if (!data) broken("not a handle of a storage");
   return *static_cast<StorageHandle*>(data);
 }
 

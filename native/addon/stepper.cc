@@ -143,12 +143,8 @@ struct StepperHandle {
 };
 
 StepperHandle& read_handle(Call& call) {
-  bool ours = false;
-  void* data;
-  if (napi_check_object_type_tag(call.env(), call.argument(0), &kStepperTag, &ours) != napi_ok ||
-      !ours || napi_get_value_external(call.env(), call.argument(0), &data) != napi_ok) {
-    broken("not a handle of a stepper");
-  }
+  void* data = external_data(call.env(), call.argument(0), kStepperTag);
+  if (!data) broken("not a handle of a stepper");
   return *static_cast<StepperHandle*>(data);
 }
 
