@@ -2,15 +2,12 @@
 //   cd examples && npm install && node forecast.mjs
 import { Adam, clipGradNorm, GRU, Linear, manualSeed, mseLoss, tensor, tidy } from 'bptt'
 
-const HOURS = 24 * 60
-const WINDOW = 72
-const HORIZON = 24
-
-// Deterministic noise, so that every run prints the same.
-let state = 1
+const [HOURS, WINDOW, HORIZON] = [24 * 60, 72, 24]
+// Noise from a generator of its own, so that every run prints the same.
+let seed = 1
 const noise = () => {
-  state = (state * 48271) % 2147483647
-  return state / 2147483647 - 0.5
+  seed = (seed * 48271) % 2147483647
+  return seed / 2147483647 - 0.5
 }
 const series = Float32Array.from(
   { length: HOURS },
@@ -23,15 +20,15 @@ const head = new Linear(32, 1)
 const parameters = [...gru.parameters(), ...head.parameters()]
 const optimizer = new Adam(parameters, { lr: 0.01 })
 
-// Windows of the first days, side by side: x[t,b] is hour t of window b, y the hour after it.
-const starts = Array.from({ length: 96 }, (_, b) => b * 12)
-const window = (offset) =>
-  Float32Array.from({ length: WINDOW * starts.length }, (_, i) => {
-    const [t, b] = [Math.floor(i / starts.length), i % starts.length]
-    return series[starts[b] + t + offset]
-  })
-const x = tensor(window(0), [WINDOW, starts.length, 1])
-const y = tensor(window(1), [WINDOW, starts.length, 1])
+// Windows side by side: x[t,b] is hour t of window b, which starts at hour 12 b; y is the hour after it.
+const windows = 96
+const shifted = (by) =>
+  Float32Array.from(
+    { length: WINDOW * windows },
+    (_, i) => series[Math.floor(i / windows) + 12 * (i % windows) + by],
+  )
+const x = tensor(shifted(0), [WINDOW, windows, 1])
+const y = tensor(shifted(1), [WINDOW, windows, 1])
 
 for (let step = 1; step <= 150; step++) {
   const loss = tidy(() => {
@@ -47,19 +44,17 @@ for (let step = 1; step <= 150; step++) {
 }
 
 // Read three days that were never trained on, then let the model feed on its own predictions.
-const begin = HOURS - WINDOW - HORIZON
-const stream = gru.stream()
 const [weight, bias] = [await head.weight.data(), await head.bias.data()]
+const stream = gru.stream()
 const predict = (value) =>
   stream.step(Float32Array.of(value)).reduce((sum, h, k) => sum + h * weight[k], bias[0])
+const now = HOURS - HORIZON
 let next = 0
-for (let t = 0; t < WINDOW; t++) next = predict(series[begin + t])
+for (let t = now - WINDOW; t < now; t++) next = predict(series[t])
 let [error, naive] = [0, 0]
-for (let t = 0; t < HORIZON; t++) {
-  const actual = series[begin + WINDOW + t]
-  error += (next - actual) ** 2 / HORIZON
-  naive += (series[begin + WINDOW - 1] - actual) ** 2 / HORIZON
-  next = predict(next)
+for (let t = now; t < HOURS; t++, next = predict(next)) {
+  error += (next - series[t]) ** 2 / HORIZON
+  naive += (series[now - 1] - series[t]) ** 2 / HORIZON
 }
 console.log(
   `next ${HORIZON} hours: error ${error.toFixed(4)}, of the last value repeated ${naive.toFixed(4)}`,

@@ -50,7 +50,7 @@ describe('without a native binary', () => {
   it('says what is missing as soon as it is needed', async () => {
     const { code, stdout, stderr } = await start(['info'], { main }).done
     expect([code, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/no native build .*\n.*npm run build/)
+    expect(stderr).toMatch(/no native build[\s\S]*npm run build/)
     expect(stderr).not.toContain('    at ')
   })
 })

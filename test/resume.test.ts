@@ -49,7 +49,7 @@ describe.each([
     const args = ['--cell', cell, ...SMALL, ...options]
     const whole = await train(`${cell}-whole`, ...args, '--steps', '40')
     const first = await train(`${cell}-parts`, ...args, '--steps', '20')
-    const second = await train(`${cell}-parts`, '--resume', '--steps', '40')
+    const second = await train(`${cell}-parts`, '--resume', '--steps', '40', '--sample-length', '20')
 
     expect([...losses(whole).keys()]).toEqual(Array.from({ length: 40 }, (_, i) => i + 1))
     expect([...losses(second).keys()]).toEqual(Array.from({ length: 20 }, (_, i) => i + 21))
