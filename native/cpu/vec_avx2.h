@@ -24,7 +24,14 @@ struct F32 {
   static BPTT_INLINE F32 load(const float* p) { return _mm256_loadu_ps(p); }
   static BPTT_INLINE F32 load(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
   BPTT_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
-  BPTT_INLINE void store(float* p, int64_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+  // The masked store is slow on some processors, and callers pass whole vectors too.
+  BPTT_INLINE void store(float* p, int64_t n) const {
+    if (n == N) {
+      store(p);
+    } else {
+      _mm256_maskstore_ps(p, first(n), v);
+    }
+  }
 
   static BPTT_INLINE __m256i first(int64_t n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLanes32 + 8 - n));
@@ -90,7 +97,13 @@ struct F64 {
     return _mm256_maskload_pd(p, first(n));
   }
   BPTT_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
-  BPTT_INLINE void store(double* p, int64_t n) const { _mm256_maskstore_pd(p, first(n), v); }
+  BPTT_INLINE void store(double* p, int64_t n) const {
+    if (n == N) {
+      store(p);
+    } else {
+      _mm256_maskstore_pd(p, first(n), v);
+    }
+  }
 
   static BPTT_INLINE __m256i first(int64_t n) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLanes64 + 4 - n));
