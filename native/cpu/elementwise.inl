@@ -173,7 +173,7 @@ static bptt_code unary_impl(bptt_context*, bptt_unary_op op, double alpha, int64
 struct TanhGrad {
   template <class V>
   BPTT_INLINE V operator()(V y, V dy) const {
-    return dy * fnma(y, y, V(1));
+    return dy * ((V(1) - y) * (V(1) + y));
   }
 };
 struct SigmoidGrad {

@@ -1,0 +1,179 @@
+// Losses.
+#include <algorithm>
+
+#include "ops.h"
+
+using namespace bptt_test;
+
+namespace {
+
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// -- cross entropy ----------------------------------------------------------------
+
+constexpr int32_t kIgnore = -100;
+
+// Losses per row, 0 where ignored.
+Doubles cross_entropy(const Lines& s, const Doubles& x, const std::vector<int32_t>& target) {
+  Doubles losses(s.rows());
+  for (int64_t r = 0; r < s.rows(); ++r)
+    if (target[r] != kIgnore) losses[r] = log_sum_exp(s, x, r) - x[s.at(r, target[r])];
+  return losses;
+}
+
+template <class T>
+void test_cross_entropy_case(const Lines& s, bptt_reduction reduction, int ignored_of) {
+  const Doubles x = random_values(s.size(), -6, 6);
+  std::vector<int32_t> target(s.rows());
+  double counted = 0;
+  for (int64_t r = 0; r < s.rows(); ++r) {
+    target[r] = r % 5 < ignored_of ? kIgnore : static_cast<int32_t>(r * 7 % s.classes);
+    counted += target[r] != kIgnore;
+  }
+  const auto reduce = [&](const Doubles& losses) {
+    double sum = 0;
+    for (double v : losses) sum += v;
+    return reduction == BPTT_MEAN ? sum / counted : sum;
+  };
+  const Doubles losses = cross_entropy(s, x, target);
+  Doubles expected = reduction == BPTT_NONE ? losses : Doubles{reduce(losses)};
+  const size_t outputs = expected.size();
+  for (int64_t r = 0; r < s.rows(); ++r)
+    expected.push_back(target[r] == kIgnore ? 0 : log_sum_exp(s, x, r));
+  expected.push_back(counted);
+  const std::string name = "cross_entropy " + std::to_string(reduction) + " of " +
+                           std::to_string(s.outer) + "," + std::to_string(s.classes) + "," +
+                           std::to_string(s.inner);
+  check_everywhere(name, expected, 2 * kTolerance<T>, [&](Backend& b) {
+    Array<T> logits(x), loss(outputs), lse(s.rows() + 1);
+    CHECK(b.ops.cross_entropy(&b.context, dtype_of<T>, reduction, s.outer, s.classes, s.inner,
+                              kIgnore, logits, target.data(), loss, lse) == BPTT_OK);
+    Doubles all = loss.doubles();
+    for (double v : lse.doubles()) all.push_back(v);
+    return all;
+  });
+
+  const Doubles dloss = random_values(outputs, 0.5, 2, 3);
+  Doubles lse(expected.begin() + static_cast<int64_t>(outputs), expected.end()), dx(s.size());
+  for (int64_t r = 0; r < s.rows(); ++r) {
+    if (target[r] == kIgnore) continue;
+    const double g = reduction == BPTT_NONE   ? dloss[r]
+                     : reduction == BPTT_MEAN ? dloss[0] / counted
+                                              : dloss[0];
+    for (int64_t c = 0; c < s.classes; ++c)
+      dx[s.at(r, c)] = (std::exp(x[s.at(r, c)] - lse[r]) - (c == target[r])) * g;
+  }
+  check_everywhere(name + " backward", dx, 4 * kTolerance<T>, [&](Backend& b) {
+    Array<T> logits(x), saved(lse), grad(dloss), out(s.size());
+    CHECK(b.ops.cross_entropy_backward(&b.context, dtype_of<T>, reduction, s.outer, s.classes,
+                                       s.inner, kIgnore, logits, target.data(), saved, grad,
+                                       out) == BPTT_OK);
+    return out.doubles();
+  });
+  if (s.size() > 200 || reduction == BPTT_NONE || counted == 0) return;
+  check_close(
+      name + " against differences", dx,
+      numeric_gradient(
+          x, [&](const Doubles& at) { return dloss[0] * reduce(cross_entropy(s, at, target)); }),
+      1e-6);
+}
+
+template <class T>
+void test_cross_entropy() {
+  for (const Lines& s : kLines)
+    for (bptt_reduction reduction : {BPTT_NONE, BPTT_MEAN, BPTT_SUM})
+      for (int ignored_of : {0, 2, 5}) test_cross_entropy_case<T>(s, reduction, ignored_of);
+  Backend b(tables().back());
+  Array<T> logits(12, T(0)), loss(4), lse(5), grad(12);
+  const int32_t bad[] = {0, 1, 3, 0}, negative[] = {0, -1, 1, 2};
+  CHECK(b.ops.cross_entropy(&b.context, dtype_of<T>, BPTT_MEAN, 4, 3, 1, kIgnore, logits, bad, loss,
+                            lse) == BPTT_INDEX);
+  CHECK(std::strstr(b.context.message, "target[2] = 3") &&
+        std::strstr(b.context.message, "[0, 3)"));
+  CHECK(b.ops.cross_entropy(&b.context, dtype_of<T>, BPTT_NONE, 2, 3, 2, kIgnore, logits, negative,
+                            loss, lse) == BPTT_INDEX);
+  CHECK(std::strstr(b.context.message, "target[1] = -1"));
+  CHECK(b.ops.cross_entropy_backward(&b.context, dtype_of<T>, BPTT_SUM, 4, 3, 1, kIgnore, logits,
+                                     bad, lse, loss, grad) == BPTT_INDEX);
+}
+
+// -- losses of pairs --------------------------------------------------------------
+
+double pair_loss(bptt_pairwise_loss kind, double x, double t) {
+  if (kind == BPTT_MSE) return (x - t) * (x - t);
+  return std::max(x, 0.0) - x * t + std::log1p(std::exp(-std::fabs(x)));
+}
+
+template <class T>
+void test_pairwise_case(bptt_pairwise_loss kind, bptt_reduction reduction, int64_t n) {
+  const Doubles x = random_values(n, -30, 30), t = random_values(n, 0, 1, 5);
+  const auto reduce = [&](const Doubles& at, const Doubles& target) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += pair_loss(kind, at[i], target[i]);
+    return reduction == BPTT_MEAN ? sum / static_cast<double>(n) : sum;
+  };
+  Doubles expected{reduce(x, t)};
+  if (reduction == BPTT_NONE) {
+    expected.resize(n);
+    for (int64_t i = 0; i < n; ++i) expected[i] = pair_loss(kind, x[i], t[i]);
+  }
+  const Doubles dloss = random_values(expected.size(), 0.5, 2, 3);
+  Doubles both(2 * n);
+  for (int64_t i = 0; i < n; ++i) {
+    const double g = reduction == BPTT_NONE   ? dloss[i]
+                     : reduction == BPTT_MEAN ? dloss[0] / static_cast<double>(n)
+                                              : dloss[0];
+    both[i] = g * (kind == BPTT_MSE ? 2 * (x[i] - t[i]) : 1 / (1 + std::exp(-x[i])) - t[i]);
+    both[n + i] = g * (kind == BPTT_MSE ? 2 * (t[i] - x[i]) : -x[i]);
+  }
+  const std::string name = "pairwise " + std::to_string(kind) + std::to_string(reduction);
+  check_everywhere(name, expected, kTolerance<T>, [&](Backend& b) {
+    Array<T> in(x), target(t), loss(expected.size());
+    CHECK(b.ops.pairwise_loss(&b.context, dtype_of<T>, kind, reduction, n, in, target, loss) ==
+          BPTT_OK);
+    return loss.doubles();
+  });
+  check_everywhere(name + " backward", both, kTolerance<T>, [&](Backend& b) {
+    Array<T> in(x), target(t), grad(dloss), dx(n), dt(n), again(n);
+    const auto backward = [&](T* to_x, T* to_t) {
+      CHECK(b.ops.pairwise_loss_backward(&b.context, dtype_of<T>, kind, reduction, n, in, target,
+                                         grad, to_x, to_t) == BPTT_OK);
+    };
+    backward(dx, nullptr);
+    backward(nullptr, dt);
+    backward(again, dt);
+    CHECK(same_bits(dx.doubles(), again.doubles()));
+    Doubles all = dx.doubles();
+    for (double v : dt.doubles()) all.push_back(v);
+    return all;
+  });
+  if (n == 0 || n > 20 || reduction == BPTT_NONE) return;
+  Doubles dx(both.begin(), both.begin() + n);
+  check_close(name + " against differences", dx,
+              numeric_gradient(x, [&](const Doubles& at) { return dloss[0] * reduce(at, t); }),
+              1e-6);
+}
+
+template <class T>
+void test_pairwise() {
+  for (bptt_pairwise_loss kind : {BPTT_MSE, BPTT_BCE_WITH_LOGITS})
+    for (bptt_reduction reduction : {BPTT_NONE, BPTT_MEAN, BPTT_SUM})
+      for (int64_t n : {0, 1, 3, 9, 17, 129, 20011}) test_pairwise_case<T>(kind, reduction, n);
+  const Doubles x{800, -800, kNan};
+  check_everywhere("bce of large logits", {0, 0, kNan}, 0, [&](Backend& b) {
+    Array<T> in(x), target(Doubles{1, 0, 1}), loss(3);
+    b.ops.pairwise_loss(&b.context, dtype_of<T>, BPTT_BCE_WITH_LOGITS, BPTT_NONE, 3, in, target,
+                        loss);
+    return loss.doubles();
+  });
+}
+
+}  // namespace
+
+int main() {
+  test_cross_entropy<float>();
+  test_cross_entropy<double>();
+  test_pairwise<float>();
+  test_pairwise<double>();
+  return finish();
+}
