@@ -1,9 +1,8 @@
-// Forecasting: a GRU learns a noisy wave with two periods and predicts the next day, hour by hour.
-//   cd examples && npm install && node forecast.mjs
+// Forecasting: a GRU learns a noisy wave and predicts the next day. cd examples && npm install && node forecast.mjs
 import { Adam, clipGradNorm, GRU, Linear, manualSeed, mseLoss, tensor, tidy } from 'bptt'
 
 const [HOURS, WINDOW, HORIZON] = [24 * 60, 72, 24]
-// Noise from a generator of its own, so that every run prints the same.
+// Noise that is the same in every run.
 let seed = 1
 const noise = () => {
   seed = (seed * 48271) % 2147483647
