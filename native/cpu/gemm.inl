@@ -24,9 +24,24 @@ void pack_panels(int64_t k, int64_t n, const typename V::Scalar* b, int64_t row,
     const int64_t columns = n - panel * kWidth < kWidth ? n - panel * kWidth : kWidth;
     const typename V::Scalar* source = b + panel * kWidth * col;
     typename V::Scalar* target = out + panel * kWidth * k;
-    for (int64_t kk = 0; kk < k; ++kk) {
-      for (int64_t j = 0; j < columns; ++j) target[kk * kWidth + j] = source[kk * row + j * col];
-      for (int64_t j = columns; j < kWidth; ++j) target[kk * kWidth + j] = 0;
+    // Blocks of k as long as a cache line, so that a transposed source is read line by line.
+    constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
+    for (int64_t begin = 0; begin < k; begin += kLine) {
+      const int64_t end = k - begin < kLine ? k : begin + kLine;
+      if (col == 1) {
+        for (int64_t kk = begin; kk < end; ++kk) {
+          for (int64_t j = 0; j < kWidth; j += V::N) {
+            const int64_t have = columns - j < 0 ? 0 : columns - j < V::N ? columns - j : V::N;
+            V::load(source + kk * row + (have > 0 ? j : 0), have).store(target + kk * kWidth + j);
+          }
+        }
+      } else {
+        for (int64_t j = 0; j < kWidth; ++j) {
+          for (int64_t kk = begin; kk < end; ++kk) {
+            target[kk * kWidth + j] = j < columns ? source[kk * row + j * col] : 0;
+          }
+        }
+      }
     }
   }
 }
