@@ -1,7 +1,7 @@
 // Elementary functions and sums. Each runs the same sequence of operations in
 // every instruction set, so those with a fused multiply-add agree bit for bit.
-// The largest errors below are measured by test/native/math_test.cc. Results
-// and arguments that are denormal may be taken for zero.
+// NaN in, NaN out; arguments and results that are denormal may be taken for zero.
+// test/native/math_test.cc asserts the errors stated here.
 
 // c0 + c1 x + c2 x^2 + ..., by Horner's rule
 template <class V>
@@ -53,6 +53,7 @@ BPTT_INLINE V reduced_expm1(V x, V& n) {
   return fma(r * r, exp_tail(r), r);
 }
 
+// Error at most 1 ulp (float64: 1.5); inf above kExpMax, 0 below kExpMin.
 template <class V>
 BPTT_INLINE V exp(V x) {
   using L = Ln2<typename V::Scalar>;
@@ -65,6 +66,7 @@ BPTT_INLINE V exp(V x) {
   return select(gt(x, V(L::kExpMax)), V(std::numeric_limits<typename V::Scalar>::infinity()), y);
 }
 
+// Error at most 2.5 ulp (float64: 3), also where the result is small; 0 below kExpMin.
 template <class V>
 BPTT_INLINE V sigmoid(V x) {
   using L = Ln2<typename V::Scalar>;
@@ -74,7 +76,7 @@ BPTT_INLINE V sigmoid(V x) {
   return select(lt(x, V(L::kExpMin)), V(), y);
 }
 
-// tanh |x| = e / (e + 2) where e = exp(2 |x|) - 1
+// Error at most 2.5 ulp (float64: 3). tanh |x| = e / (e + 2) where e = exp(2 |x|) - 1.
 template <class V>
 BPTT_INLINE V tanh(V x) {
   constexpr typename V::Scalar kOne = sizeof(kOne) == 4 ? 9.1 : 19.1;  // rounds to 1 from here
@@ -121,11 +123,13 @@ BPTT_INLINE V log_special(V x, V y) {
   return select(lt(x, V(Limits::infinity())), y, x);
 }
 
+// Error at most 1 ulp; -inf at 0, NaN below.
 template <class V>
 BPTT_INLINE V log(V x) {
   return log_special(x, log_plus(x, V()));
 }
 
+// Error at most 1 ulp; -inf at -1, NaN below. c is what rounding 1 + x has lost.
 template <class V>
 BPTT_INLINE V log1p(V x) {
   const V u = x + V(1);
