@@ -161,7 +161,7 @@ describe('gradients of recurrent layers equal differences', () => {
       setRandomState(state)
       return layer.forward(p).output
     }
-    expect(gradcheck<F64[]>(fn, [x(4, 2, 2), ...layer.parameters()])).toBe(true)
+    expect(gradcheck<F64[]>(fn, [x(4, 2, 2), ...(layer.parameters() as F64[])])).toBe(true)
   })
 
   it('more than one backward, with retainGraph', () => {

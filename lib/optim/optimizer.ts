@@ -254,7 +254,9 @@ export abstract class Optimizer {
     const { members, dtype, step } = cohort
     const gradients: Handle[] = []
     for (const i of members) {
-      const grad = (parameters[i] as Tensor).grad
+      const parameter = parameters[i] as Tensor
+      parameter._live(`${this.#name}.step`)
+      const { grad } = parameter
       if (grad !== null) gradients.push(grad._handle(this.#name))
     }
     if (gradients.length === 0) return
