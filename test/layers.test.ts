@@ -169,6 +169,20 @@ describe('forward', () => {
     }
   })
 
+  it('first without, then with a tape, then without again', () => {
+    const x = randn([4, 2, 3])
+    const layer = new LSTM(3, 33, { numLayers: 2 })
+    const plain = list(noGrad(() => layer.forward(x)).output)
+    const recorded = layer.forward(x).output
+    expect(list(recorded)).toEqual(plain)
+    recorded.sum().backward()
+    expect(list(noGrad(() => layer.forward(x)).output)).toEqual(plain)
+    const fresh = new LSTM(3, 33, { numLayers: 2 })
+    fresh.loadStateDict(layer.stateDict())
+    fresh.forward(x).output.sum().backward()
+    expect(list(layer.weight_hh_l0?.grad)).toEqual(list(fresh.weight_hh_l0?.grad))
+  })
+
   it('says what shape it expects', () => {
     expect(() => new LSTM(128, 4).forward(zeros([25, 4, 64]))).toThrow(
       /\[LSTM.forward\] expected input of shape \[T,B,I\] = \[\*,\*,128\].*got \[25,4,64\]/,

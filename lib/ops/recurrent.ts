@@ -56,15 +56,19 @@ interface Extent {
 /** Weights in the backend's layout, rebuilt by the backend when the stamp changes. */
 export class PackedWeights {
   #storage: Storage | null = null
+  #forTraining = false
 
-  storage(desc: Float64Array, device: Device): Storage {
-    if (this.#storage === null) {
-      const bytes = native().packedBytes(desc)
-      this.#storage = Storage.allocate(deviceNumber(device), bytes)
-      // It begins with the stamp of what it holds: 0 is nothing.
-      native().fill(DTYPE_FLOAT32, bytes / 4, 0, this.#storage.handle)
-    }
-    return this.#storage
+  /** A buffer for this stack; one made for training also serves inference, not the reverse. */
+  storage(desc: Float64Array, training: boolean, device: Device): Storage {
+    if (this.#storage !== null && (this.#forTraining || !training)) return this.#storage
+    const bytes = native().packedBytes(desc)
+    const storage = Storage.allocate(deviceNumber(device), bytes)
+    // It begins with the stamp of what it holds: 0 is nothing.
+    native().fill(DTYPE_FLOAT32, bytes / 4, 0, storage.handle)
+    this.dispose()
+    this.#storage = storage
+    this.#forTraining = training
+    return storage
   }
 
   dispose(): void {
@@ -135,7 +139,7 @@ export function recurrent<D extends FloatDType>(
   const [x, h, c, ...weights] = handles as [Handle, ...(Handle | null)[]]
   let stamp = 0
   for (let i = 3; i < storages.length; i++) stamp = Math.max(stamp, storages[i]?.version ?? 0)
-  const cache = packed.storage(desc, device)
+  const cache = packed.storage(desc, training, device)
 
   const outputShape = [...input.shape.slice(0, -1), shape.directions * width]
   checkShape(where, outputShape)
