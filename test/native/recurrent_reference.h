@@ -220,8 +220,8 @@ Outputs<Number> reference_forward(const RecurrentCase& at, const Inputs<Number>&
       const int64_t n = at.T * at.B * width;
       const uint64_t offset = at.rng.offset + layer * bptt::philox_blocks(n);
       for (int64_t i = 0; i < n; ++i) {
-        const bool kept = bptt::uniform_float32(bptt::philox_word(at.rng.seed, offset, i)) >=
-                          static_cast<float>(at.dropout);
+        const double word = bptt::philox_word(at.rng.seed, offset, i);
+        const bool kept = word >= std::floor(at.dropout * 4294967296.0);
         y[i] = kept ? y[i] * Number(1 / (1 - at.dropout)) : Number(0);
       }
     }
