@@ -195,6 +195,9 @@ bool forward_steps(ForwardDirection<V>& at, Pace& pace) {
         begin + plan.chunk_steps < plan.steps ? begin + plan.chunk_steps : plan.steps;
     const int64_t t_begin = at.direction == 0 ? begin : plan.steps - end;
     at.gate_row = in_gates ? 0 : plan.offset[t_begin];
+    // A chunk reuses the accumulators of the one before, and where lengths differ a
+    // row's place may have been another member's.
+    if (begin > 0 && !in_gates && at.part.by_rows && pace.next()) return true;
     project_input<V, Cell>(at, t_begin, t_begin + (end - begin));
     for (int64_t s = begin; s < end; ++s) {
       if (pace.cancelled() && at.part.by_rows) return pace.next();
