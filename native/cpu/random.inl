@@ -26,6 +26,13 @@ static void draw_words(bptt_rng rng, uint32_t stream, int64_t block, uint32_t* w
     for (int w = 0; w < 4; ++w) words[4 * b + w] = c[w][b];
 }
 
+// draws[d] = f.draw(words[d], low[d]). f by value: loads of its members from a
+// caller's object would keep the loop from becoming vectors.
+template <class S, class F>
+static void convert_draws(const F f, const uint32_t* words, const uint32_t* low, S* draws) {
+  for (int d = 0; d < kDraws; ++d) draws[d] = f.draw(words[d], low[d]);
+}
+
 // out[i] = f(draw of element i, in[i]...) for i in [begin, end), begin % 4 == 0.
 template <class V, class F, class... In>
 static void draw_range(bptt_rng rng, int64_t begin, int64_t end, const F& f,
@@ -36,7 +43,7 @@ static void draw_range(bptt_rng rng, int64_t begin, int64_t end, const F& f,
   for (int64_t i = begin; i < end; i += kDraws) {
     draw_words(rng, 0, i / 4, words);
     if constexpr (F::kWide) draw_words(rng, 1, i / 4, low);
-    for (int d = 0; d < kDraws; ++d) draws[d] = f.draw(words[d], low[d]);
+    convert_draws(f, words, low, draws);
     const int64_t count = end - i < kDraws ? end - i : kDraws;
     map_range<V>(0, count, f, out + i, draws, (in + i)...);
   }
@@ -54,7 +61,7 @@ static bptt_code draw(bptt_rng rng, int64_t n, const F& f, typename V::Scalar* o
 template <class S>
 struct DropoutDraw {
   static constexpr bool kWide = false;
-  uint64_t threshold;
+  uint32_t threshold;
   S scale;
   BPTT_INLINE S draw(uint32_t word, uint32_t) const { return word >= threshold ? scale : S(0); }
   // A dropped element is 0 even if x is not finite.
@@ -68,7 +75,10 @@ template <class V>
 static bptt_code dropout_impl(bptt_context*, int64_t n, double p, bptt_rng rng, const void* x,
                               void* out) {
   using S = typename V::Scalar;
-  const DropoutDraw<S> f{dropout_threshold(p), static_cast<S>(dropout_scale(p))};
+  // The scale of p = 1 is 0, so a word that its threshold lets pass is dropped too.
+  const uint64_t threshold = dropout_threshold(p);
+  const DropoutDraw<S> f{static_cast<uint32_t>(threshold > 0xffffffff ? 0xffffffff : threshold),
+                         static_cast<S>(dropout_scale(p))};
   return draw<V>(rng, n, f, static_cast<S*>(out), static_cast<const S*>(x));
 }
 

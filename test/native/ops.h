@@ -169,6 +169,20 @@ inline double log_sum_exp(const Lines& s, const Doubles& x, int64_t r) {
   return most + std::log(sum);
 }
 
+// The sum of docs/numerics.md, written out.
+template <class T>
+T tree_sum(const T* x, int64_t n) {
+  T total = 0;
+  for (int64_t begin = 0; begin < n; begin += 4096) {
+    T lanes[16] = {};
+    for (int64_t i = begin; i < n && i < begin + 4096; ++i) lanes[(i - begin) % 16] += x[i];
+    for (int width = 8; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    total = begin == 0 ? lanes[0] : total + lanes[0];
+  }
+  return total;
+}
+
 // d loss / d x by central differences of a plain function in double.
 template <class F>
 Doubles numeric_gradient(Doubles x, const F& loss) {

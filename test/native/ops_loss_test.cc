@@ -159,6 +159,16 @@ void test_pairwise() {
   for (bptt_pairwise_loss kind : {BPTT_MSE, BPTT_BCE_WITH_LOGITS})
     for (bptt_reduction reduction : {BPTT_NONE, BPTT_MEAN, BPTT_SUM})
       for (int64_t n : {0, 1, 3, 9, 17, 129, 20011}) test_pairwise_case<T>(kind, reduction, n);
+  // The order of the sum is the documented one.
+  const Doubles wide = random_values(100003, -30, 30);
+  Array<T> squares(wide);
+  for (size_t i = 0; i < wide.size(); ++i) squares[i] *= squares[i];
+  const double sum = tree_sum<T>(squares, 100003);
+  check_everywhere("order of a loss's sum", {sum}, 0, [&](Backend& b) {
+    Array<T> in(wide), target(wide.size(), T(0)), loss(size_t{1});
+    b.ops.pairwise_loss(&b.context, dtype_of<T>, BPTT_MSE, BPTT_SUM, 100003, in, target, loss);
+    return loss.doubles();
+  });
   const Doubles x{800, -800, kNan};
   check_everywhere("bce of large logits", {0, 0, kNan}, 0, [&](Backend& b) {
     Array<T> in(x), target(Doubles{1, 0, 1}), loss(3);

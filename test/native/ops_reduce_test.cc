@@ -55,21 +55,6 @@ void test_sum() {
   test_sum_case<T>({3, 4, 5, 6, 7}, {0, 1, 0, 1, 0});
 }
 
-// The documented tree, written out: an output is the same bits whichever way its
-// elements lie in memory.
-template <class T>
-T tree_sum(const T* x, int64_t n) {
-  T total = 0;
-  for (int64_t begin = 0; begin < n; begin += 4096) {
-    T lanes[16] = {};
-    for (int64_t i = begin; i < n && i < begin + 4096; ++i) lanes[(i - begin) % 16] += x[i];
-    for (int width = 8; width > 0; width /= 2)
-      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    total = begin == 0 ? lanes[0] : total + lanes[0];
-  }
-  return total;
-}
-
 template <class T>
 void test_sum_order() {
   for (int64_t n : {1, 15, 16, 100, 4096, 4097, 12345}) {
