@@ -111,6 +111,8 @@ const cases: Case[] = [
 describe('gradients equal differences', () => {
   it.each(cases)('%s', (_, fn, inputs) => {
     expect(gradcheck(fn as (...inputs: Tensor[]) => Tensor, inputs)).toBe(true)
+    for (const result of [fn(...(inputs as [F64, F64, F64]))].flat()) result.sum().backward()
+    expect(inputs.map((input) => input.grad?.shape)).toEqual(inputs.map((input) => input.shape))
   })
 
   it('dropout, with the same random numbers each time', () => {

@@ -2,16 +2,17 @@ import { native } from '../binding.ts'
 import {
   argumentError,
   checkDevice,
+  checkFloat,
   checkOptions,
   checkPlacement,
   checkTensor,
   disposedError,
+  refusal,
   sameShape,
   shapeError,
   shapeText,
 } from '../check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from '../dtype.ts'
-import { rangeError } from '../errors.ts'
 import { detached } from '../scope.ts'
 import { Tensor } from '../tensor.ts'
 
@@ -22,9 +23,9 @@ import { Tensor } from '../tensor.ts'
 export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
   /** Shares the memory of `value`, which may be disposed afterwards. Not owned by any tidy(). */
   constructor(value: Tensor<D>) {
-    checkTensor('Parameter', 'value', value)
+    checkFloat('Parameter', 'value', value)
     super(value._live('Parameter').retain(), value.shape, value.dtype, value.device)
-    this.requiresGrad = true
+    this._leaf = true
   }
 }
 
@@ -97,9 +98,9 @@ export abstract class Module<In = Tensor, Out = unknown> {
     const missing = [...own.keys()].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !own.has(name))
     if ((options.strict ?? true) && missing.length + unexpected.length > 0) {
-      throw rangeError(
-        'ERR_BPTT_VALUE',
-        `[${where}] expected the names of the module's parameters; ` +
+      throw refusal(
+        where,
+        `expected the names of the module's parameters; ` +
           `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}; ` +
           'pass { strict: false } to load what matches',
       )
