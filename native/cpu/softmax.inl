@@ -6,6 +6,7 @@
 template <class Row, class Panel>
 static void for_lines(int64_t outer, int64_t classes, int64_t inner, const Row& row,
                       const Panel& panel) {
+  if (classes == 0) return;  // nothing to write, on however many lines
   const int64_t panels = (inner + kColumns - 1) / kColumns;
   const int64_t work = classes * (inner < kColumns ? inner : kColumns);
   Team::instance().parallel_for(outer * panels, grain_of(work), [&](int64_t begin, int64_t end) {
