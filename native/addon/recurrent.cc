@@ -5,11 +5,18 @@ namespace bptt::addon {
 
 namespace {
 
-std::shared_ptr<const Plan> read_plan(Call& call) {
-  if (call.is_null(1))
-    return call.environment().plans().get(call.stream(), call.numbers(0), nullptr);
+// The output's storage has to fit before the plan is made, because a plan takes
+// memory for every row and step.
+std::shared_ptr<const Plan> read_plan(Call& call, size_t y) {
+  const Layer layer(call.numbers(0));
+  call.operand(call.argument(y), layer.y_count(), layer.dtype, nullptr);
+  if (call.is_null(1)) return call.environment().plans().get(call.stream(), layer);
   const std::span<const int32_t> lengths = call.int32s(1);
-  return call.environment().plans().get(call.stream(), call.numbers(0), &lengths);
+  if (static_cast<int64_t>(lengths.size()) != layer.B) broken("one length per row is needed");
+  for (const int32_t length : lengths) {
+    if (length < 0 || length > layer.T) broken("a length is not in [0, T]");
+  }
+  return std::make_shared<const Plan>(call.stream(), layer, lengths.data());
 }
 
 // Packed weights are a cache of the layer: poison does not pass through them.
@@ -26,75 +33,78 @@ uint64_t read_stamp(Call& call, size_t i, const void* packed) {
   return stamp;
 }
 
-void* optional_cell(Call& call, size_t i, const Plan& plan, bool output) {
+void* optional_cell(Call& call, size_t i, const Layer& layer, bool output) {
   if (call.is_null(i)) return nullptr;
-  if (!plan.has_cell()) broken("a cell state where the layer has none");
-  return output ? call.output(i, plan.c(), plan.desc.dtype)
-                : call.input(i, plan.c(), plan.desc.dtype);
+  if (!layer.has_cell()) broken("a cell state where the layer has none");
+  return output ? call.output(i, layer.c_count(), layer.dtype)
+                : call.input(i, layer.c_count(), layer.dtype);
 }
 
 }  // namespace
 
-std::vector<int64_t> weight_sizes(const Plan& plan, int64_t layer) {
-  const int64_t rows = product({plan.gates(), plan.desc.H});
-  return {product({rows, plan.layer_input(layer)}), product({rows, plan.output_size()}),
-          plan.desc.bias ? rows : 0, plan.desc.bias ? rows : 0,
-          product({plan.desc.P, plan.desc.H})};
+std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index) {
+  const int64_t rows = product({layer.gates(), layer.H});
+  const int64_t bias = layer.bias ? rows : 0;
+  return {product({rows, layer.layer_input(index)}), product({rows, layer.output_size()}), bias,
+          bias, product({layer.P, layer.H})};
 }
 
-std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Plan& plan,
+std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Layer& layer,
                                                 bool required, std::vector<Operand>* operands) {
   const std::vector<napi_value> handles = call.list(i);
-  if (static_cast<int64_t>(handles.size()) != plan.layers() * kWeights) {
-    broken("a layer of " + std::to_string(plan.layers() * kWeights) + " weights got " +
+  if (static_cast<int64_t>(handles.size()) != layer.layers() * kWeights) {
+    broken("a layer of " + std::to_string(layer.layers() * kWeights) + " weights got " +
            std::to_string(handles.size()));
   }
-  std::vector<bptt_recurrent_params> weights(plan.layers());
-  for (int64_t layer = 0; layer < plan.layers(); ++layer) {
-    const std::vector<int64_t> sizes = weight_sizes(plan, layer);
-    const bool has[kWeights] = {true, true, plan.desc.bias != 0, plan.desc.bias != 0,
-                                plan.desc.P > 0};
+  std::vector<bptt_recurrent_params> weights(layer.layers());
+  for (int64_t index = 0; index < layer.layers(); ++index) {
+    const std::vector<int64_t> sizes = weight_sizes(layer, index);
+    const bool bias = layer.bias != 0;
+    const bool has[kWeights] = {true, true, bias, bias, layer.P > 0};
     void* pointers[kWeights] = {};
     for (int64_t w = 0; w < kWeights; ++w) {
-      const napi_value handle = handles[layer * kWeights + w];
+      const napi_value handle = handles[index * kWeights + w];
       const bool given = !call.is_null(handle);
       if (given && !has[w]) broken("a weight that the layer does not have");
       if (!given && has[w] && required) broken("a weight of the layer is missing");
-      if (given) pointers[w] = call.operand(handle, sizes[w], plan.desc.dtype, operands);
+      if (given) pointers[w] = call.operand(handle, sizes[w], layer.dtype, operands);
     }
-    weights[layer] = {pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
+    weights[index] = {pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
   }
   return weights;
 }
 
 napi_value packedBytes(Call& call) {
-  const auto plan = call.environment().plans().get(call.stream(), call.numbers(0), nullptr);
+  Layer layer(call.numbers(0));
+  layer.T = layer.B = 1;  // weights depend on neither
+  const auto plan = call.environment().plans().get(call.stream(), layer);
   napi_value value;
   check(napi_create_double(call.env(), static_cast<double>(plan->sizes.packed_bytes), &value));
   return value;
 }
 
 napi_value recurrentForward(Call& call) {
-  const std::shared_ptr<const Plan> plan = read_plan(call);
-  const bptt_dtype dtype = plan->desc.dtype;
+  const std::shared_ptr<const Plan> plan = read_plan(call, 8);
+  const Layer& layer = plan->layer;
+  const bptt_dtype dtype = layer.dtype;
   std::vector<bptt_recurrent_params> weights =
-      read_weights(call, 2, *plan, true, &call.environment().inputs);
+      read_weights(call, 2, layer, true, &call.environment().inputs);
   bptt_recurrent_forward args{};
   args.packed = read_packed(call, 3, *plan);
   args.stamp = read_stamp(call, 4, args.packed);
-  args.x = call.input(5, plan->x(), dtype);
-  args.h0 = call.optional_input(6, plan->h(), dtype);
-  args.c0 = optional_cell(call, 7, *plan, false);
-  args.y = call.output(8, plan->y(), dtype);
-  args.hn = call.optional_output(9, plan->h(), dtype);
-  args.cn = optional_cell(call, 10, *plan, true);
+  args.x = call.input(5, layer.x_count(), dtype);
+  args.h0 = call.optional_input(6, layer.h_count(), dtype);
+  args.c0 = optional_cell(call, 7, layer, false);
+  args.y = call.output(8, layer.y_count(), dtype);
+  args.hn = call.optional_output(9, layer.h_count(), dtype);
+  args.cn = optional_cell(call, 10, layer, true);
   args.rng = call.rng(11);
 
   // The workspace goes back at once: what is enqueued later runs later.
   const Storage workspace = call.stream().allocate(plan->sizes.forward_workspace_bytes);
   args.workspace = workspace.data();
   Storage reserve;
-  if (plan->desc.training) {
+  if (layer.training) {
     reserve = call.stream().allocate(plan->sizes.reserve_bytes);
     args.reserve = reserve.data();
     call.environment().outputs.push_back(reserve.operand());
@@ -111,26 +121,27 @@ napi_value recurrentForward(Call& call) {
 }
 
 napi_value recurrentBackward(Call& call) {
-  const std::shared_ptr<const Plan> plan = read_plan(call);
-  if (!plan->desc.training) broken("a backward of a layer that is not in training");
-  const bptt_dtype dtype = plan->desc.dtype;
+  const std::shared_ptr<const Plan> plan = read_plan(call, 8);
+  const Layer& layer = plan->layer;
+  const bptt_dtype dtype = layer.dtype;
+  if (!layer.training) broken("a backward of a layer that is not in training");
   std::vector<bptt_recurrent_params> weights =
-      read_weights(call, 2, *plan, true, &call.environment().inputs);
+      read_weights(call, 2, layer, true, &call.environment().inputs);
   bptt_recurrent_backward args{};
   args.packed = read_packed(call, 3, *plan);
   args.stamp = read_stamp(call, 4, args.packed);
-  args.x = call.input(5, plan->x(), dtype);
-  args.h0 = call.optional_input(6, plan->h(), dtype);
-  args.c0 = optional_cell(call, 7, *plan, false);
-  args.y = call.input(8, plan->y(), dtype);
-  args.dy = call.optional_input(9, plan->y(), dtype);
-  args.dhn = call.optional_input(10, plan->h(), dtype);
-  args.dcn = optional_cell(call, 11, *plan, false);
-  args.dx = call.optional_output(12, plan->x(), dtype);
-  args.dh0 = call.optional_output(13, plan->h(), dtype);
-  args.dc0 = optional_cell(call, 14, *plan, true);
+  args.x = call.input(5, layer.x_count(), dtype);
+  args.h0 = call.optional_input(6, layer.h_count(), dtype);
+  args.c0 = optional_cell(call, 7, layer, false);
+  args.y = call.input(8, layer.y_count(), dtype);
+  args.dy = call.optional_input(9, layer.y_count(), dtype);
+  args.dhn = call.optional_input(10, layer.h_count(), dtype);
+  args.dcn = optional_cell(call, 11, layer, false);
+  args.dx = call.optional_output(12, layer.x_count(), dtype);
+  args.dh0 = call.optional_output(13, layer.h_count(), dtype);
+  args.dc0 = optional_cell(call, 14, layer, true);
   std::vector<bptt_recurrent_params> gradients =
-      read_weights(call, 15, *plan, false, &call.environment().outputs);
+      read_weights(call, 15, layer, false, &call.environment().outputs);
   const Storage& reserve = call.storage(16);
   if (reserve.bytes() < plan->sizes.reserve_bytes) broken("a reserve of another forward");
   call.environment().inputs.push_back(reserve.operand());

@@ -11,11 +11,11 @@ namespace bptt::addon {
 constexpr int64_t kWeights = 5;  // of one pseudo-layer
 
 // Elements of weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; 0: the layer has none.
-std::vector<int64_t> weight_sizes(const Plan& plan, int64_t layer);
+std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index);
 
 // Handles of five per pseudo-layer. They join `operands`. Required ones may not
 // be missing; those the layer does not have must be.
-std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Plan& plan,
+std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Layer& layer,
                                                 bool required, std::vector<Operand>* operands);
 
 }  // namespace bptt::addon

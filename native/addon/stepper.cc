@@ -22,17 +22,17 @@ class Stepper {
         device_(std::make_shared<Device>(&stream.backend(), 0)),
         context_(device_->context()),
         weights_(std::move(weights)) {
-    const size_t element = size_of(plan_->desc.dtype);
+    const size_t element = size_of(plan_->layer.dtype);
     packed_ = zeros(stream, plan_->sizes.packed_bytes);
     workspace_ = zeros(stream, plan_->sizes.forward_workspace_bytes);
-    x_ = zeros(stream, plan_->x() * element);
-    y_ = zeros(stream, plan_->y() * element);
+    x_ = zeros(stream, plan_->layer.x_count() * element);
+    y_ = zeros(stream, plan_->layer.y_count() * element);
     for (int i = 0; i < 2; ++i) {
-      h_[i] = zeros(stream, plan_->h() * element);
-      if (plan_->has_cell()) c_[i] = zeros(stream, plan_->c() * element);
+      h_[i] = zeros(stream, plan_->layer.h_count() * element);
+      if (plan_->layer.has_cell()) c_[i] = zeros(stream, plan_->layer.c_count() * element);
     }
-    for (int64_t layer = 0; layer < plan_->layers(); ++layer) {
-      const std::vector<int64_t> sizes = weight_sizes(*plan_, layer);
+    for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
+      const std::vector<int64_t> sizes = weight_sizes(plan_->layer, layer);
       bptt_recurrent_params& p = weights_[layer];
       void** pointers[kWeights] = {&p.weight_ih, &p.weight_hh, &p.bias_ih, &p.bias_hh,
                                    &p.weight_hr};
@@ -72,7 +72,7 @@ class Stepper {
 
   // Copies h, and c where there is one, out of the state or into it.
   void copy_state(const View& h, const View* c, bool out) {
-    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->has_cell() ||
+    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->layer.has_cell() ||
         (c && c->bytes < c_[now_].bytes())) {
       broken("arrays that do not fit the state");
     }
@@ -83,10 +83,10 @@ class Stepper {
   // Zeroes the state of `count` rows, or of all with null.
   void reset(const int32_t* rows, size_t count) {
     for (size_t i = 0; i < count; ++i) {
-      if (rows && (rows[i] < 0 || rows[i] >= plan_->desc.B)) broken("a row that is not there");
+      if (rows && (rows[i] < 0 || rows[i] >= plan_->layer.B)) broken("a row that is not there");
     }
-    zero(h_[now_], plan_->output_size(), rows, count);
-    if (plan_->has_cell()) zero(c_[now_], plan_->desc.H, rows, count);
+    zero(h_[now_], plan_->layer.output_size(), rows, count);
+    if (plan_->layer.has_cell()) zero(c_[now_], plan_->layer.H, rows, count);
   }
 
  private:
@@ -112,10 +112,10 @@ class Stepper {
       std::memset(bytes, 0, state.bytes());
       return;
     }
-    const size_t row_bytes = size * size_of(plan_->desc.dtype);
-    for (int64_t layer = 0; layer < plan_->layers(); ++layer) {
+    const size_t row_bytes = size * size_of(plan_->layer.dtype);
+    for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
       for (size_t i = 0; i < count; ++i) {
-        std::memset(bytes + (layer * plan_->desc.B + rows[i]) * row_bytes, 0, row_bytes);
+        std::memset(bytes + (layer * plan_->layer.B + rows[i]) * row_bytes, 0, row_bytes);
       }
     }
   }
@@ -156,7 +156,7 @@ Stepper& read_stepper(Call& call) {
 
 View read_view(Call& call, size_t i, const Plan& plan) {
   const View view = call.view(i);
-  const int type = plan.desc.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
+  const int type = plan.layer.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
   if (view.type != type) broken("an array of another type than the layer's");
   return view;
 }
@@ -177,16 +177,17 @@ napi_value copy_state(Call& call, bool out) {
 
 napi_value createStepper(Call& call) {
   Stream& stream = call.stream();
-  auto plan = call.environment().plans().get(stream, call.numbers(0), nullptr);
-  if (plan->desc.T != 1 || plan->desc.D != 1 || plan->desc.training) {
+  const Layer layer(call.numbers(0));
+  if (layer.T != 1 || layer.D != 1 || layer.training) {
     broken("a stepper is for one direction, one step and no training");
   }
   std::vector<Operand> operands;
-  std::vector<bptt_recurrent_params> weights = read_weights(call, 1, *plan, true, &operands);
+  std::vector<bptt_recurrent_params> weights = read_weights(call, 1, layer, true, &operands);
   stream.wait();
   for (const Operand& operand : operands) {
     if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
   }
+  auto plan = call.environment().plans().get(stream, layer);
   auto handle = std::make_unique<StepperHandle>();
   handle->stepper = std::make_unique<Stepper>(stream, std::move(plan), std::move(weights));
   napi_value external;

@@ -53,6 +53,7 @@ function description() {
   const flags = [below(2), below(2), below(2)]
   const numbers = [cell, below(2), below(4), below(4), below(4), hidden, projection, 1 + below(2), 1 + below(2), ...flags, 0]
   if (below(4) === 0) numbers[below(13)] = number()
+  if (numbers[3] === 2 ** 31) numbers[3] = 2 ** 45 // not one that memory might grant
   return Float64Array.from(numbers)
 }
 const anything = [
