@@ -237,7 +237,8 @@ export interface Native {
   // -- optimizers ----------------------------------------------------------------------
   /**
    * hyper: [lr, weightDecay, momentum, dampening, beta1, beta2, eps, alpha, nesterov, centered, amsgrad,
-   * maximize]; states holds three per parameter. Any poisoned gradient: nothing changes.
+   * maximize]; states holds three per parameter. Any poisoned gradient: nothing changes; gradients past
+   * those of the parameters count for this alone.
    */
   optimize(
     kind: number,

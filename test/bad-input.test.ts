@@ -1,4 +1,5 @@
 /** Misuse and bad data: always an error with its code, never a crash, and no weight changes. */
+import { execFileSync } from 'node:child_process'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import {
   Adam,
@@ -491,6 +492,14 @@ describe('losses, optimizers, settings', () => {
   })
 })
 
+describe('the environment', () => {
+  it.each(['sse9', 'neon avx2', 'AVX2'])('BPTT_ISA=%s names no table and is refused', (isa) => {
+    const script = `import('bptt').then(({ info }) => info()).catch(({ code }) => console.log(code))`
+    const printed = execFileSync(process.execPath, ['-e', script], { env: { ...process.env, BPTT_ISA: isa } })
+    expect(String(printed).trim()).toBe('ERR_BPTT_VALUE')
+  })
+})
+
 describe('streams', () => {
   const stream = () => lstm.stream({ batch: 2 })
   table([
@@ -600,6 +609,19 @@ describe('bad data inside the stream', () => {
     }
     const [clean, after] = [await run(false), await run(true)]
     expect(after).toEqual(clean)
+  })
+
+  it('one poisoned gradient stops the update of parameters of every type', async () => {
+    const [single, double] = [
+      ones([2, 3], { requiresGrad: true }),
+      ones([2], { dtype: 'float64', requiresGrad: true }),
+    ]
+    crossEntropy(single, tensor([0, 9], [2], { dtype: 'int32' })).backward()
+    double.mul(double).sum().backward()
+    new SGD([single, double], { lr: 0.5 }).step()
+    expect([...(await double.data())]).toEqual([1, 1])
+    expect([...(await single.data())]).toEqual([1, 1, 1, 1, 1, 1])
+    await expectFailure('INDEX', () => synchronize())
   })
 
   it('a poisoned gradient poisons the norm and is not clipped', async () => {

@@ -107,8 +107,17 @@ export abstract class Optimizer {
    * the gradients failed, nothing changes.
    */
   step(): void {
+    const where = `${this.#name}.step`
+    const all: Handle[] = []
+    for (const parameter of this.parameters) {
+      parameter._live(where)
+      const { grad } = parameter
+      if (grad !== null) all.push(grad._handle(where))
+    }
     const cohorts = this.#cohorts
-    for (let i = 0; i < cohorts.length; i++) this.#update(cohorts[i] as Cohort)
+    // One cohort's failed gradient must stop the others too.
+    const guards = cohorts.length > 1 ? all : []
+    for (let i = 0; i < cohorts.length; i++) this.#update(cohorts[i] as Cohort, guards)
   }
 
   /** Disposes the gradients of all parameters. */
@@ -249,14 +258,12 @@ export abstract class Optimizer {
     })
   }
 
-  #update(cohort: Cohort): void {
+  #update(cohort: Cohort, guards: readonly Handle[]): void {
     const { parameters } = this
     const { members, dtype, step } = cohort
     const gradients: Handle[] = []
     for (const i of members) {
-      const parameter = parameters[i] as Tensor
-      parameter._live(`${this.#name}.step`)
-      const { grad } = parameter
+      const { grad } = parameters[i] as Tensor
       if (grad !== null) gradients.push(grad._handle(this.#name))
     }
     if (gradients.length === 0) return
@@ -270,7 +277,7 @@ export abstract class Optimizer {
       step._handle(this.#name),
       cohort.sizes,
       cohort.parameters,
-      gradients,
+      guards.length > 0 ? gradients.concat(guards) : gradients,
       cohort.states,
     )
   }

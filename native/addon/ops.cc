@@ -404,7 +404,8 @@ napi_value optimize(Call& call) {
 
   const std::vector<int64_t> sizes = read_sizes(call, 4);
   const std::vector<napi_value> values = read_list(call, 5, sizes.size());
-  const std::vector<napi_value> gradients = read_list(call, 6, sizes.size());
+  const std::vector<napi_value> gradients = call.list(6);
+  if (gradients.size() < sizes.size()) broken("lists of different lengths");
   const std::vector<napi_value> states = read_list(call, 7, sizes.size() * 3);
   std::vector<bptt_parameter> parameters(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -420,6 +421,10 @@ napi_value optimize(Call& call) {
         broken("a state of the optimizer is missing");
       }
     }
+  }
+  // Gradients of what other calls update: their poison keeps this update back too.
+  for (size_t i = sizes.size(); i < gradients.size(); ++i) {
+    call.operand(gradients[i], 0, dtype, &inputs);
   }
   return call.enqueue(kOptimizer[o.kind], [dtype, o, parameters = std::move(parameters)](
                                               const bptt_ops& ops, bptt_context* context) {
