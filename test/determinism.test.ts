@@ -107,6 +107,29 @@ describe('any number of threads', () => {
   })
 })
 
+describe('again and again, with more threads than processors', () => {
+  const before = getNumThreads()
+  afterEach(() => setNumThreads(before))
+
+  // Rows that end early, in chunks of time whose accumulators are used again by other threads.
+  it.each(cells)('%s', async (cell) => {
+    const lengths = Array.from({ length: 37 }, (_, b) => (b * 5 + 3) % 25)
+    const given = makeCase({ cell, T: 24, B: 37, I: 11, H: 40, bidirectional: true, lengths }, 9)
+    for (const dtype of dtypes) {
+      setNumThreads(1)
+      const [trained, inferred] = [
+        await runLibrary(given, dtype),
+        await runLibrary(given, dtype, { plain: true }),
+      ]
+      for (let repeat = 0; repeat < 15; repeat++) {
+        setNumThreads(2 + (repeat % 4))
+        expect(hashes(await runLibrary(given, dtype, { plain: true }))).toEqual(hashes(inferred))
+        if (repeat < 4) expect(hashes(await runLibrary(given, dtype))).toEqual(hashes(trained))
+      }
+    }
+  })
+})
+
 /** The rows [from, to) of a case with time-major input, as a case of its own. */
 function rows(given: RecurrentCase, from: number, to: number): RecurrentCase {
   const config = { ...given.config, B: to - from, lengths: given.config.lengths?.slice(from, to) }

@@ -1,5 +1,15 @@
 /** Runs a recurrent case by the library. */
-import { type FloatDType, GRU, LSTM, manualSeed, RNN, type Tensor, tensor, tidy } from '../lib/index.ts'
+import {
+  type FloatDType,
+  GRU,
+  LSTM,
+  manualSeed,
+  noGrad,
+  RNN,
+  type Tensor,
+  tensor,
+  tidy,
+} from '../lib/index.ts'
 import { CELLS, type Config, complete, parameterShapes, type RecurrentCase } from './recurrent.ts'
 import type { DType, Results } from './tolerance.ts'
 
@@ -31,11 +41,14 @@ export interface Wanted {
   seed?: number
   /** Whether dropout acts; true by default. */
   training?: boolean
+  /** Whether to run forward under noGrad: no gradients then. */
+  plain?: boolean
 }
 
 /** Keyed as the reference's results: output, hn, cn, grad.NAME. */
 export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wanted = {}): Promise<Results> {
-  const { gradients = () => true, through = () => true, seed = 0, training = true } = wanted
+  const { through = () => true, seed = 0, training = true, plain = false } = wanted
+  const gradients = wanted.gradients ?? (() => true)
   const layer = makeLayer(given.config, dtype)
   const make = (name: string, requiresGrad = false): Tensor => {
     const values = viewOf(given.values.get(name) as Float64Array, dtype)
@@ -53,7 +66,8 @@ export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wan
     const options = { ...(h0 && { h0 }), ...(c0 && { c0 }), ...(lengths && { lengths }) }
     if (!training) layer.eval()
     manualSeed(seed)
-    const results = layer.forward(input, options) as object as Record<string, Tensor>
+    const forward = () => layer.forward(input, options) as object as Record<string, Tensor>
+    const results = plain ? noGrad(forward) : forward()
     const terms = Object.entries(results).filter(([name]) => through(name))
     const loss = terms
       .map(([name, value]) => value.mul(make(`d_${name}`)).sum())

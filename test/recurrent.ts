@@ -99,8 +99,8 @@ export function makeCase(config: Config, seed: number): RecurrentCase {
   const shapes = caseShapes(config)
   const values = new Map<string, Float64Array>()
   for (const [name, shape] of shapes) {
-    // Weights as PyTorch draws them; everything else of magnitude one.
-    const bound = /^(weight|bias)/.test(name) ? 1 / Math.sqrt(config.H) : 1.7
+    // Weights as PyTorch draws them, smaller where the input is wide; everything else of magnitude one.
+    const bound = /^(weight|bias)/.test(name) ? 1 / Math.sqrt(Math.max(config.H, config.I / 4)) : 1.7
     values.set(
       name,
       Float64Array.from({ length: sizeOf(shape) }, () => Math.fround((2 * uniform() - 1) * bound)),
