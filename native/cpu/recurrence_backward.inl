@@ -286,22 +286,22 @@ void backward_member(const BackwardCall<V>& call, Pace& pace) {
       Scalar* h0 = call.work(work.h0);
       Scalar* c0 = call.work(work.c0);
       const BackwardDirection<V> at = {
-          plan,
-          part,
-          direction,
-          panels_of<V>(plan, index, nullptr, call.packed),
-          Cell::kSavesGroups ? call.saved(plan.saved[index].gates) : call.work(work.gates),
-          Cell::kStates == 2 ? call.saved(plan.saved[index].c) : nullptr,
-          call.output(layer) + direction * Hout,
-          h0,
-          c0,
-          dy + direction * Hout,
-          call.work(work.dh0),
-          call.work(work.dc),
-          call.work(work.dm),
-          call.work(work.operand_rows),
-          call.work(work.doperand),
-          args.dh0 != nullptr};
+          .plan = plan,
+          .part = part,
+          .direction = direction,
+          .weights = panels_of<V>(plan, index, nullptr, call.packed),
+          .gates = Cell::kSavesGroups ? call.saved(plan.saved[index].gates) : call.work(work.gates),
+          .c = Cell::kStates == 2 ? call.saved(plan.saved[index].c) : nullptr,
+          .y = call.output(layer) + direction * Hout,
+          .h0 = h0,
+          .c0 = c0,
+          .dy = dy + direction * Hout,
+          .dh0 = call.work(work.dh0),
+          .dc = call.work(work.dc),
+          .dm = call.work(work.dm),
+          .operand_rows = call.work(work.operand_rows),
+          .doperand = call.work(work.doperand),
+          .dh0_wanted = args.dh0 != nullptr};
       begin_states<V, Cell>(call, at, states, index, h0, c0);
       if (pace.next() || backward_steps<V, Cell>(at, pace)) return;
 

@@ -17,8 +17,7 @@ struct ForwardCall {
   char* packed;
   bool pack;  // packed must be filled first
 
-  template <class T>
-  Scalar* work(T offset) const {
+  Scalar* work(size_t offset) const {
     return reinterpret_cast<Scalar*>(static_cast<char*>(args.workspace) + offset);
   }
   // [rows,D*Hout]
@@ -258,22 +257,22 @@ void forward_member(const ForwardCall<V>& call, Pace& pace) {
       if (two) gather_state(plan, states, H, state(args.c0, H), c0);
 
       ForwardDirection<V> at = {
-          plan,
-          part,
-          direction,
-          panels_of<V>(plan, index, call.packed, nullptr),
-          plan.input(layer),
-          x,
-          save && Cell::kSavesGroups ? reinterpret_cast<Scalar*>(reserve + saved.gates)
-                                     : call.work(work.gates),
-          0,
-          save,
-          save && two ? reinterpret_cast<Scalar*>(reserve + saved.c) : call.work(work.c),
-          h0,
-          c0,
-          call.output(layer) + direction * Hout,
-          call.work(work.operand),
-          call.work(work.m)};
+          .plan = plan,
+          .part = part,
+          .direction = direction,
+          .weights = panels_of<V>(plan, index, call.packed, nullptr),
+          .input = plan.input(layer),
+          .x = x,
+          .gates = save && Cell::kSavesGroups ? reinterpret_cast<Scalar*>(reserve + saved.gates)
+                                              : call.work(work.gates),
+          .gate_row = 0,
+          .save = save,
+          .c = save && two ? reinterpret_cast<Scalar*>(reserve + saved.c) : call.work(work.c),
+          .h0 = h0,
+          .c0 = c0,
+          .y = call.output(layer) + direction * Hout,
+          .operand = call.work(work.operand),
+          .m = call.work(work.m)};
       if (pace.next() || forward_steps<V, Cell>(at, pace)) return;
 
       for (int64_t r = states.begin; r < states.end; ++r) {
