@@ -16,11 +16,11 @@ export function info(): Info {
 /**
  * Sets how many threads compute, in the whole process. Results do not depend on it, to the bit.
  *
- * @param threads at least 1
+ * @param threads from 1 to 256
  * @throws RangeError ERR_BPTT_VALUE
  */
 export function setNumThreads(threads: number): void {
-  native().setNumThreads(checkInteger('setNumThreads', 'threads', threads, 1, 1024))
+  native().setNumThreads(checkInteger('setNumThreads', 'threads', threads, 1, 256))
 }
 
 /** How many threads compute; by default what affinity and cgroup quota allow. */

@@ -401,6 +401,7 @@ describe('losses, optimizers, settings', () => {
     ['manualSeed of a string', 'TYPE', () => manualSeed(wrong('1'))],
     ['manualSeed of a fraction', 'VALUE', () => manualSeed(0.5)],
     ['no threads', 'VALUE', () => setNumThreads(0)],
+    ['too many threads', 'VALUE', () => setNumThreads(257)],
     ['NaN threads', 'VALUE', () => setNumThreads(Number.NaN)],
     ['threads as a string', 'TYPE', () => setNumThreads(wrong('2'))],
   ])
