@@ -21,7 +21,10 @@
 #include "cpu/team.h"
 #include "runtime/philox.h"
 
-#if defined(_MSC_VER) && !defined(__clang__)
+#if defined(BPTT_SANITIZED)
+// Instrumented code inlined by force takes compilers many minutes.
+#define BPTT_INLINE inline
+#elif defined(_MSC_VER) && !defined(__clang__)
 #define BPTT_INLINE __forceinline
 #else
 #define BPTT_INLINE inline __attribute__((always_inline))
