@@ -71,14 +71,15 @@ describe.each(cells)('sizes: %s', (cell) => {
 describe.each(cells)('beyond every block and chunk: %s', (cell) => {
   const ragged = (B: number, T: number) => Array.from({ length: B }, (_, b) => (b * 29 + 5) % (T + 1))
   const configs: Config[] = [
-    { cell, T: 40, B: 33, I: 65, H: 66, lengths: ragged(33, 40) }, // many chunks of time, many blocks of rows
+    { cell, T: 40, B: 33, I: 65, H: 66, bidirectional: true, lengths: ragged(33, 40) }, // many chunks of time, many blocks of rows
     { cell, T: 300, B: 3, I: 3, H: 5, L: 2, bidirectional: true, lengths: [300, 7, 299] },
     { cell, T: 4, B: 70, I: 9, H: 200, batchFirst: true },
     { cell, T: 2, B: 2, I: 1100, H: 9 },
     { cell, T: 2, B: 1, I: 9, H: 600 },
     { cell, T: 1, B: 700, I: 7, H: 3, L: 2 },
   ]
-  if (cell === 'lstm') configs.push({ cell, T: 30, B: 33, I: 9, H: 130, P: 70, lengths: ragged(33, 30) })
+  if (cell === 'lstm')
+    configs.push({ cell, T: 30, B: 33, I: 9, H: 130, P: 70, bidirectional: true, lengths: ragged(33, 30) })
   parity(configs)
 })
 
