@@ -4,13 +4,6 @@
 
 namespace bptt::addon {
 
-namespace {
-
-// Random once; tells our externals from those of other addons and of steppers.
-constexpr napi_type_tag kStorageTag = {0x5c1f0f9ae1d64b0b, 0x9d0e2c6f6a7b4f11};
-
-}  // namespace
-
 void broken(const std::string& message) { throw JsError("ERR_BPTT_INTERNAL", message); }
 
 void check(napi_status status) {
@@ -144,16 +137,10 @@ void* external_data(napi_env env, napi_value value, const napi_type_tag& tag) {
   return data;
 }
 
-StorageHandle& Call::handle(napi_value value) {
-  void* data = external_data(env(), value, kStorageTag);
-  if (!data) broken("not a handle of a storage");
-  return *static_cast<StorageHandle*>(data);
-}
-
 Storage& Call::storage_of(napi_value value) {
-  Storage& storage = handle(value).storage;
+  Storage* storage = environment_->handles().find(env(), value);
   if (!storage) throw JsError("ERR_BPTT_DISPOSED", "the storage has been released");
-  return storage;
+  return *storage;
 }
 
 void* Call::operand(napi_value value, int64_t count, bptt_dtype dtype,
@@ -170,16 +157,9 @@ void* Call::operand(napi_value value, int64_t count, bptt_dtype dtype,
 }
 
 napi_value Call::make_handle(Storage storage) {
-  auto handle = std::make_unique<StorageHandle>(StorageHandle{std::move(storage)});
-  napi_value external;
-  check(napi_create_external(
-      env(), handle.get(),
-      [](napi_env, void* data, void*) { delete static_cast<StorageHandle*>(data); }, nullptr,
-      &external));
-  handle.release();
-  check(napi_type_tag_object(env(), external, &kStorageTag));
+  const napi_value handle = environment_->handles().add(env(), std::move(storage));
   environment_->report_memory();
-  return external;
+  return handle;
 }
 
 }  // namespace bptt::addon

@@ -136,7 +136,6 @@ class Call {
 
   Storage& storage(size_t i) { return storage_of(arguments_[i]); }
   Storage& storage_of(napi_value handle);
-  StorageHandle& handle(napi_value handle);
   napi_value make_handle(Storage storage);
 
   // Enqueues kernel(const bptt_ops&, bptt_context*) with the operands read so far.

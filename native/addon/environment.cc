@@ -46,7 +46,7 @@ Environment* Environment::create(napi_env env) {
   return environment;
 }
 
-Environment::~Environment() = default;
+Environment::~Environment() { handles_->abandon(); }
 
 void Environment::close() {
   {

@@ -8,15 +8,11 @@
 #include <mutex>
 #include <vector>
 
+#include "addon/handles.h"
 #include "addon/plan.h"
 #include "bptt/bptt.h"
 
 namespace bptt::addon {
-
-// What a Handle of lib/binding.ts points to. Empty once released.
-struct StorageHandle {
-  Storage storage;
-};
 
 class Environment {
  public:
@@ -29,6 +25,7 @@ class Environment {
   Stream& stream();
   bool has_stream() const { return stream_ != nullptr; }
   PlanCache& plans() { return plans_; }
+  HandleTable& handles() { return *handles_; }
 
   void set_error_class(napi_value error_class);
   napi_value make_error(const char* code, const char* message);
@@ -55,6 +52,7 @@ class Environment {
   napi_ref error_class_ = nullptr;
   std::unique_ptr<Stream> stream_;
   PlanCache plans_;
+  HandleTable* handles_ = new HandleTable;
   int64_t reported_bytes_ = 0;
 
   napi_threadsafe_function wake_ = nullptr;

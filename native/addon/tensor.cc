@@ -113,7 +113,7 @@ napi_value allocate(Call& call) {
 }
 
 napi_value release(Call& call) {
-  call.handle(call.argument(0)).storage.release();
+  call.environment().handles().release(call.env(), call.argument(0));
   call.environment().report_memory();
   return nullptr;
 }

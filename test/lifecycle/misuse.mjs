@@ -4,7 +4,9 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 
-const addon = createRequire(import.meta.url)('node-gyp-build')(fileURLToPath(new URL('../..', import.meta.url)))
+const addon = createRequire(import.meta.url)('node-gyp-build')(
+  fileURLToPath(new URL('../..', import.meta.url)),
+)
 
 class Failure extends Error {
   constructor(code, message) {
@@ -51,7 +53,19 @@ function description() {
   const hidden = 1 + below(4)
   const projection = cell === 2 && below(3) === 0 ? below(hidden) : 0
   const flags = [below(2), below(2), below(2)]
-  const numbers = [cell, below(2), below(4), below(4), below(4), hidden, projection, 1 + below(2), 1 + below(2), ...flags, 0]
+  const numbers = [
+    cell,
+    below(2),
+    below(4),
+    below(4),
+    below(4),
+    hidden,
+    projection,
+    1 + below(2),
+    1 + below(2),
+    ...flags,
+    0,
+  ]
   if (below(4) === 0) numbers[below(13)] = number()
   if (numbers[3] === 2 ** 31) numbers[3] = 2 ** 45 // not one that memory might grant
   return Float64Array.from(numbers)
@@ -85,7 +99,8 @@ const h = handle
 const maybe = () => (below(3) === 0 ? null : handle())
 const dtype = () => below(3)
 const layout = () => Float64Array.from([below(3), ...Array.from({ length: 12 }, small)])
-const hyper = () => Float64Array.from([...Array.from({ length: 8 }, Math.random), ...Array.from({ length: 4 }, () => below(2))])
+const hyper = () =>
+  Float64Array.from([...Array.from({ length: 8 }, Math.random), ...Array.from({ length: 4 }, () => below(2))])
 const sizes = (k) => Float64Array.from({ length: k }, small)
 const handlesOf = (k) => Array.from({ length: k }, handle)
 const count = 1 + below(3)
@@ -118,7 +133,13 @@ const shapes = {
   layerNormBackward: [dtype, n, n, h, maybe, h, h, h, maybe, maybe, maybe],
   matmul: [
     dtype,
-    () => Float64Array.from([...Array.from({ length: 8 }, small), below(2), below(2), ...Array.from({ length: 8 }, small)]),
+    () =>
+      Float64Array.from([
+        ...Array.from({ length: 8 }, small),
+        below(2),
+        below(2),
+        ...Array.from({ length: 8 }, small),
+      ]),
     h,
     h,
     maybe,
@@ -166,7 +187,10 @@ const shapes = {
     n,
     n,
   ],
-  createStepper: [() => (below(2) ? lstm : description()), () => (below(2) ? [...weights, null] : weightList())],
+  createStepper: [
+    () => (below(2) ? lstm : description()),
+    () => (below(2) ? [...weights, null] : weightList()),
+  ],
   step: [stepHandle, floats, floats],
   getStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
   setStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
@@ -180,7 +204,8 @@ let returned = 0
 let thrown = 0
 let rejected = 0
 function judge(error) {
-  if (!(error instanceof Failure) || !/^ERR_BPTT_[A-Z]+$/.test(error.code) || error.message.length < 5) throw error
+  if (!(error instanceof Failure) || !/^ERR_BPTT_[A-Z]+$/.test(error.code) || error.message.length < 5)
+    throw error
 }
 for (const name of skipped) {
   for (const value of [undefined, null, 1, {}, 'x', name === 'release' ? stepper : handles[1]]) {
@@ -204,7 +229,12 @@ for (let round = 0; round < rounds; ++round) {
     try {
       const result = addon[name](...values)
       ++returned
-      if (result instanceof Promise) result.catch((error) => (++rejected, judge(error)))
+      if (result instanceof Promise) {
+        result.catch((error) => {
+          ++rejected
+          judge(error)
+        })
+      }
     } catch (error) {
       ++thrown
       judge(error)

@@ -1,0 +1,50 @@
+// Storages as JavaScript sees them. A handle is an External that holds a number:
+// a slot of the table and which owner of the slot is meant, so that a handle that
+// outlives its storage is recognized.
+//
+// A released handle leaves nothing for the collector to finalize: finalizers run
+// only between turns of the event loop, and a program may not turn for hours.
+#pragma once
+
+#include <node_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "bptt/bptt.h"
+
+namespace bptt::addon {
+
+// Belongs to the environment, and to the finalizers of its handles, which may
+// run later.
+class HandleTable {
+ public:
+  HandleTable() = default;
+  HandleTable(const HandleTable&) = delete;
+  // In place of the destructor: the environment is gone.
+  void abandon();
+
+  napi_value add(napi_env env, Storage storage);
+  // The storage of a handle, or null when it has been released. Throws for other values.
+  Storage* find(napi_env env, napi_value handle);
+  void release(napi_env env, napi_value handle);
+
+ private:
+  struct Slot {
+    Storage storage;
+    napi_ref reference = nullptr;  // weak; deleting it takes the finalizer along
+    uint32_t generation = 0;
+  };
+
+  ~HandleTable() = default;
+  Slot* slot_of(void* id);
+  void free_slot(napi_env env, void* id);
+  static void finalize(napi_env env, void* id, void* table);
+
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_;
+  size_t live_ = 0;
+  bool abandoned_ = false;
+};
+
+}  // namespace bptt::addon
