@@ -96,10 +96,10 @@ typedef struct bptt_parameter {
 // init is bias[j], or out's own value with accumulate, or zero.
 typedef struct bptt_matmul {
   int64_t m, n, k;
-  int64_t left_row, left_k;     // strides of left
-  int64_t right_k, right_col;   // strides of right
-  int64_t out_row;              // out's columns are adjacent
-  int batch_rank;               // batch dimensions, broadcast by stride 0
+  int64_t left_row, left_k;    // strides of left
+  int64_t right_k, right_col;  // strides of right
+  int64_t out_row;             // out's columns are adjacent
+  int batch_rank;              // batch dimensions, broadcast by stride 0
   int64_t batch_shape[BPTT_MAX_RANK];
   int64_t left_batch[BPTT_MAX_RANK], right_batch[BPTT_MAX_RANK], out_batch[BPTT_MAX_RANK];
   int accumulate;
@@ -165,13 +165,13 @@ typedef struct bptt_recurrent_backward {
   const bptt_recurrent_params* params;  // [L*D]
   void* packed;
   uint64_t stamp;
-  const void *x, *h0, *c0, *y;    // as in forward
-  const void* dy;                 // [T,B,D*Hout], null: zeros
-  const void* dhn;                // [L*D,B,Hout], null: zeros
-  const void* dcn;                // [L*D,B,H], null: zeros
-  void* dx;                       // [T,B,I], null: not wanted
-  void* dh0;                      // [L*D,B,Hout], null: not wanted
-  void* dc0;                      // [L*D,B,H], null: not wanted
+  const void *x, *h0, *c0, *y;           // as in forward
+  const void* dy;                        // [T,B,D*Hout], null: zeros
+  const void* dhn;                       // [L*D,B,Hout], null: zeros
+  const void* dcn;                       // [L*D,B,H], null: zeros
+  void* dx;                              // [T,B,I], null: not wanted
+  void* dh0;                             // [L*D,B,Hout], null: not wanted
+  void* dc0;                             // [L*D,B,H], null: not wanted
   const bptt_recurrent_params* dparams;  // [L*D]; overwritten, never accumulated
   void* reserve;
   void* workspace;
@@ -250,8 +250,8 @@ typedef struct bptt_ops {
   bptt_code (*pairwise_loss)(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction,
                              int64_t n, const void* x, const void* target, void* loss);
   // dx, dtarget: null where not wanted.
-  bptt_code (*pairwise_loss_backward)(bptt_context*, bptt_dtype, bptt_pairwise_loss,
-                                      bptt_reduction, int64_t n, const void* x, const void* target,
+  bptt_code (*pairwise_loss_backward)(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction,
+                                      int64_t n, const void* x, const void* target,
                                       const void* dloss, void* dx, void* dtarget);
 
   // -- optimizers ------------------------------------------------------------

@@ -12,9 +12,9 @@
 // step: its candidate multiplies weight_hn with (r * h).
 #pragma once
 
-#define BPTT_CELLS(CELL)                  \
-  CELL(Rnn, BPTT_RNN_TANH, 1, 1)          \
-  CELL(Rnn, BPTT_RNN_RELU, 1, 1)          \
-  CELL(Lstm, BPTT_LSTM, 4, 2)             \
-  CELL(Gru, BPTT_GRU, 3, 1)               \
+#define BPTT_CELLS(CELL)         \
+  CELL(Rnn, BPTT_RNN_TANH, 1, 1) \
+  CELL(Rnn, BPTT_RNN_RELU, 1, 1) \
+  CELL(Lstm, BPTT_LSTM, 4, 2)    \
+  CELL(Gru, BPTT_GRU, 3, 1)      \
   CELL(GruResetBefore, BPTT_GRU_RESET_BEFORE, 3, 1)

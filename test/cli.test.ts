@@ -223,7 +223,8 @@ const hasScript = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 
 describe.skipIf(!hasScript)('on a terminal', () => {
   const onTerminal = (args: string, env: NodeJS.ProcessEnv) => {
     const command = `'${process.execPath}' '${MAIN}' ${args}`
-    const { NO_COLOR, FORCE_COLOR, ...rest } = process.env
+    // Node shows no colours where CI is set.
+    const { NO_COLOR, FORCE_COLOR, CI, ...rest } = process.env
     const child = spawn('script', ['-qec', command, '/dev/null'], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...rest, TERM: 'xterm-256color', ...env },

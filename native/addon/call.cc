@@ -126,17 +126,6 @@ bool Call::is_null(napi_value value) const {
   return type == napi_null || type == napi_undefined;
 }
 
-void* external_data(napi_env env, napi_value value, const napi_type_tag& tag) {
-  napi_valuetype type;
-  bool ours = false;
-  void* data = nullptr;
-  check(napi_typeof(env, value, &type));
-  if (type != napi_external) return nullptr;
-  check(napi_check_object_type_tag(env, value, &tag, &ours));
-  if (ours) check(napi_get_value_external(env, value, &data));
-  return data;
-}
-
 Storage& Call::storage_of(napi_value value) {
   Storage* storage = environment_->handles().find(env(), value);
   if (!storage) throw JsError("ERR_BPTT_DISPOSED", "the storage has been released");

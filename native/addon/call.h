@@ -34,9 +34,6 @@ struct PendingException {};
 void check(napi_status status);
 void throw_error(Environment& environment, const char* code, const char* message);
 
-// What an External of ours points to, or null for any other value.
-void* external_data(napi_env env, napi_value value, const napi_type_tag& tag);
-
 // Calls function() -> napi_value and turns C++ exceptions into JavaScript's.
 template <class Function>
 napi_value guarded(Environment& environment, Function function) {

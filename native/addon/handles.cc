@@ -6,23 +6,32 @@ namespace bptt::addon {
 
 namespace {
 
-// Random once; tells our externals from those of other addons and of steppers.
-constexpr napi_type_tag kStorageTag = {0x5c1f0f9ae1d64b0b, 0x9d0e2c6f6a7b4f11};
-
-// An id looks like a pointer: 47 bits, and never null.
+// An id is 47 bits, as a pointer, and odd, as no pointer of another external is.
+// Whatever it is, using it touches nothing but the table.
 constexpr int kIndexBits = 24;
 constexpr uint32_t kMostSlots = uint32_t{1} << kIndexBits;
-constexpr uint32_t kGenerations = (uint32_t{1} << 23) - 1;  // 1 .. kGenerations
+constexpr uint32_t kGenerations = (uint32_t{1} << 22) - 1;  // 1 .. kGenerations
 static_assert(sizeof(void*) == 8);
 
 void* make_id(uint32_t index, uint32_t generation) {
-  return reinterpret_cast<void*>(static_cast<uintptr_t>(generation) << kIndexBits | index);
+  const auto number = static_cast<uintptr_t>(generation) << kIndexBits | index;
+  return reinterpret_cast<void*>(number << 1 | 1);
 }
+bool is_id(void* id) { return reinterpret_cast<uintptr_t>(id) % 2 == 1; }
 uint32_t index_of(void* id) {
-  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(id) % kMostSlots);
+  return static_cast<uint32_t>((reinterpret_cast<uintptr_t>(id) >> 1) % kMostSlots);
 }
 uint32_t generation_of(void* id) {
-  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(id) >> kIndexBits);
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(id) >> (kIndexBits + 1));
+}
+
+// The number in a handle; throws for other values.
+void* id_of(napi_env env, napi_value handle) {
+  void* id = nullptr;
+  if (napi_get_value_external(env, handle, &id) != napi_ok || !is_id(id)) {
+    broken("not a handle of a storage");
+  }
+  return id;
 }
 
 }  // namespace
@@ -40,7 +49,6 @@ napi_value HandleTable::add(napi_env env, Storage storage) {
   void* id = make_id(index, generation);
   napi_value external;
   check(napi_create_external(env, id, nullptr, nullptr, &external));
-  check(napi_type_tag_object(env, external, &kStorageTag));
   check(napi_add_finalizer(env, external, id, finalize, this, &slot.reference));
   slot.generation = generation;
   slot.storage = std::move(storage);
@@ -50,14 +58,13 @@ napi_value HandleTable::add(napi_env env, Storage storage) {
 }
 
 Storage* HandleTable::find(napi_env env, napi_value handle) {
-  void* id = external_data(env, handle, kStorageTag);
-  if (!id) broken("not a handle of a storage");
-  Slot* slot = slot_of(id);
+  Slot* slot = slot_of(id_of(env, handle));
   return slot ? &slot->storage : nullptr;
 }
 
 void HandleTable::release(napi_env env, napi_value handle) {
-  if (find(env, handle)) free_slot(env, external_data(env, handle, kStorageTag));
+  void* id = id_of(env, handle);
+  if (slot_of(id)) free_slot(env, id);
 }
 
 HandleTable::Slot* HandleTable::slot_of(void* id) {

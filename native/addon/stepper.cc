@@ -143,8 +143,16 @@ struct StepperHandle {
 };
 
 StepperHandle& read_handle(Call& call) {
-  void* data = external_data(call.env(), call.argument(0), kStepperTag);
-  if (!data) broken("not a handle of a stepper");
+  const napi_value handle = call.argument(0);
+  napi_valuetype type;
+  bool ours = false;
+  void* data;
+  check(napi_typeof(call.env(), handle, &type));
+  if (type == napi_external) {
+    check(napi_check_object_type_tag(call.env(), handle, &kStepperTag, &ours));
+  }
+  if (!ours) broken("not a handle of a stepper");
+  check(napi_get_value_external(call.env(), handle, &data));
   return *static_cast<StepperHandle*>(data);
 }
 

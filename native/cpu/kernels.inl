@@ -1,5 +1,6 @@
 // The kernels, compiled once per instruction set inside that set's namespace,
 // after its vec_<isa>.h has defined F32 and F64. Order is dependency order.
+// clang-format off
 #include "cpu/math.inl"
 #include "cpu/gemm.inl"
 // recurrent layers
@@ -25,3 +26,4 @@
 #include "cpu/optimizer.inl"
 // the exported table
 #include "cpu/table.inl"
+// clang-format on

@@ -30,10 +30,10 @@ inline int finish() {
   ::bptt_test::report(static_cast<bool>(expression), __FILE__, __LINE__, #expression)
 
 // As CHECK, with the values that explain a failure: CHECK_MSG(a == b, "a %d b %d", a, b).
-#define CHECK_MSG(expression, ...)                                                        \
-  do {                                                                                    \
+#define CHECK_MSG(expression, ...)                                                              \
+  do {                                                                                          \
     if (!::bptt_test::report(static_cast<bool>(expression), __FILE__, __LINE__, #expression)) { \
-      std::fprintf(stderr, "    " __VA_ARGS__);                                           \
-      std::fputc('\n', stderr);                                                           \
-    }                                                                                     \
+      std::fprintf(stderr, "    " __VA_ARGS__);                                                 \
+      std::fputc('\n', stderr);                                                                 \
+    }                                                                                           \
   } while (0)

@@ -9,6 +9,7 @@
 #include <arm_neon.h>
 #endif
 
+// clang-format off: each include needs the one before it.
 namespace baseline {
 #include "cpu/vec_baseline.h"
 
@@ -48,6 +49,7 @@ namespace neon {
 #include BPTT_ENTRIES
 }  // namespace neon
 #endif
+// clang-format on
 
 struct Isa {
   const char* name;
