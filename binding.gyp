@@ -25,7 +25,7 @@
     'cflags_cc': ['-std=c++20', '-frtti', '-fexceptions', '-O3', '-Wall', '-Wextra', '-ffp-contract=off',
                   '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
     'conditions': [
-      ['OS=="linux"', { 'ldflags': ['-static-libstdc++', '-static-libgcc'] }],
+      ['OS=="linux"', { 'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL'] }],
       ['OS=="mac"', {
         'xcode_settings': {
           'CLANG_CXX_LANGUAGE_STANDARD': 'c++20',

@@ -25,8 +25,8 @@ void throw_error(Environment& environment, const char* code, const char* message
   try {
     napi_throw(environment.env(), environment.make_error(code, message));
   } catch (const PendingException&) {
-  } catch (const JsError&) {
-    napi_throw_error(environment.env(), code, message);
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
   }
 }
 

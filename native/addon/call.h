@@ -1,10 +1,13 @@
 // One call from JavaScript: reads and checks arguments, and enqueues the op.
 //
+// Calls come through plain Node-API, whose cost matters here; what is kept
+// between calls goes through node-addon-api (environment.h).
+//
 // TypeScript has checked what a user can get wrong. Here every pointer is checked
 // against the size of its storage, so that no mistake in between can crash.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <cstdint>
 #include <new>
@@ -40,6 +43,8 @@ napi_value guarded(Environment& environment, Function function) {
   try {
     return function();
   } catch (const PendingException&) {
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
   } catch (const JsError& error) {
     throw_error(environment, error.code, error.what());
   } catch (const Error& error) {

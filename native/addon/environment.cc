@@ -27,23 +27,17 @@ const char* code_name(bptt_code code) {
 
 Environment* Environment::create(napi_env env) {
   auto* environment = new Environment(env);
-  check(napi_set_instance_data(
-      env, environment, [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
-      nullptr));
-  napi_value name;
-  check(napi_create_string_latin1(env, "bptt", NAPI_AUTO_LENGTH, &name));
-  check(napi_create_threadsafe_function(
-      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, environment,
-      [](napi_env e, napi_value, void* context, void*) {
-        if (e) static_cast<Environment*>(context)->settle_all();
-      },
-      &environment->wake_));
-  check(napi_unref_threadsafe_function(env, environment->wake_));
+  environment->env_.SetInstanceData(environment);
+  environment->wake_ = decltype(wake_)::New(environment->env_, "bptt", 0, 1, environment);
+  environment->wake_.Unref(environment->env_);
   // Hooks run last in, first out: before the one of the thread-safe function, and
   // before the finalizers of handles.
-  check(napi_add_env_cleanup_hook(
-      env, [](void* data) { static_cast<Environment*>(data)->close(); }, environment));
+  environment->env_.AddCleanupHook([](Environment* closing) { closing->close(); }, environment);
   return environment;
+}
+
+void Environment::wake(Napi::Env env, Napi::Function, Environment* environment, void*) {
+  if (static_cast<napi_env>(env)) environment->settle_all();
 }
 
 Environment::~Environment() { handles_->abandon(); }
@@ -54,8 +48,7 @@ void Environment::close() {
     closed_ = true;
   }
   if (stream_) stream_->close();
-  int64_t total;
-  napi_adjust_external_memory(env_, -reported_bytes_, &total);
+  Napi::MemoryManagement::AdjustExternalMemory(env_, -reported_bytes_);
   reported_bytes_ = 0;
 }
 
@@ -69,41 +62,31 @@ void Environment::report_memory() {
   const int64_t change =
       static_cast<int64_t>(stream_->allocator().allocated_bytes()) - reported_bytes_;
   if (change < kReportStep && change > -kReportStep) return;
-  int64_t total;
   reported_bytes_ += change;
-  napi_adjust_external_memory(env_, change, &total);
+  Napi::MemoryManagement::AdjustExternalMemory(env_, change);
 }
 
 // -- errors --------------------------------------------------------------------
 
-void Environment::set_error_class(napi_value error_class) {
-  if (error_class_) check(napi_delete_reference(env_, error_class_));
-  error_class_ = nullptr;
-  check(napi_create_reference(env_, error_class, 1, &error_class_));
+void Environment::set_error_class(Napi::Function error_class) {
+  error_class_ = Napi::Persistent(error_class);
 }
 
-napi_value Environment::make_error(const char* code, const char* message) {
-  napi_value arguments[2], error = nullptr, error_class;
-  check(napi_create_string_utf8(env_, code, NAPI_AUTO_LENGTH, &arguments[0]));
-  check(napi_create_string_utf8(env_, message, NAPI_AUTO_LENGTH, &arguments[1]));
-  if (error_class_) {
-    check(napi_get_reference_value(env_, error_class_, &error_class));
-    check(napi_new_instance(env_, error_class, 2, arguments, &error));
-  } else {
-    check(napi_create_error(env_, arguments[0], arguments[1], &error));
+Napi::Value Environment::make_error(const char* code, const char* message) {
+  if (!error_class_.IsEmpty()) {
+    return error_class_.New({Napi::String::New(env_, code), Napi::String::New(env_, message)});
   }
-  return error;
+  Napi::Error error = Napi::Error::New(env_, message);
+  error.Set("code", code);
+  return error.Value();
 }
 
 // -- promises --------------------------------------------------------------------
 
-Environment::Promise* Environment::make_promise(napi_value buffer, napi_value* result) {
-  auto promise = std::make_unique<Promise>();
-  promise->environment_ = this;
-  promise->buffer_ = nullptr;
-  if (buffer) check(napi_create_reference(env_, buffer, 1, &promise->buffer_));
-  check(napi_create_promise(env_, &promise->deferred_, result));
-  if (pending_++ == 0) check(napi_ref_threadsafe_function(env_, wake_));
+Environment::Promise* Environment::make_promise(Napi::Value buffer) {
+  auto promise = std::make_unique<Promise>(this);
+  if (!buffer.IsEmpty()) promise->buffer_ = Napi::Reference<Napi::Value>::New(buffer, 1);
+  if (pending_++ == 0) wake_.Ref(env_);
   return promise.release();
 }
 
@@ -111,7 +94,7 @@ void Environment::settled(Promise* promise) {
   std::lock_guard lock(mutex_);
   settled_.emplace_back(promise);
   if (settled_.size() == 1 && !closed_) {
-    napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
+    wake_.NonBlockingCall();
   }
 }
 
@@ -130,23 +113,16 @@ void Environment::settle_all() {
 }
 
 void Environment::settle(Promise& promise) {
-  napi_handle_scope scope;
-  check(napi_open_handle_scope(env_, &scope));
-  if (--pending_ == 0) check(napi_unref_threadsafe_function(env_, wake_));
-  napi_value value;
-  if (promise.buffer_) {
-    check(napi_get_reference_value(env_, promise.buffer_, &value));
-    check(napi_delete_reference(env_, promise.buffer_));
-  } else {
-    check(napi_get_undefined(env_, &value));
-  }
+  const Napi::HandleScope scope(env_);
+  if (--pending_ == 0) wake_.Unref(env_);
   if (promise.failure_) {
-    value = make_error(code_name(promise.failure_->code), promise.failure_->message.c_str());
-    check(napi_reject_deferred(env_, promise.deferred_, value));
+    const Failure& failure = *promise.failure_;
+    promise.deferred_.Reject(make_error(code_name(failure.code), failure.message.c_str()));
+  } else if (promise.buffer_.IsEmpty()) {
+    promise.deferred_.Resolve(env_.Undefined());
   } else {
-    check(napi_resolve_deferred(env_, promise.deferred_, value));
+    promise.deferred_.Resolve(promise.buffer_.Value());
   }
-  check(napi_close_handle_scope(env_, scope));
 }
 
 }  // namespace bptt::addon

@@ -2,7 +2,7 @@
 // its promises and its error class.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <memory>
 #include <mutex>
@@ -27,8 +27,8 @@ class Environment {
   PlanCache& plans() { return plans_; }
   HandleTable& handles() { return *handles_; }
 
-  void set_error_class(napi_value error_class);
-  napi_value make_error(const char* code, const char* message);
+  void set_error_class(Napi::Function error_class);
+  Napi::Value make_error(const char* code, const char* message);
 
   // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
   void report_memory();
@@ -36,7 +36,7 @@ class Environment {
   // A promise that the stream settles from a new turn of the event loop and that
   // keeps the process alive. It resolves with the buffer, or undefined without one.
   class Promise;
-  Promise* make_promise(napi_value buffer, napi_value* promise);
+  Promise* make_promise(Napi::Value buffer = {});
 
   // Reused by each call for the operands of its op.
   std::vector<Operand> inputs, outputs;
@@ -44,18 +44,19 @@ class Environment {
  private:
   explicit Environment(napi_env env) : env_(env) {}
   void close();
+  static void wake(Napi::Env env, Napi::Function, Environment* environment, void*);
   void settled(Promise* promise);
   void settle_all();
   void settle(Promise& promise);
 
-  napi_env env_;
-  napi_ref error_class_ = nullptr;
+  Napi::Env env_;
+  Napi::FunctionReference error_class_;
   std::unique_ptr<Stream> stream_;
   PlanCache plans_;
   HandleTable* handles_ = new HandleTable;
   int64_t reported_bytes_ = 0;
 
-  napi_threadsafe_function wake_ = nullptr;
+  Napi::TypedThreadSafeFunction<Environment, void, wake> wake_;
   size_t pending_ = 0;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Promise>> settled_;  // guarded by mutex_
@@ -64,6 +65,9 @@ class Environment {
 
 class Environment::Promise {
  public:
+  explicit Promise(Environment* environment)
+      : environment_(environment), deferred_(environment->env_) {}
+  Napi::Value value() const { return deferred_.Promise(); }
   // On the executor, once.
   void settle(const FailurePtr& failure) {
     failure_ = failure;
@@ -73,8 +77,8 @@ class Environment::Promise {
  private:
   friend class Environment;
   Environment* environment_;
-  napi_deferred deferred_;
-  napi_ref buffer_;
+  Napi::Promise::Deferred deferred_;
+  Napi::Reference<Napi::Value> buffer_;
   FailurePtr failure_;
 };
 

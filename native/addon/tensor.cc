@@ -11,31 +11,6 @@ void check_device(Call& call, size_t i) {
   }
 }
 
-class Object {
- public:
-  explicit Object(napi_env env) : env_(env) { check(napi_create_object(env, &object_)); }
-
-  void set(const char* name, napi_value value) {
-    check(napi_set_named_property(env_, object_, name, value));
-  }
-  void set(const char* name, const std::string& text) { set(name, string(text)); }
-  void set(const char* name, double number) {
-    napi_value value;
-    check(napi_create_double(env_, number, &value));
-    set(name, value);
-  }
-  napi_value string(const std::string& text) {
-    napi_value value;
-    check(napi_create_string_utf8(env_, text.data(), text.size(), &value));
-    return value;
-  }
-  operator napi_value() const { return object_; }
-
- private:
-  napi_env env_;
-  napi_value object_;
-};
-
 std::string compiler() {
 #if defined(__clang__)
   return "Clang " __clang_version__;
@@ -49,50 +24,49 @@ std::string compiler() {
 }
 
 // A fresh ArrayBuffer for as much of the storage as is asked.
-napi_value make_buffer(Call& call, const Storage& storage, size_t bytes, void** data) {
+Napi::Value make_buffer(Call& call, const Storage& storage, size_t bytes, void** data) {
   if (bytes > storage.bytes()) {
     broken("a read of " + std::to_string(bytes) + " bytes from a storage of " +
            std::to_string(storage.bytes()));
   }
-  napi_value buffer;
-  check(napi_create_arraybuffer(call.env(), bytes, data, &buffer));
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(call.env(), bytes);
+  *data = buffer.Data();
   return buffer;
 }
 
 }  // namespace
 
 napi_value setErrorClass(Call& call) {
-  napi_valuetype type;
-  check(napi_typeof(call.env(), call.argument(0), &type));
-  if (type != napi_function) broken("the error class is not a class");
-  call.environment().set_error_class(call.argument(0));
+  const Napi::Value error_class(call.env(), call.argument(0));
+  if (!error_class.IsFunction()) broken("the error class is not a class");
+  call.environment().set_error_class(error_class.As<Napi::Function>());
   return nullptr;
 }
 
 napi_value info(Call& call) {
-  Object info(call.env());
-  info.set("version", BPTT_VERSION);
-  info.set("isa", cpu_backend()->ops.isa);
-  napi_value isas;
-  check(napi_create_array(call.env(), &isas));
-  uint32_t count = 0;
-  for (const bptt_ops* table : cpu_tables()) {
-    check(napi_set_element(call.env(), isas, count++, info.string(table->isa)));
-  }
-  info.set("isas", isas);
-  info.set("threads", num_threads());
-  info.set("cpu", cpu_name());
-  info.set("compiler", compiler());
+  Napi::Array isas = Napi::Array::New(call.env());
+  for (const bptt_ops* table : cpu_tables()) isas.Set(isas.Length(), table->isa);
+  Napi::Object info = Napi::Object::New(call.env());
+  info.Set("version", BPTT_VERSION);
+  info.Set("isa", cpu_backend()->ops.isa);
+  info.Set("isas", isas);
+  info.Set("threads", num_threads());
+  info.Set("cpu", cpu_name());
+  info.Set("compiler", compiler());
   return info;
 }
 
 napi_value stats(Call& call) {
-  Object stats(call.env());
-  Stream& stream = call.stream();
-  stats.set("allocatedBytes", static_cast<double>(stream.allocator().allocated_bytes()));
-  stats.set("cachedBytes", static_cast<double>(stream.allocator().cached_bytes()));
-  stats.set("liveStorages", static_cast<double>(stream.allocator().live_storages()));
-  stats.set("queuedOps", static_cast<double>(stream.queued()));
+  const Stream& stream = call.stream();
+  const Allocator& allocator = call.stream().allocator();
+  const auto number = [&](size_t count) {
+    return Napi::Number::New(call.env(), static_cast<double>(count));
+  };
+  Napi::Object stats = Napi::Object::New(call.env());
+  stats.Set("allocatedBytes", number(allocator.allocated_bytes()));
+  stats.Set("cachedBytes", number(allocator.cached_bytes()));
+  stats.Set("liveStorages", number(allocator.live_storages()));
+  stats.Set("queuedOps", number(stream.queued()));
   return stats;
 }
 
@@ -101,11 +75,7 @@ napi_value setNumThreads(Call& call) {
   return nullptr;
 }
 
-napi_value getNumThreads(Call& call) {
-  napi_value value;
-  check(napi_create_int32(call.env(), num_threads(), &value));
-  return value;
-}
+napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
 
 napi_value allocate(Call& call) {
   check_device(call, 0);
@@ -133,9 +103,9 @@ napi_value read(Call& call) {
   const Storage& storage = call.storage(0);
   const auto bytes = static_cast<size_t>(call.count(1));
   void* data;
-  const napi_value buffer = make_buffer(call, storage, bytes, &data);
-  napi_value result;
-  Environment::Promise* promise = call.environment().make_promise(buffer, &result);
+  const Napi::Value buffer = make_buffer(call, storage, bytes, &data);
+  Environment::Promise* promise = call.environment().make_promise(buffer);
+  const Napi::Value result = promise->value();
   call.stream().read(storage, data, bytes,
                      [promise](const FailurePtr& failure) { promise->settle(failure); });
   return result;
@@ -145,15 +115,15 @@ napi_value readSync(Call& call) {
   const Storage& storage = call.storage(0);
   const auto bytes = static_cast<size_t>(call.count(1));
   void* data;
-  const napi_value buffer = make_buffer(call, storage, bytes, &data);
+  const Napi::Value buffer = make_buffer(call, storage, bytes, &data);
   call.stream().read_sync(storage, data, bytes);
   return buffer;
 }
 
 napi_value synchronize(Call& call) {
   check_device(call, 0);
-  napi_value result;
-  Environment::Promise* promise = call.environment().make_promise(nullptr, &result);
+  Environment::Promise* promise = call.environment().make_promise();
+  const Napi::Value result = promise->value();
   call.stream().synchronize([promise](const FailurePtr& failure) { promise->settle(failure); });
   return result;
 }
