@@ -2,7 +2,7 @@
 // weights and run the members.
 
 // Multiply-adds below which a call, or a step that needs a barrier, is not worth a team.
-constexpr double kAloneCall = 2e5;
+constexpr double kAloneCall = 1e6;
 constexpr double kAloneStep = 16384;
 
 // One member suffices.

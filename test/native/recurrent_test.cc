@@ -182,8 +182,8 @@ void test_threads() {
   for (const bptt_ops* ops : tables()) {
     for (bptt_cell cell : kCells) {
       for (uint32_t seed = 0; seed < 4; ++seed) {
-        const Problem problem = seed < 2 ? shaped(cell, 6, 37, 40, seed, seed == 1)
-                                         : shaped(cell, 5, 3, 100, seed, seed == 3);
+        const Problem problem = seed < 2 ? shaped(cell, 6, 37, 64, seed, seed == 1)
+                                         : shaped(cell, 5, 3, 260, seed, seed == 3);
         Results first[2];
         for (int threads = 1; threads <= 3; ++threads) {
           team.resize(threads);
