@@ -13,7 +13,7 @@ import {
   valueError,
 } from './check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from './dtype.ts'
-import { elementsOf, type NestedArray, type NumberArray } from './elements.ts'
+import { elementsOf, type IntegerArray, type NestedArray, type NumberArray } from './elements.ts'
 import { draw } from './random.ts'
 import { result, type Tensor } from './tensor.ts'
 
@@ -104,15 +104,6 @@ export function tensor(
   made._leaf = requiresGrad
   return made
 }
-
-type IntegerArray =
-  | Int32Array
-  | Int16Array
-  | Int8Array
-  | Uint32Array
-  | Uint16Array
-  | Uint8Array
-  | Uint8ClampedArray
 
 /** A tensor of zeros; float32 by default. */
 export function zeros<D extends DType = 'float32'>(

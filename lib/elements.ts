@@ -3,10 +3,8 @@ import { argumentError, describe, MAX_RANK, shapeError, shapeText, valueError } 
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
 
-/** Typed arrays whose elements are numbers. */
-export type NumberArray =
-  | Float32Array
-  | Float64Array
+/** Typed arrays that become int32. */
+export type IntegerArray =
   | Int32Array
   | Int16Array
   | Int8Array
@@ -14,6 +12,9 @@ export type NumberArray =
   | Uint16Array
   | Uint8Array
   | Uint8ClampedArray
+
+/** Typed arrays whose elements are numbers. */
+export type NumberArray = Float32Array | Float64Array | IntegerArray
 
 /** Numbers in rows of rows; a row may be a typed array. */
 export type NestedArray = readonly (number | NestedArray | NumberArray)[]

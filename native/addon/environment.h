@@ -23,7 +23,6 @@ class Environment {
   napi_env env() const { return env_; }
   // The CPU's stream, opened at the first call.
   Stream& stream();
-  bool has_stream() const { return stream_ != nullptr; }
   PlanCache& plans() { return plans_; }
   HandleTable& handles() { return *handles_; }
 
