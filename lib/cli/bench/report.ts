@@ -1,0 +1,85 @@
+/**
+ * What a benchmark run says, as data: `bptt bench --json` writes a Report, the tables and the HTML page are
+ * drawn from one, `--compare` reads an older one.
+ */
+
+export type Pass = 'forward' | 'train' | 'step' | 'ops' | 'demo'
+export type CellName = 'lstm' | 'gru' | 'rnn'
+
+/** One question put to every contender: a pass over one layer stack of one shape. */
+export interface Case {
+  pass: Pass
+  cell: CellName
+  B: number // rows
+  T: number // time steps
+  I: number // input size
+  H: number // hidden size
+  layers: number
+  bidirectional: boolean
+  projSize: number // 0: none
+  lengths: 'full' | 'ragged' // ragged: uniform over 1..T, from a fixed seed
+  dtype: 'float32' | 'float64'
+}
+
+export interface Machine {
+  cpu: string
+  cores: number
+  isa: string // of bptt's kernels
+  node: string
+  platform: string
+  loadAverage: number // of one minute, at the start
+}
+
+/** What the machine can do, measured in the same run. */
+export interface Limit {
+  threads: number
+  gigaflops: number // fused multiply-adds of the ISA in use, two operations each
+  gigabytesPerSecond: number // sums over a buffer far larger than the caches
+}
+
+export interface Spread {
+  median: number
+  p10: number
+  p90: number
+}
+
+/** How one contender did in one case. */
+export type Outcome =
+  | {
+      status: 'timed'
+      seconds: Spread // of one call
+      samples: number[] // seconds per call, in the order they were taken
+      gigaflops: number | null // null where a count of operations says nothing
+      shareOfLimit: number | null // of Limit.gigaflops at these threads
+      peakBytes?: number // most resident memory above that before the first call, where asked for
+    }
+  | { status: 'failed'; reason: string } // its result was wrong, or it ended: never timed
+  | { status: 'unsupported'; reason: string }
+
+/** Peer's time over ours, pair by pair: above 1 we are faster. */
+export interface Ratio {
+  median: number
+  low: number // 95 % interval of the median
+  high: number
+  pairs: number
+}
+
+export interface Result {
+  case: Case
+  threads: number
+  operations: number // floating-point operations of one call
+  outcomes: Record<string, Outcome> // by contender; 'bptt' is ours
+  ratios: Record<string, Ratio> // by peer
+}
+
+export interface Report {
+  format: 1
+  version: string // of bptt
+  date: string // ISO 8601
+  command: string
+  machine: Machine
+  versions: Record<string, string> // contender -> version
+  missing: { peer: string; reason: string; install: string }[]
+  limits: Limit[]
+  results: Result[]
+}
