@@ -1,9 +1,9 @@
 /** The recurrent layers against the float64 reference: every cell, type and option, awkward sizes. */
 import { describe, expect, it } from 'vitest'
 import { info, randn, type Tensor } from '../lib/index.ts'
+import { dropoutMask } from '../lib/reference/philox.ts'
 import { describeConfig, isLstm, makeLayer, runLibrary } from './library.ts'
 import { CELLS, type CellName, type Config, generator, makeCase, runReference } from './recurrent.ts'
-import { dropoutMask } from './reference/philox.ts'
 import { type DType, difference, expectClose, type Numbers, type Results } from './tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]

@@ -1,5 +1,6 @@
 /** The references themselves: their backward against finite differences, all of them against PyTorch. */
 import { describe, expect, it } from 'vitest'
+import { dropoutMask, philox4x32 } from '../lib/reference/philox.ts'
 import { type Case, readCases } from './fixtures/read.ts'
 import {
   CELLS,
@@ -10,7 +11,6 @@ import {
   type RecurrentCase,
   runReference,
 } from './recurrent.ts'
-import { dropoutMask, philox4x32 } from './reference/philox.ts'
 import { expectClose, largest, type Results } from './tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]

@@ -1,5 +1,10 @@
 // biome-ignore-all lint/style/noNonNullAssertion: every index lies within the bounds of its loop
-/** The few operations on float64 vectors and matrices in which the references are written. Plain loops. */
+/**
+ * The few operations on float64 vectors and matrices in which the references are written. Plain loops.
+ *
+ * This folder is what the library is checked against, by the tests and by `bptt bench`: it imports nothing of the
+ * library, and nothing of the library but `bptt bench` imports it.
+ */
 export type Vector = Float64Array
 
 export interface Matrix {
@@ -27,22 +32,37 @@ export function mul(...vectors: Vector[]): Vector {
 export const map = (v: Vector, f: (value: number) => number): Vector => Float64Array.from(v, f)
 
 /** W x */
-export function product(w: Matrix, x: Vector): Vector {
-  const y = zeros(w.rows)
-  for (let i = 0; i < w.rows; i++) for (let j = 0; j < w.cols; j++) y[i]! += w.data[i * w.cols + j]! * x[j]!
+export function product({ rows, cols, data }: Matrix, x: Vector): Vector {
+  const y = zeros(rows)
+  for (let i = 0; i < rows; i++) {
+    const row = i * cols
+    let [even, odd] = [0, 0] // two sums, so that an addition need not wait for the last one
+    for (let j = 0; j + 1 < cols; j += 2) {
+      even += data[row + j]! * x[j]!
+      odd += data[row + j + 1]! * x[j + 1]!
+    }
+    if (cols % 2 === 1) even += data[row + cols - 1]! * x[cols - 1]!
+    y[i] = even + odd
+  }
   return y
 }
 
 /** W^T y */
-export function transposedProduct(w: Matrix, y: Vector): Vector {
-  const x = zeros(w.cols)
-  for (let i = 0; i < w.rows; i++) for (let j = 0; j < w.cols; j++) x[j]! += w.data[i * w.cols + j]! * y[i]!
+export function transposedProduct({ rows, cols, data }: Matrix, y: Vector): Vector {
+  const x = zeros(cols)
+  for (let i = 0; i < rows; i++) {
+    const [row, factor] = [i * cols, y[i]!]
+    for (let j = 0; j < cols; j++) x[j]! += data[row + j]! * factor
+  }
   return x
 }
 
 /** W += y x^T, the gradient of W in y = W x */
-export function addOuter(w: Matrix, y: Vector, x: Vector): void {
-  for (let i = 0; i < w.rows; i++) for (let j = 0; j < w.cols; j++) w.data[i * w.cols + j]! += y[i]! * x[j]!
+export function addOuter({ rows, cols, data }: Matrix, y: Vector, x: Vector): void {
+  for (let i = 0; i < rows; i++) {
+    const [row, factor] = [i * cols, y[i]!]
+    for (let j = 0; j < cols; j++) data[row + j]! += factor * x[j]!
+  }
 }
 
 /** target += v */
@@ -67,7 +87,13 @@ export function splitRows(w: Matrix, count: number): Matrix[] {
 }
 
 export function concat(...vectors: Vector[]): Vector {
-  return Float64Array.from(vectors.flatMap((v) => [...v]))
+  const result = zeros(vectors.reduce((length, v) => length + v.length, 0))
+  let offset = 0
+  for (const v of vectors) {
+    result.set(v, offset)
+    offset += v.length
+  }
+  return result
 }
 
 export const sigmoid = (a: number): number => 1 / (1 + Math.exp(-a))
