@@ -72,6 +72,10 @@ export interface Native {
   stats(): NativeStats
   setNumThreads(threads: number): void
   getNumThreads(): number
+  /** float32 operations per second of fused multiply-adds by the whole team; waits for about that long. */
+  measureMultiplyAdds(seconds: number): number
+  /** Bytes per second the whole team reads from memory; waits for about that long. */
+  measureReads(seconds: number): number
 
   // -- memory ----------------------------------------------------------------
   allocate(device: number, bytes: number): Handle

@@ -7,6 +7,7 @@
 #define BPTT_FUNCTIONS(F) \
   /* tensor.cc */ \
   F(setErrorClass) F(info) F(stats) F(setNumThreads) F(getNumThreads) \
+  F(measureMultiplyAdds) F(measureReads) \
   F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
   /* ops.cc */ \
   F(fill) F(unary) F(unaryBackward) F(binary) F(copy) F(dropout) F(uniform) F(normal) \

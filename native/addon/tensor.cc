@@ -77,6 +77,14 @@ napi_value setNumThreads(Call& call) {
 
 napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
 
+napi_value measureMultiplyAdds(Call& call) {
+  return Napi::Number::New(call.env(), measure_multiply_adds(call.number(0)));
+}
+
+napi_value measureReads(Call& call) {
+  return Napi::Number::New(call.env(), measure_reads(call.number(0)));
+}
+
 napi_value allocate(Call& call) {
   check_device(call, 0);
   return call.make_handle(call.stream().allocate(static_cast<size_t>(call.count(1))));

@@ -6,11 +6,13 @@
 #if BPTT_X86
 namespace bptt::cpu::avx512 {
 extern const bptt_ops ops;
-}
+extern const Limits limits;
+}  // namespace bptt::cpu::avx512
 
 namespace bptt::cpu {
 // Before the target opens: this runs on processors that lack it.
 const bptt_ops* avx512_ops() { return has_avx512() ? &avx512::ops : nullptr; }
+const Limits* avx512_limits() { return has_avx512() ? &avx512::limits : nullptr; }
 }  // namespace bptt::cpu
 
 BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
@@ -26,6 +28,7 @@ BPTT_END_TARGET
 
 namespace bptt::cpu {
 const bptt_ops* avx512_ops() { return nullptr; }
+const Limits* avx512_limits() { return nullptr; }
 }  // namespace bptt::cpu
 
 #endif

@@ -10,4 +10,5 @@ namespace bptt::cpu::baseline {
 
 namespace bptt::cpu {
 const bptt_ops* baseline_ops() { return &baseline::ops; }
+const Limits* baseline_limits() { return &baseline::limits; }
 }  // namespace bptt::cpu

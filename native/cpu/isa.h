@@ -38,4 +38,15 @@ const bptt_ops* avx2_ops();
 const bptt_ops* avx512_ops();
 const bptt_ops* neon_ops();
 
+// Loops that reach what one thread can do at most (limits.inl); null as above.
+struct Limits {
+  double operations;                           // floating-point, of one round of multiply_adds
+  double (*multiply_adds)(int64_t rounds);     // in registers
+  double (*reads)(const float* x, int64_t n);  // x [n], n a multiple of 256
+};
+const Limits* baseline_limits();
+const Limits* avx2_limits();
+const Limits* avx512_limits();
+const Limits* neon_limits();
+
 }  // namespace bptt::cpu

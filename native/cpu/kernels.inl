@@ -24,6 +24,8 @@
 #include "cpu/embedding.inl"
 #include "cpu/loss.inl"
 #include "cpu/optimizer.inl"
+// the machine's limits
+#include "cpu/limits.inl"
 // the exported table
 #include "cpu/table.inl"
 // clang-format on

@@ -14,12 +14,14 @@ namespace bptt::cpu::neon {
 
 namespace bptt::cpu {
 const bptt_ops* neon_ops() { return &neon::ops; }
+const Limits* neon_limits() { return &neon::limits; }
 }  // namespace bptt::cpu
 
 #else
 
 namespace bptt::cpu {
 const bptt_ops* neon_ops() { return nullptr; }
+const Limits* neon_limits() { return nullptr; }
 }  // namespace bptt::cpu
 
 #endif

@@ -23,4 +23,11 @@ std::string cpu_name();
 int num_threads();
 void set_num_threads(int threads);
 
+// What the team can do at most with these kernels' instruction set, measured for
+// about that long on an otherwise idle machine: float32 operations per second of
+// fused multiply-adds in registers (two each), and bytes per second read from
+// memory. They wait; no stream of the process should be at work.
+double measure_multiply_adds(double seconds);
+double measure_reads(double seconds);
+
 }  // namespace bptt

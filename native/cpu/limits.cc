@@ -1,0 +1,85 @@
+// The machine's own limits, measured: what a kernel's speed is a share of.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "bptt/cpu.h"
+#include "cpu/device.h"
+#include "cpu/isa.h"
+#include "cpu/team.h"
+
+namespace bptt {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The best rate of several slices of the time, each run by all members at once:
+// a limit is what the machine reaches when nothing disturbs it. work() returns
+// how much every member does.
+template <class Work>
+double best_rate(double seconds, Work work) {
+  constexpr int kSlices = 8;
+  double best = 0;
+  for (int slice = 0; slice < kSlices; ++slice) {
+    const Clock::time_point start = Clock::now();
+    double done = 0;
+    do {
+      std::atomic<int> members{0};
+      double each = 0;
+      cpu::Team::instance().run([&](cpu::Member& member) {
+        const double amount = work(member);
+        members.fetch_add(1);
+        if (member.index == 0) each = amount;
+      });
+      done += each * members.load();
+    } while (seconds_since(start) < seconds / kSlices);
+    best = std::max(best, done / seconds_since(start));
+  }
+  return best;
+}
+
+const cpu::Limits& limits_in_use() {
+  const std::string isa = cpu_backend()->ops.isa;
+  if (isa == "avx512") return *cpu::avx512_limits();
+  if (isa == "avx2") return *cpu::avx2_limits();
+  if (isa == "neon") return *cpu::neon_limits();
+  return *cpu::baseline_limits();
+}
+
+// What the compiler must not find unused.
+std::atomic<double> sink;
+
+}  // namespace
+
+double measure_multiply_adds(double seconds) {
+  constexpr int64_t kRounds = 100000;
+  const cpu::Limits& limits = limits_in_use();
+  return best_rate(seconds, [&](cpu::Member&) {
+    sink.store(limits.multiply_adds(kRounds), std::memory_order_relaxed);
+    return limits.operations * kRounds;
+  });
+}
+
+double measure_reads(double seconds) {
+  constexpr int64_t kFloats = int64_t{64} << 20;  // past any cache
+  const std::unique_ptr<float, void (*)(void*)> buffer(
+      static_cast<float*>(cpu::allocate_aligned(kFloats * sizeof(float))), cpu::free_aligned);
+  if (!buffer) throw std::bad_alloc();
+  std::fill_n(buffer.get(), kFloats, 1.0f);
+  const cpu::Limits& limits = limits_in_use();
+  return best_rate(seconds, [&](cpu::Member& member) {
+    const int64_t n = kFloats / member.count / 4096 * 4096;
+    sink.store(limits.reads(buffer.get() + member.index * n, n), std::memory_order_relaxed);
+    return static_cast<double>(n) * sizeof(float);
+  });
+}
+
+}  // namespace bptt
