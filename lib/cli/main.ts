@@ -2,7 +2,11 @@
 /** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { EXIT_USAGE, guardPipes, reportFailure } from './output.ts'
+import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
+
+const PASSES = ['forward', 'train', 'step', 'ops', 'demo'] as const
+const CELLS = ['lstm', 'gru', 'rnn'] as const
+const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
 
 guardPipes()
 try {
@@ -27,6 +31,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input,
     )
   addTrain(program)
   addSample(program)
+  addBench(program)
   addInfo(program)
   return program
 }
@@ -110,6 +115,57 @@ Example:
     })
 }
 
+function addBench(program: Command): void {
+  program
+    .command('bench')
+    .description(
+      'Measure bptt on this machine, beside PyTorch, ONNX Runtime and TensorFlow.js where they are.',
+    )
+    .option('--suite <name>', 'what to run, from bench/suites.json: quick, readme, stream, sweep ...')
+    .option('--pass <list>', `of ${PASSES} (default: forward,train)`, listOf(PASSES))
+    .option('--cells <list>', `of ${CELLS} (default: lstm)`, listOf(CELLS))
+    .option('--shapes <list>', 'B,T,I,H;... or names from bench/shapes.json (default: quick)', (text) =>
+      text.split(';').filter((name) => name !== ''),
+    )
+    .option('--layers <n>', 'layers, one on top of the other', positiveInteger)
+    .option('--bidirectional', 'both directions')
+    .option('--proj <n>', 'size of the projection of an LSTM', positiveInteger)
+    .option('--ragged', 'rows of lengths between 1 and T')
+    .option('--threads <list>', 'numbers of compute threads (default: what bptt takes by itself)', threadList)
+    .addOption(new Option('--dtype <dtype>', 'type of the numbers').choices(['float32', 'float64']))
+    .option('--device <device>', 'cpu, cuda or cuda:<n>', device, 'cpu')
+    .option('--isa <name>', 'kernels that bptt shall use, of those that bptt info lists')
+    .option('--peers <list>', `of ${PEERS}, or none (default: those that are installed)`, (text) =>
+      text === 'none' ? [] : listOf(PEERS)(text),
+    )
+    .option('--python <path>', 'Python that has torch', 'python3')
+    .option('--pairs <n>', 'samples of every contender, in turns (default: 11)', positiveInteger)
+    .option('--memory', 'measure peak memory, too')
+    .option('--json <file>', 'write the report as JSON')
+    .option('--compare <file>', 'an older report of --json to compare with')
+    .addHelpText(
+      'after',
+      `
+Passes: forward (inference), train (forward, sum, backward, all gradients), step (one step of a stream),
+ops (what the API costs beside its native calls), demo (a training step of a whole model).
+Every contender runs in a process of its own. Its results are checked before it is timed; one that
+fails is reported, and the exit code is 1. With a suite, --pass and --cells choose among its cases.
+
+Examples:
+  $ bptt bench
+  $ bptt bench --suite readme --json report.json
+  $ bptt bench --pass train --cells gru --shapes '16,50,128,128;1,100,512,512' --threads 1,2 --peers torch`,
+    )
+    .action(async (options: Record<string, unknown>) => {
+      const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged'].find((name) => name in options)
+      if (options.suite !== undefined && alone) {
+        throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
+      }
+      const { bench } = await import('./bench/bench.ts')
+      process.exitCode = await bench(options as never, `bptt ${process.argv.slice(2).join(' ')}`)
+    })
+}
+
 function addInfo(program: Command): void {
   program
     .command('info')
@@ -151,6 +207,23 @@ function number(low: number, high: number, { belowMaximum = false } = {}): (text
     }
     return value
   }
+}
+
+/** A list of names out of `known`, separated by commas. */
+function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
+  return (text) =>
+    text.split(',').map((name) => {
+      if (known.includes(name as T)) return name as T
+      throw new InvalidArgumentError(`Expected a list of ${known.join(', ')}, separated by commas.`)
+    })
+}
+
+function threadList(text: string): number[] {
+  return text.split(',').map((part) => {
+    const threads = positiveInteger(part)
+    if (threads > 256) throw new InvalidArgumentError('Expected at most 256 threads.')
+    return threads
+  })
 }
 
 function device(text: string): string {

@@ -1,0 +1,187 @@
+/** `bptt bench`: bptt beside its peers and beside the limits of the machine. */
+import { readFile, writeFile } from 'node:fs/promises'
+import { availableParallelism, loadavg } from 'node:os'
+import { info, zeros } from '../../index.ts'
+import { EXIT_FAILURE, note, print, readingInput, UsageError } from '../output.ts'
+import { catchSignals } from '../signals.ts'
+import { describeCase } from './cases.ts'
+import { findPeers, ourselves, PEERS, type Peer } from './contenders.ts'
+import { measureLimits } from './limits.ts'
+import { startProgress } from './progress.ts'
+import type { Case, CellName, Machine, Pass, Report } from './report.ts'
+import { DEFAULTS, Interrupted, Runner, type Settings } from './runner.ts'
+import { type CaseGroup, expand, findSuite } from './suites.ts'
+import { describeLimit, describeMachine, describeResult, findResult } from './table.ts'
+
+export interface BenchOptions {
+  suite?: string
+  pass?: Pass[]
+  cells?: CellName[]
+  shapes?: string[]
+  layers?: number
+  bidirectional?: boolean
+  proj?: number
+  ragged?: boolean
+  threads?: number[]
+  dtype?: Case['dtype']
+  device: string
+  isa?: string
+  peers?: Peer[]
+  python: string
+  pairs?: number
+  memory?: boolean
+  json?: string
+  html?: string
+  compare?: string
+}
+
+const DEFAULT_GROUP: CaseGroup = { pass: ['forward', 'train'], cells: ['lstm'], shapes: ['quick'] }
+
+/** What to run, from the options. */
+export interface Plan {
+  cases: Case[]
+  settings: Settings
+  /** null: as many as bptt takes by itself */
+  threads: number[] | null
+}
+
+/** @throws UsageError if nothing is left to run, or what is makes no sense */
+export function makePlan(options: BenchOptions): Plan {
+  const { suite: name, pass, cells, shapes, layers, bidirectional, proj, ragged, dtype } = options
+  if (name === undefined) {
+    const group: CaseGroup = {
+      pass: pass ?? DEFAULT_GROUP.pass,
+      cells: cells ?? DEFAULT_GROUP.cells,
+      shapes: shapes ?? (DEFAULT_GROUP.shapes as string[]),
+      ...(layers !== undefined && { layers }),
+      ...(bidirectional && { bidirectional }),
+      ...(proj !== undefined && { proj }),
+      ...(ragged && { lengths: 'ragged' as const }),
+      ...(dtype && { dtype }),
+    }
+    return { cases: expand([group]), settings: settingsFrom({}, options), threads: options.threads ?? null }
+  }
+  const { description: _, cases: groups, threads, ...rest } = findSuite(name)
+  const narrowed = groups.map((group) => ({
+    ...group,
+    pass: group.pass.filter((one) => pass?.includes(one) ?? true),
+    cells: group.cells.filter((one) => cells?.includes(one) ?? true),
+    ...(dtype && { dtype }),
+  }))
+  const cases = expand(narrowed)
+  if (cases.length === 0) throw new UsageError(`suite ${name} has no case of this pass and cell`)
+  return { cases, settings: settingsFrom(rest, options), threads: options.threads ?? threads ?? null }
+}
+
+function settingsFrom(suite: Partial<Settings>, { pairs, memory, device }: BenchOptions): Settings {
+  const settings = { ...DEFAULTS, ...suite, device }
+  if (memory) settings.memory = true
+  // Who asks for a number of pairs wants them however long they take.
+  return pairs === undefined ? settings : { ...settings, pairs, budgetSeconds: Infinity }
+}
+
+/** Runs the plan and reports. Resolves to the exit code: 1 if any contender failed. */
+export async function bench(options: BenchOptions, command: string): Promise<number> {
+  const interrupt = catchSignals(() => note('stopping; Ctrl-C again ends at once'))
+  try {
+    const plan = makePlan(options)
+    const older = options.compare === undefined ? undefined : await readReport(options.compare)
+    zeros([1], { device: options.device as 'cpu' }).dispose() // a device that is not there says so
+    const { version, isas, cpu, threads: usual } = info()
+    if (options.isa !== undefined && !isas.includes(options.isa)) {
+      throw new UsageError(`--isa ${options.isa}: this machine has ${isas.join(', ')}`)
+    }
+    const threads = plan.threads ?? [usual]
+    const ours = ourselves(options.isa)
+    const { found, missing } = await findPeers(options.peers ?? PEERS, options.python)
+    for (const { peer, reason, install } of missing)
+      note(`without ${peer}: ${reason}; to install it: ${install}`)
+
+    const loadAverage = loadavg()[0] as number
+    const counts = [...new Set([1, ...threads, usual])].sort((a, b) => a - b)
+    const { limits, isa } = await measureLimits(ours, counts, interrupt.signal)
+    const machine: Machine = {
+      cpu,
+      cores: availableParallelism(),
+      isa,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      loadAverage,
+    }
+    const report: Report = {
+      format: 1,
+      version,
+      date: new Date().toISOString(),
+      command,
+      machine,
+      versions: {},
+      missing,
+      limits,
+      results: [],
+    }
+    await print(
+      `bptt ${version}, ${describeMachine(machine)}\n${limits.map((l) => `${describeLimit(l)}\n`).join('')}`,
+    )
+    await runPlan(plan, threads, [ours, ...found], report, older, interrupt.signal)
+    if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
+    const failed = report.results.flatMap(({ outcomes }) => Object.values(outcomes)).some(isFailure)
+    return interrupt.exitCode() || (failed ? EXIT_FAILURE : 0)
+  } catch (error) {
+    if (interrupt.signal.aborted) return interrupt.exitCode()
+    throw error
+  } finally {
+    interrupt.dispose()
+  }
+}
+
+const isFailure = ({ status }: { status: string }): boolean => status === 'failed'
+
+/** Fills the report, case by case, until the signal. */
+async function runPlan(
+  { cases, settings }: Plan,
+  threads: readonly number[],
+  contenders: ConstructorParameters<typeof Runner>[0],
+  report: Report,
+  older: Report | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const width = Math.max(...cases.map((one) => describeCase(one).length))
+  const progress = startProgress(cases.length)
+  const runner = new Runner(contenders, settings, report.limits, signal, progress.update)
+  try {
+    for (const one of cases) {
+      progress.next(describeCase(one))
+      for await (const result of runner.run(one, threads)) {
+        report.results.push(result)
+        progress.clear()
+        await print(`${describeResult(result, width, findResult(older, result))}\n`)
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error
+  } finally {
+    progress.clear()
+    Object.assign(report.versions, runner.versions)
+    await runner.close()
+  }
+}
+
+async function readReport(path: string): Promise<Report> {
+  const text = await readingInput(path, () => readFile(path, 'utf8'))
+  let report: Partial<Report> | null = null
+  try {
+    report = JSON.parse(text) as Partial<Report> | null
+  } catch {}
+  if (report?.format !== 1 || !Array.isArray(report.results)) {
+    throw new UsageError(`${path} is not a report of bptt bench --json`)
+  }
+  return report as Report
+}
+
+async function writeResult(path: string, text: string): Promise<void> {
+  try {
+    await writeFile(path, text)
+  } catch (error) {
+    throw new UsageError(`cannot write ${path}: ${(error as Error).message}`, { cause: error })
+  }
+}

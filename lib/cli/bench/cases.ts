@@ -1,0 +1,94 @@
+/** What follows from a case alone: shapes, lengths, counts of operations, its name. */
+import type { Case, CellName } from './report.ts'
+
+export const GATES: Record<CellName, number> = { lstm: 4, gru: 3, rnn: 1 }
+
+/** Size of the vocabulary of the demo's model. */
+export const VOCABULARY = 96
+
+/** Width of the layer's output per direction. */
+export const outputSize = ({ H, projSize }: Case): number => projSize || H
+
+export const directions = ({ bidirectional }: Case): number => (bidirectional ? 2 : 1)
+
+/** Whether the check compares gradients. */
+export const hasGradients = ({ pass }: Case): boolean => pass === 'train' || pass === 'ops'
+
+/** Parameters of the recurrent stack by PyTorch's names. */
+export function parameterShapes(one: Case): Map<string, number[]> {
+  const { cell, I, H, layers, projSize } = one
+  const [rows, width] = [GATES[cell] * H, outputSize(one)]
+  const shapes = new Map<string, number[]>()
+  for (let layer = 0; layer < layers; layer++) {
+    for (const suffix of [`l${layer}`, `l${layer}_reverse`].slice(0, directions(one))) {
+      shapes.set(`weight_ih_${suffix}`, [rows, layer === 0 ? I : directions(one) * width])
+      shapes.set(`weight_hh_${suffix}`, [rows, width])
+      shapes.set(`bias_ih_${suffix}`, [rows])
+      shapes.set(`bias_hh_${suffix}`, [rows])
+      if (projSize > 0) shapes.set(`weight_hr_${suffix}`, [projSize, H])
+    }
+  }
+  return shapes
+}
+
+/** Steps of each row, uniform over 1..T; null where all are T. */
+export function rowLengths({ lengths, B, T }: Case): number[] | null {
+  if (lengths === 'full') return null
+  const uniform = generator(7)
+  return Array.from({ length: B }, () => 1 + Math.floor(uniform() * T))
+}
+
+/** Floating-point operations of one step of one row, forward: those of the products. */
+export function operationsPerStep(one: Case): number {
+  let multiplications = 0
+  for (const [name, [rows, cols]] of parameterShapes(one) as Map<string, [number, number]>) {
+    if (name.startsWith('weight')) multiplications += rows * cols
+  }
+  if (one.pass === 'demo') multiplications += VOCABULARY * one.H
+  return 2 * multiplications
+}
+
+/** Floating-point operations of one timed call. */
+export function operations(one: Case): number {
+  const { pass, B, T } = one
+  const steps = pass === 'step' ? B : (rowLengths(one)?.reduce((sum, length) => sum + length, 0) ?? T * B)
+  return operationsPerStep(one) * steps * (pass === 'forward' || pass === 'step' ? 1 : 3)
+}
+
+/** e.g. 'lstm train 16,50,128,128 2 layers bidirectional' */
+export function describeCase(one: Case): string {
+  const { pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype } = one
+  return [
+    cell,
+    pass,
+    [B, T, I, H].join(','),
+    ...(layers > 1 ? [`${layers} layers`] : []),
+    ...(bidirectional ? ['bidirectional'] : []),
+    ...(projSize > 0 ? [`projection ${projSize}`] : []),
+    ...(lengths === 'ragged' ? ['ragged'] : []),
+    ...(dtype === 'float64' ? ['float64'] : []),
+  ].join(' ')
+}
+
+/** Why nobody can be asked this; null if it makes sense. */
+export function impossible({ pass, cell, bidirectional, projSize, lengths, H, layers }: Case): string | null {
+  if (projSize > 0 && cell !== 'lstm') return `a projection is the LSTM's, not the ${cell}'s`
+  if (projSize >= H) return `a projection to ${projSize} is not smaller than H = ${H}`
+  const plain = !bidirectional && lengths === 'full'
+  if (pass === 'step' && !plain) return 'a stream has one direction, and rows of one length'
+  if (pass === 'demo' && !(plain && cell === 'lstm' && layers === 1 && projSize === 0))
+    return "the demo's model is one plain LSTM layer"
+  if (pass === 'ops' && !(plain && layers === 1 && projSize === 0)) return 'pass ops takes one plain layer'
+  return null
+}
+
+/** Uniform numbers in [0, 1), the same everywhere (mulberry32). */
+export function generator(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}

@@ -1,0 +1,153 @@
+/** Whether a contender computes what it should: its results against those of the float64 reference. */
+import type { Weights } from '../../reference/cell.ts'
+import { gru } from '../../reference/gru.ts'
+import { lstm } from '../../reference/lstm.ts'
+import { rnnTanh } from '../../reference/rnn.ts'
+import { run } from '../../reference/stack.ts'
+import type { Vector } from '../../reference/vector.ts'
+import { directions, hasGradients, outputSize, parameterShapes, rowLengths } from './cases.ts'
+import { type CaseData, type Numbers, readTensor, type Sample } from './data.ts'
+import type { Places } from './protocol.ts'
+import { demoLosses } from './reference_demo.ts'
+import type { Case } from './report.ts'
+
+const CELLS = { lstm, gru, rnn: rnnTanh }
+
+/** Expected results by the protocol's names. Tensors of the sequence hold the sample alone: [steps,rows,*]. */
+export type Expected = Map<string, Vector>
+
+/** The largest error allowed, as a part of the tensor's largest magnitude. */
+export interface Bounds {
+  result: number
+  gradient: number
+}
+
+export function boundsFor(name: string, dtype: Case['dtype']): Bounds {
+  // Ours are those of docs/numerics.md. A peer shall only be shown to compute the same thing.
+  if (name !== 'bptt')
+    return dtype === 'float32' ? { result: 1e-4, gradient: 1e-4 } : { result: 1e-9, gradient: 1e-9 }
+  return dtype === 'float32' ? { result: 2e-6, gradient: 5e-6 } : { result: 1e-12, gradient: 1e-12 }
+}
+
+export function expected(one: Case, { sample, tensors }: CaseData): Expected {
+  const doubles = (name: string): Vector =>
+    Float64Array.from((tensors.get(name) as { values: Numbers }).values)
+  if (one.pass === 'demo') return new Map([['losses', demoLosses(one, doubles, 3)]])
+  const lengths = rowLengths(one)
+  const names = [...parameterShapes(one)]
+  const perCell = names.length / (one.layers * directions(one))
+  const weights = Array.from({ length: names.length / perCell }, (_, k) =>
+    toWeights(names.slice(k * perCell, (k + 1) * perCell), doubles),
+  )
+  const sampled = (name: string): Vector =>
+    takeSample((tensors.get(name) as { values: Numbers }).values, one, sample)
+  const { output, backward } = run({
+    cell: CELLS[one.cell],
+    weights,
+    directions: directions(one),
+    T: sample.steps,
+    B: sample.rows.length,
+    x: sampled('x'),
+    ...(lengths && { lengths: sample.rows.map((b) => Math.min(lengths[b] as number, sample.steps)) }),
+  })
+  const results: Expected = new Map([['output', output]])
+  if (!hasGradients(one)) return results
+  const { dx, dweights } = backward({ output: sampled('dy') })
+  results.set('dx', dx)
+  names.forEach(([name], i) => {
+    const key = withoutSuffix(name)
+    const gradient = dweights[Math.floor(i / perCell)]?.[key] as Vector | { data: Vector }
+    results.set(`d.${name}`, 'data' in gradient ? gradient.data : gradient)
+  })
+  return results
+}
+
+const withoutSuffix = (name: string): keyof Weights => name.replace(/_l\d+(_reverse)?$/, '') as keyof Weights
+
+function toWeights(names: [string, number[]][], doubles: (name: string) => Vector): Weights {
+  const entries = names.map(([name, [rows = 0, cols]]) => {
+    const data = doubles(name)
+    return [withoutSuffix(name), cols === undefined ? data : { rows, cols, data }]
+  })
+  return Object.fromEntries(entries) as Weights
+}
+
+/** The sampled rows and steps of a tensor [T,B,*], in float64. */
+function takeSample(values: Numbers, { T, B }: Case, { rows, steps }: Sample): Vector {
+  const width = values.length / (T * B)
+  const result = new Float64Array(steps * rows.length * width)
+  for (let t = 0; t < steps; t++) {
+    rows.forEach((b, i) => {
+      const from = (t * B + b) * width
+      result.set(values.subarray(from, from + width), (t * rows.length + i) * width)
+    })
+  }
+  return result
+}
+
+/** What is wrong with a contender's results, one line per tensor; empty if nothing is. */
+export function findErrors(
+  one: Case,
+  sample: Sample,
+  expected: Expected,
+  results: Places,
+  out: string,
+  bounds: Bounds,
+): string[] {
+  const problems: string[] = []
+  for (const [name, wanted] of expected) {
+    const place = results[name]
+    if (!place) {
+      problems.push(`${name} is missing`)
+      continue
+    }
+    const values = readTensor(out, place, one.dtype)
+    const problem = compare(one, sample, name, wanted, values, bounds)
+    if (problem) problems.push(`${name}: ${problem}`)
+  }
+  return problems
+}
+
+function compare(
+  one: Case,
+  sample: Sample,
+  name: string,
+  wanted: Vector,
+  values: Numbers,
+  bounds: Bounds,
+): string | null {
+  const sequence = name === 'output' || name === 'dx'
+  const size = sequence
+    ? one.T * one.B * (name === 'dx' ? one.I : directions(one) * outputSize(one))
+    : wanted.length
+  if (values.length !== size) return `${values.length} elements, not ${size}`
+  for (let i = 0; i < values.length; i++)
+    if (!Number.isFinite(values[i] as number)) return `element ${i} is ${values[i]}`
+  const actual = sequence ? takeSample(values, one, sample) : values
+  let [error, largest] = [0, 0]
+  for (let i = 0; i < wanted.length; i++) {
+    const value = wanted[i] as number
+    largest = Math.max(largest, Math.abs(value))
+    error = Math.max(error, Math.abs((actual[i] as number) - value))
+  }
+  const bound = name === 'output' || name === 'losses' ? bounds.result : bounds.gradient
+  if (error > bound * largest) {
+    return `error ${(error / largest).toExponential(1)} of the largest magnitude, allowed ${bound.toExponential(1)}`
+  }
+  if (name !== 'dx') return null
+  const nonzero = (numbers: ArrayLike<number>): number => {
+    let count = 0
+    for (let i = 0; i < numbers.length; i++) if (numbers[i] !== 0) count++
+    return count
+  }
+  // Where no gradient came in, none may go out.
+  return nonzero(values) > nonzero(actual) ? 'not zero where the gradient of the output is' : null
+}
+
+/** Says what a check of this case compares, for messages. */
+export function describeSample(one: Case, { rows, steps }: Sample): string {
+  if (one.pass === 'demo') return 'losses of 3 steps'
+  return rows.length === one.B && steps === one.T
+    ? 'every row and step'
+    : `rows ${rows.join(' ')}, steps 0 to ${steps - 1}${hasGradients(one) ? ', every parameter' : ''}`
+}

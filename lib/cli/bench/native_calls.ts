@@ -1,0 +1,82 @@
+/**
+ * The native calls beneath one training pass of the API, called directly: forward, sum and backward of one layer.
+ * What the API costs beside them is its own: checks, tensors, the tape.
+ */
+import { CPU_DEVICE, DTYPE, type Handle, native } from '../../binding.ts'
+import { describeStack } from '../../ops/recurrent.ts'
+import { parameterShapes } from './cases.ts'
+import type { Given, Prepared } from './passes.ts'
+
+const STAMP = 1
+
+export function prepareNative({ one, read }: Given): Prepared {
+  const { T, B, I, H, cell, dtype: name } = one
+  const api = native()
+  const [dtype, bytes] = [DTYPE[name], name === 'float32' ? 4 : 8]
+  const cellName = cell === 'rnn' ? 'rnnTanh' : cell
+  const desc = describeStack(
+    {
+      name: cell,
+      cell: cellName,
+      inputSize: I,
+      hiddenSize: H,
+      projSize: 0,
+      numLayers: 1,
+      directions: 1,
+      bias: true,
+      batchFirst: false,
+      dtype: name,
+      device: 'cpu',
+    },
+    T,
+    B,
+    false,
+    true,
+    0,
+  )
+  const allocate = (elements: number): Handle => api.allocate(CPU_DEVICE, elements * bytes)
+  const upload = (of: string): Handle => {
+    const { values } = read(of)
+    const handle = allocate(values.length)
+    api.upload(handle, values)
+    return handle
+  }
+  const parameters = [...[...parameterShapes(one).keys()].map(upload), null]
+  const sizes = [...parameterShapes(one).values()].map((shape) =>
+    shape.reduce((product, size) => product * size, 1),
+  )
+  const x = upload('x')
+  const packed = api.allocate(CPU_DEVICE, api.packedBytes(desc))
+  api.fill(DTYPE.float32, api.packedBytes(desc) / 4, 0, packed)
+  const held = [x, packed, ...parameters]
+
+  function pass(): void {
+    const [y, hn, loss] = [allocate(T * B * H), allocate(B * H), allocate(1)]
+    const cn = cell === 'lstm' ? allocate(B * H) : null
+    const forward = [desc, null, parameters, packed, STAMP, x, null, null] as const
+    const reserve = api.recurrentForward(...forward, y, hn, cn, 0, 0) as Handle
+    api.sum(dtype, Float64Array.of(3, T, B, H, 1, 1, 1), 1, y, loss)
+    const [one, dy, dx] = [allocate(1), allocate(T * B * H), allocate(T * B * I)]
+    api.fill(dtype, 1, 1, one)
+    // Broadcasts: the source has strides of zero.
+    api.copy(dtype, Float64Array.of(3, 0, 0, T, B, H, 0, 0, 0, B * H, H, 1), one, dy)
+    const gradients = [...sizes.map(allocate), null]
+    const none = [null, null] as const
+    api.recurrentBackward(...forward, y, dy, ...none, dx, ...none, gradients, reserve, false, 0, 0)
+    for (const handle of [y, hn, loss, cn, reserve, one, dy, dx, ...gradients])
+      if (handle) api.release(handle)
+  }
+
+  return {
+    async run(iterations) {
+      for (let i = 0; i < iterations; i++) {
+        pass()
+        await api.synchronize(CPU_DEVICE)
+      }
+    },
+    check: () => Promise.resolve(new Map()),
+    dispose() {
+      for (const handle of held) if (handle) api.release(handle)
+    },
+  }
+}

@@ -1,0 +1,69 @@
+/** A report as lines of text. */
+import { describeCase } from './cases.ts'
+import type { Limit, Machine, Outcome, Report, Result } from './report.ts'
+import { median } from './statistics.ts'
+
+export function describeMachine({ cpu, cores, isa, node, platform, loadAverage }: Machine): string {
+  return `${cpu || 'unknown CPU'}, ${cores} cores, ${isa}; Node ${node}, ${platform}; load ${loadAverage.toFixed(2)}`
+}
+
+export function describeLimit({ threads, gigaflops, gigabytesPerSecond }: Limit): string {
+  const count = `${threads} thread${threads === 1 ? '' : 's'}`
+  return `limit with ${count}: ${gigaflops.toFixed(1)} GF/s, reads ${gigabytesPerSecond.toFixed(1)} GB/s`
+}
+
+/**
+ * e.g. `lstm train 16,50,128,128  2 threads  bptt 1.23 ms [1.20, 1.31]  95.1 GF/s 62 %  torch 2.31x [2.20, 2.41]`:
+ * median with 10th and 90th percentile; share of the limit; ratio with the 95 % interval of its median.
+ *
+ * @param width of the case's name
+ * @param older what the same case took in an earlier run
+ */
+export function describeResult(result: Result, width: number, older?: Result): string {
+  const { case: one, threads, outcomes, ratios } = result
+  const cells = [`${describeCase(one).padEnd(width)}  ${threads} thread${threads === 1 ? ' ' : 's'}`]
+  for (const [name, outcome] of Object.entries(outcomes)) {
+    const ratio = ratios[name]
+    const bytes =
+      outcome.status === 'timed' && outcome.peakBytes !== undefined ? formatBytes(outcome.peakBytes) : ''
+    if (outcome.status !== 'timed') cells.push(`${name} ${outcome.status}: ${outcome.reason}`)
+    else if (ratio && one.pass !== 'ops') {
+      cells.push(
+        `${name} ${ratio.median.toFixed(2)}x [${ratio.low.toFixed(2)}, ${ratio.high.toFixed(2)}]${bytes}`,
+      )
+    } else cells.push(`${name} ${describeTimes(outcome)}${bytes}`)
+  }
+  const { bptt: api, native } = outcomes
+  if (api?.status === 'timed' && native?.status === 'timed') {
+    const more = median(api.samples.map((seconds, i) => seconds - (native.samples[i] as number)))
+    cells.push(`the API takes ${formatSeconds(more)} more`)
+  }
+  const before = older?.outcomes.bptt
+  if (api?.status === 'timed' && before?.status === 'timed') {
+    cells.push(`${(before.seconds.median / api.seconds.median).toFixed(2)}x as fast as before`)
+  }
+  return cells.join('  ')
+}
+
+function describeTimes({ seconds, gigaflops, shareOfLimit }: Extract<Outcome, { status: 'timed' }>): string {
+  const times = `${formatSeconds(seconds.median)} [${formatSeconds(seconds.p10)}, ${formatSeconds(seconds.p90)}]`
+  const speed = gigaflops === null ? '' : `  ${gigaflops.toFixed(1).padStart(6)} GF/s`
+  const share = shareOfLimit === null ? '' : ` ${(100 * shareOfLimit).toFixed(0).padStart(3)} %`
+  return times + speed + share
+}
+
+const formatBytes = (bytes: number): string => `  peak ${(bytes / 2 ** 20).toFixed(1)} MiB`
+
+export function formatSeconds(seconds: number): string {
+  const size = Math.abs(seconds)
+  const [factor, unit] = size < 1e-3 ? [1e6, 'us'] : size < 1 ? [1e3, 'ms'] : [1, 's']
+  return `${(seconds * factor).toFixed(size * factor < 10 ? 2 : 1)} ${unit}`
+}
+
+/** The result of the same case in another report. */
+export function findResult(report: Report | undefined, { case: one, threads }: Result): Result | undefined {
+  return report?.results.find((other) => other.threads === threads && sameCase(other.case, one))
+}
+
+const sameCase = (a: Result['case'], b: Result['case']): boolean =>
+  (Object.keys(b) as (keyof Result['case'])[]).every((key) => a[key] === b[key])
