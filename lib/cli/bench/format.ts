@@ -1,0 +1,109 @@
+/** How a report's cases and numbers are named, the same in the HTML page and in the README's table. */
+import type { Case, Outcome, Ratio, Report, Result } from './report.ts'
+import { geometricMean, median } from './statistics.ts'
+
+const CELL_NAMES = { lstm: 'LSTM', gru: 'GRU', rnn: 'RNN' }
+const PASS_NAMES = {
+  forward: 'inference',
+  train: 'training step',
+  step: 'single steps',
+  ops: 'cost of the API',
+  demo: 'whole training step of the demo',
+}
+
+/** Results that can stand in one chart: the same question at different shapes. */
+export interface Group {
+  title: string
+  threads: number
+  results: Result[]
+}
+
+/** By pass, cell, threads and dtype, in the order of the report. */
+export function groupResults(results: Result[]): Group[] {
+  const groups = new Map<string, Group>()
+  for (const result of results) {
+    const title = groupTitle(result)
+    const group = groups.get(title) ?? { title, threads: result.threads, results: [] }
+    groups.set(title, group)
+    group.results.push(result)
+  }
+  return [...groups.values()]
+}
+
+function groupTitle({ case: { pass, cell, dtype }, threads }: Result): string {
+  const extra = dtype === 'float32' ? '' : `, ${dtype}`
+  return `${cellName(cell)} ${passName(pass)}, ${countOf(threads, 'thread')}${extra}`
+}
+
+// A later version may know more passes and cells than this one.
+export const cellName = (cell: Case['cell']): string => CELL_NAMES[cell] ?? cell
+export const passName = (pass: Case['pass']): string => PASS_NAMES[pass] ?? pass
+
+/** B, T, I, H, and what sets the case apart from one plain layer. */
+export function caseLabel({ B, T, I, H, layers, bidirectional, projSize, lengths }: Case): string {
+  const extras = [
+    layers > 1 && countOf(layers, 'layer'),
+    bidirectional && 'bidirectional',
+    projSize > 0 && `projection ${projSize}`,
+    lengths === 'ragged' && 'ragged',
+  ].filter(Boolean)
+  return [`${B}, ${T}, ${I}, ${H}`, ...extras].join(' ')
+}
+
+/** bptt, then the others in the order in which the report names them. */
+export function contendersOf(report: Report): string[] {
+  const names = report.results.flatMap(({ outcomes }) => Object.keys(outcomes))
+  return [...new Set(['bptt', ...names])]
+}
+
+/** Those that bptt is faster or slower than; in pass ops it is beside the native calls beneath it instead. */
+export const peersAmong = (contenders: string[]): string[] =>
+  contenders.filter((name) => name !== 'bptt' && name !== 'native')
+
+/** Seconds that the API takes beyond its native calls, as the median of the pairs; null but in pass ops. */
+export function apiCost({ outcomes: { bptt, native } }: Result): number | null {
+  if (bptt?.status !== 'timed' || native?.status !== 'timed') return null
+  return median(bptt.samples.map((seconds, i) => seconds - (native.samples[i] as number)))
+}
+
+export interface RatioSummary {
+  geometricMean: number
+  lowest: number
+  lowestCase: string
+  count: number
+  /** Of all results; those without a ratio were not timed on both sides. */
+  total: number
+}
+
+/** Null where no result has a ratio to that peer. */
+export function summarizeRatios(results: Result[], peer: string): RatioSummary | null {
+  const known = results.flatMap((result) => {
+    const ratio = result.ratios[peer]
+    return ratio ? [{ ratio, result }] : []
+  })
+  if (known.length === 0) return null
+  const lowest = known.reduce((a, b) => (b.ratio.median < a.ratio.median ? b : a))
+  return {
+    geometricMean: geometricMean(known.map(({ ratio }) => ratio.median)),
+    lowest: lowest.ratio.median,
+    lowestCase: caseLabel(lowest.result.case),
+    count: known.length,
+    total: results.length,
+  }
+}
+
+export const formatFactor = (factor: number): string => `${factor.toFixed(2)}x`
+export const formatInterval = ({ low, high }: Ratio): string => `${low.toFixed(2)} to ${high.toFixed(2)}`
+export const formatShare = (share: number): string => `${(100 * share).toFixed(0)} %`
+export const formatGigaflops = (value: number): string => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)
+
+export function formatBytes(bytes: number): string {
+  return bytes < 2 ** 20 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}
+
+export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`
+
+/** Null where it was timed. */
+export function whyNotTimed(outcome: Outcome): string | null {
+  return outcome.status === 'timed' ? null : `${outcome.status}: ${outcome.reason}`
+}
