@@ -27,7 +27,7 @@ function buildProgram(): Command {
       `
 Results go to stdout, progress and diagnostics to stderr.
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input,
-130 after Ctrl-C and 143 after SIGTERM (train saves a checkpoint first).`,
+130 after Ctrl-C and 143 after SIGTERM (train saves a checkpoint first, bench writes its report).`,
     )
   addTrain(program)
   addSample(program)
@@ -142,6 +142,7 @@ function addBench(program: Command): void {
     .option('--pairs <n>', 'samples of every contender, in turns (default: 11)', positiveInteger)
     .option('--memory', 'measure peak memory, too')
     .option('--json <file>', 'write the report as JSON')
+    .option('--html <file>', 'write the report as one HTML page with charts')
     .option('--compare <file>', 'an older report of --json to compare with')
     .addHelpText(
       'after',

@@ -1,10 +1,11 @@
 /** `bptt bench`: bptt beside its peers and beside the limits of the machine. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism, loadavg } from 'node:os'
-import { info, zeros } from '../../index.ts'
+import { BpttError, info, zeros } from '../../index.ts'
 import { EXIT_FAILURE, note, print, readingInput, UsageError } from '../output.ts'
 import { catchSignals } from '../signals.ts'
 import { describeCase } from './cases.ts'
+import { ContenderError } from './child.ts'
 import { findPeers, ourselves, PEERS, type Peer } from './contenders.ts'
 import { measureLimits } from './limits.ts'
 import { startProgress } from './progress.ts'
@@ -93,7 +94,7 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     }
     const threads = plan.threads ?? [usual]
     const ours = ourselves(options.isa)
-    const { found, missing } = await findPeers(options.peers ?? PEERS, options.python)
+    const { found, missing } = await findPeers(options.peers ?? peersOf(plan), options.python)
     for (const { peer, reason, install } of missing)
       note(`without ${peer}: ${reason}; to install it: ${install}`)
 
@@ -124,10 +125,17 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     )
     await runPlan(plan, threads, [ours, ...found], report, older, interrupt.signal)
     if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
+    if (options.html !== undefined) {
+      const { renderHtml } = await import('./html.ts')
+      await writeResult(options.html, await renderHtml(report, older))
+    }
     const failed = report.results.flatMap(({ outcomes }) => Object.values(outcomes)).some(isFailure)
     return interrupt.exitCode() || (failed ? EXIT_FAILURE : 0)
   } catch (error) {
-    if (interrupt.signal.aborted) return interrupt.exitCode()
+    if (error instanceof ContenderError) {
+      if (interrupt.signal.aborted) return interrupt.exitCode()
+      throw new BpttError('ERR_BPTT_BINDING', `bptt itself could not be measured: ${error.message}`)
+    }
     throw error
   } finally {
     interrupt.dispose()
@@ -135,6 +143,9 @@ export async function bench(options: BenchOptions, command: string): Promise<num
 }
 
 const isFailure = ({ status }: { status: string }): boolean => status === 'failed'
+
+/** All, unless nobody but us is asked. */
+const peersOf = ({ cases }: Plan): readonly Peer[] => (cases.every(({ pass }) => pass === 'ops') ? [] : PEERS)
 
 /** Fills the report, case by case, until the signal. */
 async function runPlan(

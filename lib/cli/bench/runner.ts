@@ -38,7 +38,7 @@ export const DEFAULTS: Settings = {
   sampleSeconds: 0.05,
   warmSeconds: 0.3,
   budgetSeconds: Infinity,
-  checkOperations: 6e9,
+  checkOperations: 2e9,
   shareProcesses: false,
   memory: false,
   device: 'cpu',
@@ -216,7 +216,7 @@ export class Runner {
     this.versions[name] = reply.version
     let problems: string[]
     try {
-      problems = findErrors(one, data.sample, expected, reply.results ?? {}, out, boundsFor(name, one.dtype))
+      problems = findErrors(one, data.sample, expected, reply.results ?? {}, out, boundsFor(name, one))
     } catch (error) {
       problems = [`its results cannot be read: ${(error as Error).message}`]
     }
@@ -247,11 +247,8 @@ export class Runner {
       this.#onProgress(`warming up ${trial.name}`)
       await turn(trial, async () => {
         const { call } = trial
-        await trial.child.ask<Timed>({ do: 'warm', seconds: warmSeconds, ...(call && { call }) })
-        // How long a call takes now that it is warm: the first ones are not.
-        const one = await this.#sample(trial, 1)
-        const few = one < sampleSeconds / 10 ? Math.ceil(sampleSeconds / 10 / Math.max(one, 1e-7)) : 0
-        const seconds = few > 0 ? await this.#sample(trial, few) : one
+        const warm = await trial.child.ask<Timed>({ do: 'warm', seconds: warmSeconds, ...(call && { call }) })
+        const seconds = await this.#estimate(trial, warm)
         trial.iterations = Math.max(1, Math.ceil(sampleSeconds / seconds))
         roundSeconds += trial.iterations * seconds + PAUSE_MS / 1000
       })
@@ -266,6 +263,14 @@ export class Runner {
         })
       }
     }
+  }
+
+  /** About how many seconds a call takes now that it is warm: the first ones are not. */
+  async #estimate(trial: Trial, { iterations, seconds }: Timed): Promise<number> {
+    const enough = this.#settings.sampleSeconds / 10
+    if (iterations === 1 && seconds > 10 * enough) return seconds
+    const one = await this.#sample(trial, 1)
+    return one < enough ? this.#sample(trial, Math.ceil(enough / Math.max(one, 1e-7))) : one
   }
 
   /** Seconds per call. */
