@@ -20,13 +20,15 @@ for (const file of [
   manifest.exports['.'].types,
   manifest.exports['.'].default,
   manifest.bin.bptt,
+  ...['page.css', 'page.js', 'chart.js'].map((name) => `dist/cli/bench/page/${name}`),
   'LICENSE',
   'README.md',
 ])
   require(files.includes(file.replace(/^\.\//, '')), `${file} is missing from the package`)
+require(!files.some((file) => file.includes('node_modules')), 'the package holds node_modules')
 require(files.every((file) =>
-  /^(dist|lib|prebuilds)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
-), 'the package holds files outside dist, lib and prebuilds')
+  /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
+), 'the package holds files outside dist, lib, bench and prebuilds')
 const budget = 2_000_000
 require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
 
