@@ -8,6 +8,7 @@ import {
   formatShare,
   type Group,
   peersAmong,
+  takingPart,
 } from './format.ts'
 import type { Ratio, Report, Result } from './report.ts'
 import { findResult, formatSeconds } from './table.ts'
@@ -49,14 +50,15 @@ const OLDER_COLOR = 7
 type MarkOf = (result: Result, name: string) => Mark | null
 
 export function chartsOf(group: Group, report: Report, older?: Report): Chart[] {
-  const contenders = contendersOf(report)
-  const peers = peersAmong(contenders)
   const { results } = group
+  const colors = contendersOf(report)
+  const contenders = takingPart(colors, results)
+  const peers = peersAmong(contenders)
   const make = (names: string[], markOf: MarkOf, chart: Omit<Chart, 'rows' | 'series'>): Chart[] => {
     const series = names
       .map((name) => ({
         name,
-        color: contenders.indexOf(name) % OLDER_COLOR,
+        color: colors.indexOf(name) % OLDER_COLOR,
         marks: results.map((result) => markOf(result, name)),
       }))
       .filter(({ marks }) => marks.some((mark) => mark !== null))
@@ -119,11 +121,12 @@ function historyCharts(results: Result[], peers: string[], older?: Report): Char
 }
 
 function withRows(chart: Chart, results: Result[]): Chart {
+  const names = takingPart([...new Set(results.flatMap(({ outcomes }) => Object.keys(outcomes)))], results)
   const rows = results.map(({ case: c, outcomes }) => [
     caseLabel(c),
-    ...Object.entries(outcomes).flatMap(([name, { status }]) =>
-      status === 'timed' ? [] : [`${name}: ${status}`],
-    ),
+    ...names
+      .filter((name) => outcomes[name] && outcomes[name].status !== 'timed')
+      .map((name) => `${name}: ${outcomes[name]?.status}`),
   ])
   if (rows.length <= MOST_BARS) return { ...chart, rows }
   return { ...chart, rows, operations: results.map(({ operations }) => operations) }

@@ -56,6 +56,12 @@ export function contendersOf(report: Report): string[] {
   return [...new Set(['bptt', ...names])]
 }
 
+/** Those that could be asked: not the ones to which all of these are unsupported. */
+export const takingPart = (contenders: string[], results: Result[]): string[] =>
+  contenders.filter((name) =>
+    results.some(({ outcomes }) => outcomes[name] && outcomes[name].status !== 'unsupported'),
+  )
+
 /** Those that bptt is faster or slower than; in pass ops it is beside the native calls beneath it instead. */
 export const peersAmong = (contenders: string[]): string[] =>
   contenders.filter((name) => name !== 'bptt' && name !== 'native')

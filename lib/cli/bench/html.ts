@@ -18,6 +18,7 @@ import {
   groupResults,
   peersAmong,
   summarizeRatios,
+  takingPart,
   whyNotTimed,
 } from './format.ts'
 import { html, jsonIn, Markup } from './markup.ts'
@@ -154,19 +155,24 @@ ${rows.map(
 
 /** What is in no chart, and why. */
 function renderNotTimed({ results }: Report): Markup | false {
-  const rows = groupResults(results).flatMap(({ title, results }) =>
-    results.flatMap(({ case: c, outcomes }) =>
-      Object.entries(outcomes).flatMap(([name, outcome]) => {
+  const rows = groupResults(results).flatMap(({ title, results }) => {
+    const shapes = new Map<string, string[]>()
+    const cells = new Map<string, Markup>()
+    for (const { case: c, outcomes } of results) {
+      for (const [name, outcome] of Object.entries(outcomes)) {
         const why = whyNotTimed(outcome)
-        return why
-          ? [
-              html`<tr><td>${title}<td>${caseLabel(c)}<td>${name}<td class="text ${outcome.status}">${why}
+        if (!why) continue
+        const key = JSON.stringify([name, why])
+        shapes.set(key, [...(shapes.get(key) ?? []), caseLabel(c)])
+        cells.set(key, html`<td>${name}<td class="text ${outcome.status}">${why}`)
+      }
+    }
+    return [...shapes].map(
+      ([key, labels]) =>
+        html`<tr><td>${title}<td class="text">${labels.length === results.length ? 'every shape' : labels.join('; ')}${cells.get(key)}
 `,
-            ]
-          : []
-      }),
-    ),
-  )
+    )
+  })
   return (
     rows.length > 0 &&
     html`<h2>Not timed</h2>
@@ -183,7 +189,7 @@ function renderGroup(
   firstChart: number,
   older?: Report,
 ): Markup {
-  const contenders = contendersOf(report).filter((name) => results.some(({ outcomes }) => outcomes[name]))
+  const contenders = takingPart(contendersOf(report), results)
   const peers = peersAmong(contenders)
   return html`<section>
 <h2>${title}</h2>
