@@ -79,7 +79,11 @@ describe.each(found)('$name', (contender) => {
   })
 
   /** Asks for the case and checks what is written; the answer, and what was wrong. */
-  async function prepare(one: Case, check = true): Promise<{ reply: Prepared; problems: string[] }> {
+  async function prepare(
+    one: Case,
+    check = true,
+    device = 'cpu',
+  ): Promise<{ reply: Prepared; problems: string[] }> {
     const sample = { rows: Array.from({ length: one.B }, (_, b) => b), steps: one.T }
     const given = makeData(one, sample)
     const [data, out] = [join(folder, 'data.bin'), join(folder, 'out.bin')]
@@ -93,7 +97,7 @@ describe.each(found)('$name', (contender) => {
         ...(one.pass === 'demo' && { V: VOCABULARY }),
       },
       threads: 1,
-      device: 'cpu',
+      device,
       data,
       out,
       check,
@@ -130,9 +134,10 @@ describe.each(found)('$name', (contender) => {
     expect(seconds).toBeGreaterThan(0)
   })
 
-  it('says that it knows no such pass', async () => {
-    const { reply } = await prepare({ ...PLAIN, pass: 'ops' })
-    expect(reply).toEqual({ unsupported: expect.stringMatching(/./) })
+  it('says which passes and devices it does not know', async () => {
+    const unsupported = { unsupported: expect.stringMatching(/./) }
+    expect((await prepare({ ...PLAIN, pass: 'ops' })).reply).toEqual(unsupported)
+    expect((await prepare(PLAIN, true, 'cuda')).reply).toEqual(unsupported)
   })
 
   it('answers what fails with the error, and goes on', async () => {

@@ -25,6 +25,7 @@ export async function serve(name, prepare) {
   const answers = {
     async prepare(request) {
       work = null
+      if (request.device !== 'cpu') throw new Unsupported('this contender knows the CPU alone')
       const tensor = (name) => readTensor(request.data, request.case, name)
       work = await prepare({ case: request.case, threads: request.threads, tensor })
       const results = request.check ? writeTensors(request.out, await work.check()) : {}

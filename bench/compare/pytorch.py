@@ -231,6 +231,8 @@ class Contender:
 
     def prepare(self, request):
         self.work = None
+        if request["device"] != "cpu":
+            raise Unsupported("this contender knows the CPU alone")
         torch.set_num_threads(request["threads"])
         given = Given(request)
         if given.case["pass"] not in PASSES:
