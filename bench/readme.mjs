@@ -80,7 +80,10 @@ function makeTable(report) {
   const version = report.versions[PEER]
   if (!version || !report.results.some(({ ratios }) => ratios[PEER]))
     throw new Refusal(`the report has no ratio to ${PEER}`)
-  const titles = [...new Set(report.results.map(titleOf))]
+  const results = report.results.filter(
+    ({ outcomes }) => outcomes[PEER] && outcomes[PEER].status !== 'unsupported',
+  )
+  const titles = [...new Set(results.map(titleOf))]
   const pairs = Math.min(
     ...report.results.flatMap(({ ratios }) => (ratios[PEER] ? [ratios[PEER].pairs] : [])),
   )
@@ -96,7 +99,7 @@ function makeTable(report) {
       '',
       ...tableOf(
         title,
-        report.results.filter((result) => titleOf(result) === title),
+        results.filter((result) => titleOf(result) === title),
       ),
     ]),
     '',
