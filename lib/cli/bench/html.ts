@@ -108,9 +108,9 @@ the median ratio, and from the 10th to the 90th percentile elsewhere.</p>
 ${
   missing.length > 0 &&
   html`<h2>Missing peers</h2>
-<table><thead><tr><th>Peer<th>Why<th>To install it</thead><tbody>
+<div class="scroll"><table><thead><tr><th>Peer<th>Why<th>To install it</thead><tbody>
 ${missing.map(({ peer, reason, install }) => html`<tr><td>${peer}<td class="text">${reason}<td class="text"><code>${install}</code>`)}
-</tbody></table>`
+</tbody></table></div>`
 }`
 }
 
@@ -144,12 +144,12 @@ function renderSummary(groups: Group[], report: Report): Markup | false {
   return (
     rows.length > 0 &&
     html`<h2>Summary</h2>
-<table><thead><tr><th>Pass<th>Peer<th class="number">Geometric mean<th class="number">Lowest<th>at<th class="number">Shapes</thead><tbody>
+<div class="scroll"><table><thead><tr><th>Pass<th>Peer<th class="number">Geometric mean<th class="number">Lowest<th>at<th class="number">Shapes</thead><tbody>
 ${rows.map(
   ({ title, peer, summary: { geometricMean, lowest, lowestCase, count, total } }) =>
     html`<tr><td>${title}<td>${peer}<td class="number">${formatFactor(geometricMean)}<td class="number">${formatFactor(lowest)}<td>${lowestCase}<td class="number">${count} of ${total}
 `,
-)}</tbody></table>`
+)}</tbody></table></div>`
   )
 }
 
@@ -177,8 +177,8 @@ function renderNotTimed({ results }: Report): Markup | false {
     rows.length > 0 &&
     html`<h2>Not timed</h2>
 <p>A trial whose result was wrong, or that ended, has failed; its time would mean nothing.</p>
-<table><thead><tr><th>Pass<th>Shape<th>Contender<th>Why</thead><tbody>
-${rows}</tbody></table>`
+<div class="scroll"><table><thead><tr><th>Pass<th>Shape<th>Contender<th>Why</thead><tbody>
+${rows}</tbody></table></div>`
   )
 }
 
