@@ -37,9 +37,10 @@ describe('without a native binary', () => {
   })
 
   it.each([
-    [[], ['train', 'sample', 'info', '130']],
+    [[], ['train', 'sample', 'bench', 'info', '130']],
     [['train'], ['--cell', '--hidden', '--resume', '--epochs', '--steps', '--seed', '--json', 'Ctrl-C']],
     [['sample'], ['--prompt', '--temperature', '--length', '--seed', '--json']],
+    [['bench'], ['--suite', '--shapes', '--peers', '--threads', '--json', '--html', '--compare', 'Examples']],
     [['info'], ['--json']],
   ])('prints help of %j', async (command, words) => {
     const { code, stdout, stderr } = await start([...command, '--help'], { main }).done

@@ -60,7 +60,9 @@ export function makePlan(options: BenchOptions): Plan {
       ...(ragged && { lengths: 'ragged' as const }),
       ...(dtype && { dtype }),
     }
-    return { cases: expand([group]), settings: settingsFrom({}, options), threads: options.threads ?? null }
+    const cases = expand([group])
+    if (cases.length === 0) throw new UsageError('--shapes names none: there is nothing to measure')
+    return { cases, settings: settingsFrom({}, options), threads: options.threads ?? null }
   }
   const { description: _, cases: groups, threads, ...rest } = findSuite(name)
   const narrowed = groups.map((group) => ({
@@ -92,6 +94,8 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     if (options.isa !== undefined && !isas.includes(options.isa)) {
       throw new UsageError(`--isa ${options.isa}: this machine has ${isas.join(', ')}`)
     }
+    // Rather now than after hours.
+    for (const path of [options.json, options.html]) if (path !== undefined) await writeResult(path, '', 'a')
     const threads = plan.threads ?? [usual]
     const ours = ourselves(options.isa)
     const { found, missing } = await findPeers(options.peers ?? peersOf(plan), options.python)
@@ -189,9 +193,10 @@ async function readReport(path: string): Promise<Report> {
   return report as Report
 }
 
-async function writeResult(path: string, text: string): Promise<void> {
+/** @param flag 'a' adds to what is there */
+async function writeResult(path: string, text: string, flag: 'w' | 'a' = 'w'): Promise<void> {
   try {
-    await writeFile(path, text)
+    await writeFile(path, text, { flag })
   } catch (error) {
     throw new UsageError(`cannot write ${path}: ${(error as Error).message}`, { cause: error })
   }

@@ -3,7 +3,7 @@ import { Child, type ContenderCommand } from './child.ts'
 import type { MeasuredLimits } from './protocol.ts'
 import type { Limit } from './report.ts'
 
-const SECONDS = 0.2
+const SECONDS = 0.1
 
 /** @throws ContenderError if our own process fails, e.g. for lack of a native binary */
 export async function measureLimits(
