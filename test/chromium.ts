@@ -1,6 +1,7 @@
 /** Opens a page in a headless Chromium and says what happened there, by the DevTools protocol over a pipe. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -49,16 +50,27 @@ export async function visit(
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
       'about:blank',
     ],
-    { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true },
   )
   const closed = new Promise<void>((resolve) => child.on('close', () => resolve()))
+  const connection = connect(child)
   try {
-    return await look(connect(child), url, expression, { dark, scripts, screenshot })
+    return await look(connection, url, expression, { dark, scripts, screenshot })
   } finally {
-    child.kill()
+    // Asked to close it waits for its children, most of the time; those that are left still write the profile.
+    const late = setTimeout(() => killGroup(child), 5000)
+    connection.send('Browser.close').catch(() => {})
     await closed
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    clearTimeout(late)
+    killGroup(child)
+    await rm(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid) process.kill(-pid, 'SIGKILL')
+  } catch {} // all have ended
 }
 
 async function look(
