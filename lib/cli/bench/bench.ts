@@ -8,7 +8,7 @@ import { describeCase } from './cases.ts'
 import { ContenderError } from './child.ts'
 import { findPeers, ourselves, PEERS, type Peer } from './contenders.ts'
 import { measureLimits } from './limits.ts'
-import { startProgress } from './progress.ts'
+import { type BenchProgress, startProgress } from './progress.ts'
 import type { Case, CellName, Machine, Pass, Report } from './report.ts'
 import { DEFAULTS, Interrupted, Runner, type Settings } from './runner.ts'
 import { type CaseGroup, expand, findSuite } from './suites.ts'
@@ -85,7 +85,11 @@ function settingsFrom(suite: Partial<Settings>, { pairs, memory, device }: Bench
 
 /** Runs the plan and reports. Resolves to the exit code: 1 if any contender failed. */
 export async function bench(options: BenchOptions, command: string): Promise<number> {
-  const interrupt = catchSignals(() => note('stopping; Ctrl-C again ends at once'))
+  let progress: BenchProgress | undefined
+  const interrupt = catchSignals(() => {
+    progress?.clear()
+    note('stopping; Ctrl-C again ends at once')
+  })
   try {
     const plan = makePlan(options)
     const older = options.compare === undefined ? undefined : await readReport(options.compare)
@@ -127,7 +131,8 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     await print(
       `bptt ${version}, ${describeMachine(machine)}\n${limits.map((l) => `${describeLimit(l)}\n`).join('')}`,
     )
-    await runPlan(plan, threads, [ours, ...found], report, older, interrupt.signal)
+    progress = startProgress(plan.cases.length)
+    await runPlan(plan, threads, [ours, ...found], report, older, progress, interrupt.signal)
     if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
     if (options.html !== undefined) {
       const { renderHtml } = await import('./html.ts')
@@ -158,10 +163,10 @@ async function runPlan(
   contenders: ConstructorParameters<typeof Runner>[0],
   report: Report,
   older: Report | undefined,
+  progress: BenchProgress,
   signal: AbortSignal,
 ): Promise<void> {
   const width = Math.max(...cases.map((one) => describeCase(one).length))
-  const progress = startProgress(cases.length)
   const runner = new Runner(contenders, settings, report.limits, signal, progress.update)
   try {
     for (const one of cases) {
