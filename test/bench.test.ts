@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { ContenderCommand } from '../lib/cli/bench/child.ts'
 import type { Case, Report, Result } from '../lib/cli/bench/report.ts'
-import { DEFAULTS, Interrupted, Runner, type Settings } from '../lib/cli/bench/runner.ts'
+import { Interrupted, Runner } from '../lib/cli/bench/runner.ts'
+import { DEFAULTS, type Settings } from '../lib/cli/bench/settings.ts'
 import { bptt, start } from './command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-'))

@@ -19,7 +19,7 @@ import {
 import type { Case, Result } from '../lib/cli/bench/report.ts'
 import { median, medianRanks, pairedRatio, quantile, spread } from '../lib/cli/bench/statistics.ts'
 import { expand, findShapes, findSuite, readShapes, readSuites } from '../lib/cli/bench/suites.ts'
-import { describeResult, findResult } from '../lib/cli/bench/table.ts'
+import { describeResult, describeSummary, findResult } from '../lib/cli/bench/table.ts'
 import { UsageError } from '../lib/cli/output.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-parts-'))
@@ -342,6 +342,18 @@ describe('the table', () => {
     expect(describeResult(result, 0)).toBe(
       'lstm train 5,6,3,4 float64  2 threads  bptt 2.00 ms [1.00 ms, 4.00 ms]    12.3 GF/s  56 %  ' +
         'torch 2.50x [2.40, 2.60]  tfjs failed: wrong results',
+    )
+  })
+
+  it('sums up what was asked at several shapes', () => {
+    const faster = {
+      ...result,
+      case: { ...LAYER, B: 7 },
+      ratios: { torch: { median: 10, low: 1, high: 1, pairs: 1 } },
+    }
+    const other = { ...result, case: { ...LAYER, pass: 'forward' as const } }
+    expect(describeSummary({ results: [result, faster, other] } as never)).toBe(
+      'LSTM training step, 2 threads, float64: torch 5.00x in the geometric mean of 2, lowest 2.50x at 5, 6, 3, 4\n',
     )
   })
 

@@ -10,9 +10,10 @@ import { findPeers, ourselves, PEERS, type Peer } from './contenders.ts'
 import { measureLimits } from './limits.ts'
 import { type BenchProgress, startProgress } from './progress.ts'
 import type { Case, CellName, Machine, Pass, Report } from './report.ts'
-import { DEFAULTS, Interrupted, Runner, type Settings } from './runner.ts'
+import { Interrupted, Runner } from './runner.ts'
+import { DEFAULTS, type Settings } from './settings.ts'
 import { type CaseGroup, expand, findSuite } from './suites.ts'
-import { describeLimit, describeMachine, describeResult, findResult } from './table.ts'
+import { describeLimit, describeMachine, describeResult, describeSummary, findResult } from './table.ts'
 
 export interface BenchOptions {
   suite?: string
@@ -133,6 +134,7 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     )
     progress = startProgress(plan.cases.length)
     await runPlan(plan, threads, [ours, ...found], report, older, progress, interrupt.signal)
+    await print(describeSummary(report))
     if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
     if (options.html !== undefined) {
       const { renderHtml } = await import('./html.ts')

@@ -12,38 +12,8 @@ import { Child, type ContenderCommand, ContenderError } from './child.ts'
 import { type CaseData, chooseSample, makeData, writeTensors } from './data.ts'
 import type { MemoryUse, PreparedCase, Prepared as Reply, Request, Timed } from './protocol.ts'
 import type { Case, Limit, Outcome, Result } from './report.ts'
+import type { Settings } from './settings.ts'
 import { median, pairedRatio, spread } from './statistics.ts'
-
-export interface Settings {
-  /** Rounds in which every contender takes one sample. */
-  pairs: number
-  /** A sample repeats the call until it lasts about this long; one call if that is longer. */
-  sampleSeconds: number
-  warmSeconds: number
-  /** Rounds are left out, down to 3, when a case would be timed for longer. */
-  budgetSeconds: number
-  /** Floating-point operations of the reference per case, about. */
-  checkOperations: number
-  /** Whether a contender's process goes on with the next case, rather than a new one. */
-  shareProcesses: boolean
-  /** Whether to measure memory, too, in processes of its own. */
-  memory: boolean
-  device: string
-  /** Seconds after which an answer is given up. */
-  answerSeconds: number
-}
-
-export const DEFAULTS: Settings = {
-  pairs: 11,
-  sampleSeconds: 0.05,
-  warmSeconds: 0.3,
-  budgetSeconds: Infinity,
-  checkOperations: 2e9,
-  shareProcesses: false,
-  memory: false,
-  device: 'cpu',
-  answerSeconds: 600,
-}
 
 /** Before another contender wakes: worker threads of the last one spin for a while. */
 const PAUSE_MS = 20

@@ -4,7 +4,7 @@ import { UsageError } from '../output.ts'
 import { describeCase, impossible, operations } from './cases.ts'
 import { inPackage } from './package.ts'
 import type { Case, CellName, Pass } from './report.ts'
-import type { Settings } from './runner.ts'
+import type { Settings } from './settings.ts'
 
 export const PASSES: readonly Pass[] = ['forward', 'train', 'step', 'ops', 'demo']
 export const CELL_NAMES: readonly CellName[] = ['lstm', 'gru', 'rnn']

@@ -1,5 +1,6 @@
 /** A report as lines of text. */
 import { describeCase } from './cases.ts'
+import { contendersOf, countOf, formatBytes, formatFactor, groupResults, summarizeRatios } from './format.ts'
 import type { Limit, Machine, Outcome, Report, Result } from './report.ts'
 import { median } from './statistics.ts'
 
@@ -8,8 +9,7 @@ export function describeMachine({ cpu, cores, isa, node, platform, loadAverage }
 }
 
 export function describeLimit({ threads, gigaflops, gigabytesPerSecond }: Limit): string {
-  const count = `${threads} thread${threads === 1 ? '' : 's'}`
-  return `limit with ${count}: ${gigaflops.toFixed(1)} GF/s, reads ${gigabytesPerSecond.toFixed(1)} GB/s`
+  return `limit with ${countOf(threads, 'thread')}: ${gigaflops.toFixed(1)} GF/s, reads ${gigabytesPerSecond.toFixed(1)} GB/s`
 }
 
 /**
@@ -25,7 +25,9 @@ export function describeResult(result: Result, width: number, older?: Result): s
   for (const [name, outcome] of Object.entries(outcomes)) {
     const ratio = ratios[name]
     const bytes =
-      outcome.status === 'timed' && outcome.peakBytes !== undefined ? formatBytes(outcome.peakBytes) : ''
+      outcome.status === 'timed' && outcome.peakBytes !== undefined
+        ? `  peak ${formatBytes(outcome.peakBytes)}`
+        : ''
     if (outcome.status !== 'timed') cells.push(`${name} ${outcome.status}: ${outcome.reason}`)
     else if (ratio && one.pass !== 'ops') {
       cells.push(
@@ -45,14 +47,29 @@ export function describeResult(result: Result, width: number, older?: Result): s
   return cells.join('  ')
 }
 
+/**
+ * A line for every peer in every question that was put at several shapes, e.g.
+ * `LSTM training step, 2 threads: torch 1.93x in the geometric mean of 6, lowest 1.31x at 1, 100, 128, 128`.
+ */
+export function describeSummary(report: Report): string {
+  const lines = groupResults(report.results).flatMap(({ title, results }) =>
+    contendersOf(report).flatMap((peer) => {
+      const summary = summarizeRatios(results, peer)
+      if (peer === 'native' || !summary || summary.count < 2) return []
+      const { geometricMean, lowest, lowestCase, count } = summary
+      const mean = `${formatFactor(geometricMean)} in the geometric mean of ${count}`
+      return [`${title}: ${peer} ${mean}, lowest ${formatFactor(lowest)} at ${lowestCase}\n`]
+    }),
+  )
+  return lines.join('')
+}
+
 function describeTimes({ seconds, gigaflops, shareOfLimit }: Extract<Outcome, { status: 'timed' }>): string {
   const times = `${formatSeconds(seconds.median)} [${formatSeconds(seconds.p10)}, ${formatSeconds(seconds.p90)}]`
   const speed = gigaflops === null ? '' : `  ${gigaflops.toFixed(1).padStart(6)} GF/s`
   const share = shareOfLimit === null ? '' : ` ${(100 * shareOfLimit).toFixed(0).padStart(3)} %`
   return times + speed + share
 }
-
-const formatBytes = (bytes: number): string => `  peak ${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 export function formatSeconds(seconds: number): string {
   const size = Math.abs(seconds)
