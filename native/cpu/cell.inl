@@ -83,6 +83,22 @@ constexpr int recurrent_group(int gate) {
   return -1;
 }
 
+// The gates whose products a stage adds, one after another from `gate`, and their groups.
+struct StageGates {
+  int gate, count;
+  int group[4];
+};
+
+constexpr StageGates gates_of(const Stage& stage) {
+  StageGates gates = {stage.term[0].gate, 0, {}};
+  for (int i = 0; i < stage.terms; ++i) {
+    for (int j = 0; j < stage.term[i].count; ++j) {
+      gates.group[gates.count++] = stage.term[i].group + j;
+    }
+  }
+  return gates;
+}
+
 template <class Cell>
 constexpr int stage_count = static_cast<int>(sizeof(Cell::kStages) / sizeof(Stage));
 

@@ -5,25 +5,32 @@
 
 enum class Init { kZero, kBias, kAccumulate };
 
-// Packed weights are [ceil(n / width)][k][width], the columns past n zero.
+// Packed weights are panels of [k][width], width columns each, zero past the last.
 template <class V>
 constexpr int panel_width = 2 * V::N;
 
 template <class V>
-int64_t packed_elements(int64_t k, int64_t n) {
-  return (n + panel_width<V> - 1) / panel_width<V> * panel_width<V> * k;
+int64_t panel_count(int64_t n) {
+  return (n + panel_width<V> - 1) / panel_width<V>;
 }
 
-// Packs panels [panel_begin, panel_end) into their place in out; element (kk, j)
-// of the source is b[kk * row + j * col].
+// Of panels that lie one after another.
+template <class V>
+int64_t packed_elements(int64_t k, int64_t n) {
+  return panel_count<V>(n) * panel_width<V> * k;
+}
+
+// Packs panels [panel_begin, panel_end), out_panel apart, into their place in out;
+// element (kk, j) of the source is b[kk * row + j * col].
 template <class V>
 void pack_panels(int64_t k, int64_t n, const typename V::Scalar* b, int64_t row, int64_t col,
-                 typename V::Scalar* out, int64_t panel_begin, int64_t panel_end) {
+                 typename V::Scalar* out, int64_t out_panel, int64_t panel_begin,
+                 int64_t panel_end) {
   constexpr int64_t kWidth = panel_width<V>;
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     const int64_t columns = n - panel * kWidth < kWidth ? n - panel * kWidth : kWidth;
     const typename V::Scalar* source = b + panel * kWidth * col;
-    typename V::Scalar* target = out + panel * kWidth * k;
+    typename V::Scalar* target = out + panel * out_panel;
     // Blocks of k as long as a cache line, so that a transposed source is read line by line.
     constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
     for (int64_t begin = 0; begin < k; begin += kLine) {
@@ -46,39 +53,105 @@ void pack_panels(int64_t k, int64_t n, const typename V::Scalar* b, int64_t row,
   }
 }
 
+// Where the columns of panels belong in a row of the result. The panels of one
+// matrix lie side by side; those of several gates in turns, gate by gate for the
+// same units, so that what a unit needs lies together:
+//
+//   panel     0     1     2     3      4     5  ..
+//   gate      0     1     2     0      1     2  ..     (groups = 3)
+//   columns   [0, width) of each       [width, 2 width) ..
+struct Columns {
+  static constexpr int kMost = 4;
+
+  int64_t n;  // of each group
+  int groups = 1;
+  int64_t begin[kMost] = {};
+};
+
+// Panels that are multiplied together: where each one's columns begin in a row of
+// the result, and how many it has.
+struct Run {
+  int64_t at[4], have[4];
+};
+
+// Goes from panel to panel without dividing.
+struct PanelCursor {
+  const Columns& columns;
+  int64_t width, unit;  // the first column within the group
+  int group;
+
+  PanelCursor(const Columns& c, int64_t panel, int64_t panel_width)
+      : columns(c), width(panel_width), unit(panel / c.groups * width) {
+    group = static_cast<int>(panel % c.groups);
+  }
+  void place(Run& run, int i) const {
+    run.at[i] = columns.begin[group] + unit;
+    run.have[i] = columns.n - unit < width ? columns.n - unit : width;
+  }
+  void next() {
+    if (++group == columns.groups) {
+      group = 0;
+      unit += width;
+    }
+  }
+  void previous() {
+    if (--group < 0) {
+      group = columns.groups - 1;
+      unit -= width;
+    }
+  }
+};
+
+// Tiles of few registers use a line of b every few cycles, more than the processor's
+// own prefetching brings from the third-level cache; with 32 registers it suffices.
+constexpr bool kCallsAhead = kRegisters < 32;
+
 // One tile of ROWS x PANELS * width outputs. Its accumulators are a local array
-// whose every index is a constant, so that they live in registers; start points
-// at what they start from.
+// whose every index is a constant, so that they live in registers; start is what
+// they start from. Panels are b_panel apart, and what they become lies at `at`.
+// Meanwhile what lies `ahead` of b is called into the second-level cache.
 template <class V, int ROWS, int PANELS, int... T>
 BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
                                const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-                               const typename V::Scalar* b, const typename V::Scalar* start,
-                               int64_t start_row, typename V::Scalar* c, int64_t c_row) {
+                               const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
+                               const typename V::Scalar* start, int64_t start_row,
+                               const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
+                               const int64_t* at) {
   constexpr int kColumns = 2 * PANELS;
+  constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
   // The shorter side of the tile is held in registers, the longer passes by.
   constexpr bool kByRow = ROWS >= kColumns;
-  const int64_t panel = k * panel_width<V>;
+  // Copies, since storing to c might change what `at` points at.
+  const int64_t to[] = {at[0], at[PANELS > 1 ? 1 : 0], at[PANELS > 2 ? 2 : 0],
+                        at[PANELS > 3 ? 3 : 0]};
 #define BPTT_ROW (kByRow ? T / kColumns : T % ROWS)
 #define BPTT_COLUMN (kByRow ? T % kColumns : T / ROWS)
-  V sums[] = {V::load(start + BPTT_ROW * start_row + BPTT_COLUMN * V::N)...};
+  V sums[] = {V::load(start + BPTT_ROW * start_row + start_at[BPTT_COLUMN / 2] +
+                      BPTT_COLUMN % 2 * V::N)...};
+  // Few enough rounds for the processor to foresee the end of a short k.
+  BPTT_UNROLL_4
   for (int64_t kk = 0; kk < k; ++kk) {
     ((sums[T] = fma(V(a[BPTT_ROW * a_row]),
-                    V::load(b + BPTT_COLUMN / 2 * panel + BPTT_COLUMN % 2 * V::N), sums[T])),
+                    V::load(b + BPTT_COLUMN / 2 * b_panel + BPTT_COLUMN % 2 * V::N), sums[T])),
      ...);
+    if constexpr (kCallsAhead && PANELS == 1) {
+      for (int64_t line = 0; line < panel_width<V>; line += kLine) BPTT_PREFETCH(b + ahead + line);
+    }
     a += a_k;
     b += panel_width<V>;
   }
-  (sums[T].store(c + BPTT_ROW * c_row + BPTT_COLUMN * V::N), ...);
+  (sums[T].store(c + BPTT_ROW * c_row + to[BPTT_COLUMN / 2] + BPTT_COLUMN % 2 * V::N), ...);
 #undef BPTT_ROW
 #undef BPTT_COLUMN
 }
 
 template <class V, int ROWS, int PANELS>
 void tile(int64_t k, const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-          const typename V::Scalar* b, const typename V::Scalar* start, int64_t start_row,
-          typename V::Scalar* c, int64_t c_row) {
+          const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
+          const typename V::Scalar* start, int64_t start_row, const int64_t* start_at,
+          typename V::Scalar* c, int64_t c_row, const int64_t* at) {
   tile_unrolled<V, ROWS, PANELS>(std::make_integer_sequence<int, ROWS * PANELS * 2>(), k, a, a_row,
-                                 a_k, b, start, start_row, c, c_row);
+                                 a_k, b, b_panel, ahead, start, start_row, start_at, c, c_row, at);
 }
 
 // Rows of the largest tile: two vectors of b and one of a stay beside its sums.
@@ -90,53 +163,66 @@ constexpr int tile_rows = PANELS == 1   ? (kRegisters == 32 ? 8 : 6)
 template <class V, int PANELS, int... R>
 BPTT_INLINE void call_tile(std::integer_sequence<int, R...>, int64_t rows, int64_t k,
                            const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-                           const typename V::Scalar* b, const typename V::Scalar* start,
-                           int64_t start_row, typename V::Scalar* c, int64_t c_row) {
-  ((rows == R + 1 ? tile<V, R + 1, PANELS>(k, a, a_row, a_k, b, start, start_row, c, c_row)
+                           const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
+                           const typename V::Scalar* start, int64_t start_row,
+                           const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
+                           const int64_t* at) {
+  ((rows == R + 1 ? tile<V, R + 1, PANELS>(k, a, a_row, a_k, b, b_panel, ahead, start, start_row,
+                                           start_at, c, c_row, at)
                   : void()),
    ...);
 }
 
-// The columns [j, j + PANELS * width) cut at n, of m rows; b is at their panels.
+// m rows times a run of panels; b is at the first.
 template <class V, int PANELS>
-void gemm_panels(int64_t m, int64_t n, int64_t k, const typename V::Scalar* a, int64_t a_row,
-                 int64_t a_k, const typename V::Scalar* b, int64_t j, Init init,
+void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar* a, int64_t a_row,
+                 int64_t a_k, const typename V::Scalar* b, int64_t b_panel, Init init,
                  const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row) {
   using Scalar = typename V::Scalar;
-  constexpr int64_t kRows = tile_rows<PANELS>;
-  constexpr int64_t kColumns = PANELS * panel_width<V>;
+  constexpr int64_t kRows = tile_rows<PANELS>, kWidth = panel_width<V>;
   constexpr std::make_integer_sequence<int, tile_rows<PANELS>> kTiles;
-  static constexpr Scalar kZeros[kColumns] = {};
+  static constexpr Scalar kZeros[kWidth] = {};
+  static constexpr int64_t kNowhere[PANELS] = {};
 
-  const bool whole = n - j >= kColumns;
-  const Scalar* start = init == Init::kZero ? kZeros : init == Init::kBias ? bias + j : c + j;
+  const bool whole = run.have[PANELS - 1] == kWidth;
+  const Scalar* start = init == Init::kZero ? kZeros : init == Init::kBias ? bias : c;
+  const int64_t* start_at = init == Init::kZero ? kNowhere : run.at;
   const int64_t start_row = init == Init::kAccumulate ? c_row : 0;
 
   // Rows are divided evenly: a remainder of its own would be a thin tile.
-  for (int64_t i = 0, left = (m + kRows - 1) / kRows; left > 0; --left) {
+  const int64_t tiles = (m + kRows - 1) / kRows;
+  for (int64_t i = 0, left = tiles; left > 0; --left) {
     const int64_t rows = (m - i + left - 1) / left;
+    // The first tile waits for its panels; the second, where more follow, calls the next ones.
+    const int64_t ahead = tiles > 3 && left + 1 == tiles ? PANELS * b_panel : 0;
     const Scalar* from = start + i * start_row;
-    Scalar* to = c + i * c_row + j;
+    Scalar* to = c + i * c_row;
     if (whole) {
-      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, from, start_row, to,
-                           c_row);
+      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, from,
+                           start_row, start_at, to, c_row, run.at);
     } else {
-      Scalar edge[kRows * kColumns];
+      Scalar edge[kRows * PANELS * kWidth];
+      constexpr int64_t kEdgeRow = PANELS * kWidth;
+      int64_t edge_at[PANELS];
+      for (int p = 0; p < PANELS; ++p) edge_at[p] = p * kWidth;
+      const auto lanes = [](int64_t n) { return n < 0 ? 0 : n < V::N ? n : V::N; };
       for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t v = 0; v < kColumns; v += V::N) {
-          const int64_t have = init == Init::kZero ? kColumns - v : n - j - v;
-          V::load(from + r * start_row + v, have < 0      ? 0
-                                            : have < V::N ? have
-                                                          : V::N)
-              .store(edge + r * kColumns + v);
+        for (int p = 0; p < PANELS; ++p) {
+          for (int64_t v = 0; v < kWidth; v += V::N) {
+            const int64_t n = lanes(init == Init::kZero ? kWidth : run.have[p] - v);
+            V::load(from + r * start_row + start_at[p] + (n > 0 ? v : 0), n)
+                .store(edge + r * kEdgeRow + p * kWidth + v);
+          }
         }
       }
-      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, edge, kColumns, edge,
-                           kColumns);
+      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, edge,
+                           kEdgeRow, edge_at, edge, kEdgeRow, edge_at);
       for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t v = 0; v < n - j; v += V::N) {
-          V::load(edge + r * kColumns + v)
-              .store(to + r * c_row + v, n - j - v < V::N ? n - j - v : V::N);
+        for (int p = 0; p < PANELS; ++p) {
+          for (int64_t v = 0; v < run.have[p]; v += V::N) {
+            V::load(edge + r * kEdgeRow + p * kWidth + v)
+                .store(to + r * c_row + run.at[p] + v, lanes(run.have[p] - v));
+          }
         }
       }
     }
@@ -144,42 +230,63 @@ void gemm_panels(int64_t m, int64_t n, int64_t k, const typename V::Scalar* a, i
   }
 }
 
-// Rows of a are taken in blocks that stay in the second-level cache while all
-// panels pass.
+// Rows of a, and as much of k, are taken in blocks that stay in the second-level
+// cache while all panels pass.
 constexpr int64_t kBlockBytes = 256 * 1024;
+constexpr int64_t kBlockDepth = 1024;
 
 // c[i * c_row + j] = init + sum over k, ascending, of a[i * a_row + kk * a_k] * B[kk][j],
-// for i in [0, m) and the columns j < n of panels [panel_begin, panel_end).
-// bias [n] is read with kBias only.
+// for i in [0, m) and the columns j of panels [panel_begin, panel_end), which lie one
+// after another in packed. bias has the columns of a row of c and is read with kBias only.
+// Descending, the last panels are taken first: those that a pass before has left in the cache.
 template <class V>
-void gemm(int64_t m, int64_t n, int64_t k, const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-          const typename V::Scalar* packed, int64_t panel_begin, int64_t panel_end, Init init,
-          const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row) {
+void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar* a, int64_t a_row,
+          int64_t a_k, const typename V::Scalar* packed, int64_t panel_begin, int64_t panel_end,
+          Init init, const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row,
+          bool descending = false) {
+  using Scalar = typename V::Scalar;
   constexpr int64_t kWidth = panel_width<V>;
-  const int64_t row_bytes = (k + 1) * static_cast<int64_t>(sizeof(typename V::Scalar));
-  const int64_t fitting = kBlockBytes / row_bytes / 24 * 24;
-  const int64_t block = fitting < 24 ? 24 : fitting;
-  for (int64_t i = 0; i < m; i += block) {
-    const int64_t rows = m - i < block ? m - i : block;
-    const typename V::Scalar* a_block = a + i * a_row;
-    typename V::Scalar* c_block = c + i * c_row;
-    int64_t p = panel_begin;
-    while (p < panel_end) {
-      const typename V::Scalar* b = packed + p * kWidth * k;
-      const int64_t left = panel_end - p;
-      if (left >= 4 && rows <= tile_rows<4>) {
-        gemm_panels<V, 4>(rows, n, k, a_block, a_row, a_k, b, p * kWidth, init, bias, c_block,
-                          c_row);
-        p += 4;
-      } else if (left >= 2 && (kRegisters == 32 || rows <= tile_rows<2>)) {
-        gemm_panels<V, 2>(rows, n, k, a_block, a_row, a_k, b, p * kWidth, init, bias, c_block,
-                          c_row);
-        p += 2;
-      } else {
-        gemm_panels<V, 1>(rows, n, k, a_block, a_row, a_k, b, p * kWidth, init, bias, c_block,
-                          c_row);
-        p += 1;
+  const int64_t depths = m <= tile_rows<1> ? 1 : (k + kBlockDepth - 1) / kBlockDepth;
+  for (int64_t part = 0, done = 0; part == 0 || part < depths; ++part) {
+    const int64_t depth = (k - done) / (depths > part ? depths - part : 1);
+    const Init from = part == 0 ? init : Init::kAccumulate;
+    const int64_t row_bytes = (depth > 0 ? depth : 1) * static_cast<int64_t>(sizeof(Scalar));
+    const int64_t fitting = kBlockBytes / row_bytes + 1;
+    const int64_t blocks = (m + fitting - 1) / fitting;
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t i = m * block / blocks, rows = m * (block + 1) / blocks - i;
+      const Scalar* a_block = a + i * a_row + done * a_k;
+      Scalar* c_block = c + i * c_row;
+      PanelCursor cursor(columns, descending ? panel_end : panel_begin, kWidth);
+      for (int64_t begin = panel_begin, end = panel_end; begin < end;) {
+        const int64_t left = end - begin;
+        const int taken = left >= 4 && rows <= tile_rows<4>                         ? 4
+                          : left >= 2 && (kRegisters == 32 || rows <= tile_rows<2>) ? 2
+                                                                                    : 1;
+        Run run;
+        if (descending) {
+          end -= taken;
+          for (int p = taken; p-- > 0;) {
+            cursor.previous();
+            cursor.place(run, p);
+          }
+        } else {
+          for (int p = 0; p < taken; ++p, cursor.next()) cursor.place(run, p);
+        }
+        const Scalar* b = packed + (descending ? end : begin) * kWidth * k + done * kWidth;
+        if (taken == 4) {
+          gemm_panels<V, 4>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+                            c_block, c_row);
+        } else if (taken == 2) {
+          gemm_panels<V, 2>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+                            c_block, c_row);
+        } else {
+          gemm_panels<V, 1>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+                            c_block, c_row);
+        }
+        if (!descending) begin += taken;
       }
     }
+    done += depth;
   }
 }

@@ -67,7 +67,7 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
         std::memcpy(columns + kk * kTileColumns, left + (begin + kk) * left_row + i,
                     count * sizeof(Scalar));
       }
-      gemm<V>(count, n, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n),
+      gemm<V>(count, Columns{n}, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n),
               begin == 0 ? Init::kZero : Init::kAccumulate, nullptr, out + i * n, n);
     }
     begin += k;
@@ -116,7 +116,7 @@ void input_gradient(const bptt_plan& plan, const Member& member, int64_t k, int6
   const Range columns = by_rows ? Range{0, panels} : share(panels, member);
   for (int64_t r = rows.begin; r < rows.end; r += kTileRows) {
     const int64_t m = rows.end - r < kTileRows ? rows.end - r : kTileRows;
-    gemm<V>(m, n, k, dgates + r * plan.gate_stride, plan.gate_stride, 1, weights, columns.begin,
-            columns.end, init, nullptr, dx + r * n, n);
+    gemm<V>(m, Columns{n}, k, dgates + r * plan.gate_stride, plan.gate_stride, 1, weights,
+            columns.begin, columns.end, init, nullptr, dx + r * n, n);
   }
 }

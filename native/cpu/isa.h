@@ -30,6 +30,22 @@
 #define BPTT_INLINE inline __attribute__((always_inline))
 #endif
 
+// Before a loop whose body four copies of still fit the registers.
+#if defined(__clang__)
+#define BPTT_UNROLL_4 _Pragma("unroll 4")
+#elif defined(__GNUC__)
+#define BPTT_UNROLL_4 _Pragma("GCC unroll 4")
+#else
+#define BPTT_UNROLL_4
+#endif
+
+// Calls the cache line at p, which may lie past any buffer, into the second-level cache.
+#if defined(__GNUC__) || defined(__clang__)
+#define BPTT_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#else
+#define BPTT_PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1)
+#endif
+
 namespace bptt::cpu {
 
 // One table per instruction set; null where this build or machine lacks it.

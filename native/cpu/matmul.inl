@@ -14,14 +14,14 @@ struct Product {
   void pack(const S* b, int64_t base, int64_t begin, int64_t end, S* packed) const {
     const int64_t column = base * panel_width<V>;
     pack_panels<V>(p.k, p.n - column, b + column * p.right_col, p.right_k, p.right_col, packed,
-                   begin - base, end - base);
+                   panel_width<V> * p.k, begin - base, end - base);
   }
   // Rows [row_begin, row_end) of panels [begin, end).
   void multiply(const S* a, const S* packed, int64_t base, int64_t begin, int64_t end,
                 int64_t row_begin, int64_t row_end, S* c) const {
     const int64_t column = base * panel_width<V>;
     const Init init = p.accumulate ? Init::kAccumulate : bias ? Init::kBias : Init::kZero;
-    gemm<V>(row_end - row_begin, p.n - column, p.k, a + row_begin * p.left_row, p.left_row,
+    gemm<V>(row_end - row_begin, Columns{p.n - column}, p.k, a + row_begin * p.left_row, p.left_row,
             p.left_k, packed, begin - base, end - base, init, bias ? bias + column : nullptr,
             c + row_begin * p.out_row + column, p.out_row);
   }

@@ -221,7 +221,7 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
                               static_cast<double>(plan->gate_stride * scalar);
     plan->chunk_steps = std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / step_bytes));
     plan->chunk_steps = std::min(plan->chunk_steps, std::max<int64_t>(plan->steps, 1));
-    plan->chunk_rows = std::min(plan->rows, plan->chunk_steps * desc->B);
+    plan->chunk_rows = plan->chunk_steps * desc->B;
     if (!lay_out(*plan, panel)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
     *out = plan.release();
     return BPTT_OK;

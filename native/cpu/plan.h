@@ -31,8 +31,8 @@ struct CellShape {
 // Weights of one pseudo-layer in panels: byte offsets in the forward part and
 // in the backward part of packed.
 struct PackedLayer {
-  size_t ih;       // gates x panels of [input, H]
-  size_t hh;       // gates x panels of [Hout, H]
+  size_t ih;       // panels of [input, H], gates in turns
+  size_t hh;       // a stage's gates in turns, panels of [Hout, H]
   size_t hr;       // panels of [H, P]
   size_t bias;     // [groups,H]: what the accumulators start at
   size_t back_ih;  // panels of [gates*H, input]

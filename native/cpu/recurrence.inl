@@ -3,7 +3,7 @@
 
 // Multiply-adds below which a call, or a step that needs a barrier, is not worth a team.
 constexpr double kAloneCall = 1e6;
-constexpr double kAloneStep = 16384;
+constexpr double kAloneStep = 40000;
 
 // One member suffices.
 inline bool runs_alone(const bptt_plan& plan) {

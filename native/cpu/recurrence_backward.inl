@@ -109,9 +109,9 @@ void backward_product(const BackwardDirection<V>& at, const Step& step, Rows row
       at.gates + (plan.offset[step.t] + rows.begin) * plan.gate_stride;
   for (int i = 0; i < kThis.terms; ++i) {
     const Term& term = kThis.term[i];
-    gemm<V>(m, n, term.count * H, groups + term.group * H, plan.gate_stride, 1,
+    gemm<V>(m, Columns{n}, term.count * H, groups + term.group * H, plan.gate_stride, 1,
             at.weights.back_hh + packed_elements<V>(term.gate * H, n), panels.begin, panels.end,
-            kThis.of_h || i > 0 ? Init::kAccumulate : Init::kZero, nullptr, to, to_row);
+            kThis.of_h || i > 0 ? Init::kAccumulate : Init::kZero, nullptr, to, to_row, step.odd);
   }
 }
 
@@ -137,7 +137,7 @@ void project_gradient(const BackwardDirection<V>& at, const Step& step) {
   const int64_t begin = at.part.rows.begin;
   const int64_t end = at.part.rows.end < active ? at.part.rows.end : active;
   if (begin >= end) return;
-  gemm<V>(end - begin, H, plan.desc.P, at.dy + (plan.offset[step.t] + begin) * plan.width,
+  gemm<V>(end - begin, Columns{H}, plan.desc.P, at.dy + (plan.offset[step.t] + begin) * plan.width,
           plan.width, 1, at.weights.back_hr, at.part.panels.begin, at.part.panels.end, Init::kZero,
           nullptr, at.dm + begin * H, H);
 }

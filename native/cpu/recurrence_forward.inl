@@ -40,9 +40,10 @@ struct ForwardDirection {
   int64_t direction;
   Panels<V> weights;
   int64_t input;
-  const Scalar* x;   // [rows,input]
-  Scalar* gates;     // [rows or chunk_rows, gate_stride]
-  int64_t gate_row;  // packed row of the first row in gates
+  const Scalar* x;  // [rows,input]
+  Scalar* gates;    // saved: [rows, gate_stride], else those of a chunk of steps
+  int64_t t_begin;  // the chunk's first time; 0 where all are saved
+  bool own_places;  // a chunk has a place for each row of the batch
   bool save;
   Scalar* c;         // saved: [rows,H], else [B,H]
   const Scalar* h0;  // [B,Hout], sorted
@@ -51,52 +52,47 @@ struct ForwardDirection {
   Scalar* operand;   // [B,H]
   Scalar* m;         // [B,H]
 
-  Scalar* gates_at(int64_t k) const { return gates + (k - gate_row) * plan.gate_stride; }
+  // Accumulators of row r at time t. Members that split the rows of a chunk have places
+  // of their own, so that none waits for another where lengths differ.
+  Scalar* gates_at(int64_t t, int64_t r) const {
+    const int64_t place =
+        own_places ? (t - t_begin) * plan.desc.B : plan.offset[t] - plan.offset[t_begin];
+    return gates + (place + r) * plan.gate_stride;
+  }
 };
-
-// Adds weight gates [gate, gate+count), in panels, times a to groups [group, group+count),
-// or begins them at their bias.
-template <class V>
-void gates_product(const bptt_plan& plan, const Term& term, int64_t m, int64_t k,
-                   const typename V::Scalar* a, int64_t a_row, const typename V::Scalar* weights,
-                   Range panels, Init init, const typename V::Scalar* bias,
-                   typename V::Scalar* gates) {
-  const int64_t H = plan.desc.H, all = panel_count<V>(H);
-  const typename V::Scalar* w = weights + term.gate * packed_elements<V>(k, H);
-  if (bias) bias += term.group * H;
-  gates += term.group * H;
-  if (H % panel_width<V> == 0 && panels.size() == all) {
-    gemm<V>(m, term.count * H, k, a, a_row, 1, w, 0, term.count * all, init, bias, gates,
-            plan.gate_stride);
-    return;
-  }
-  for (int i = 0; i < term.count; ++i) {
-    gemm<V>(m, H, k, a, a_row, 1, w + i * packed_elements<V>(k, H), panels.begin, panels.end, init,
-            bias ? bias + i * H : nullptr, gates + i * H, plan.gate_stride);
-  }
-}
 
 inline int64_t block_panels(int64_t rows, Range panels) {
   return rows < kManyRows ? (panels.size() > 0 ? panels.size() : 1) : kBlockPanels;
 }
 
-// Begins the accumulators of steps [t_begin, t_end) at bias + W_ih x.
+// Begins the accumulators of m packed rows, from row r of time t on, at bias + W_ih x,
+// for a range of panels of units.
+template <class V, class Cell>
+void project_rows(const ForwardDirection<V>& at, int64_t t, int64_t r, int64_t m, Range units) {
+  using Scalar = typename V::Scalar;
+  const Scalar* x = at.x + (at.plan.offset[t] + r) * at.input;
+  Scalar* gates = at.gates_at(t, r);
+  const int64_t H = at.plan.desc.H, stride = at.plan.gate_stride;
+  gemm<V>(m, input_columns<Cell>(H), at.input, x, at.input, 1, at.weights.ih,
+          units.begin * Cell::kGates, units.end * Cell::kGates, Init::kBias, at.weights.bias, gates,
+          stride);
+  const int64_t begin = units.begin * panel_width<V>, past = units.end * panel_width<V>;
+  const int64_t size = (past < H ? past : H) - begin;
+  for (int group = Cell::kGates; group < Cell::kGroups; ++group) {
+    const Scalar* bias = at.weights.bias + group * H + begin;
+    Scalar* to = gates + group * H + begin;
+    for (int64_t row = 0; row < m; ++row)
+      std::memcpy(to + row * stride, bias, size * sizeof(Scalar));
+  }
+}
+
+// Begins the accumulators of steps [t_begin, t_end).
 template <class V, class Cell>
 void project_input(const ForwardDirection<V>& at, int64_t t_begin, int64_t t_end) {
   const bptt_plan& plan = at.plan;
-  const Term gates = {0, 0, Cell::kGates};
-  const Term rest = {0, Cell::kGates, Cell::kGroups - Cell::kGates};
-  const auto product = [&](int64_t k, int64_t m, Range panels) {
-    gates_product<V>(plan, gates, m, at.input, at.x + k * at.input, at.input, at.weights.ih, panels,
-                     Init::kBias, at.weights.bias, at.gates_at(k));
-    if (rest.count > 0) {
-      gates_product<V>(plan, rest, m, 0, at.x, 0, at.weights.ih, panels, Init::kBias,
-                       at.weights.bias, at.gates_at(k));
-    }
-  };
-  const Range all = {plan.offset[t_begin], plan.offset[t_end]};
   if (at.part.rows.begin == 0 && at.part.rows.end == plan.desc.B) {
-    product(all.begin, all.size(), at.part.panels);
+    project_rows<V, Cell>(at, t_begin, 0, plan.offset[t_end] - plan.offset[t_begin],
+                          at.part.panels);
     return;
   }
   const int64_t width = block_panels(at.part.rows.size(), at.part.panels);
@@ -105,7 +101,7 @@ void project_input(const ForwardDirection<V>& at, int64_t t_begin, int64_t t_end
     for (int64_t t = t_begin; t < t_end; ++t) {
       const int64_t last = at.part.rows.end < plan.active(t) ? at.part.rows.end : plan.active(t);
       if (at.part.rows.begin >= last) continue;
-      product(plan.offset[t] + at.part.rows.begin, last - at.part.rows.begin, {p, end});
+      project_rows<V, Cell>(at, t, at.part.rows.begin, last - at.part.rows.begin, {p, end});
     }
   }
 }
@@ -122,7 +118,7 @@ void forward_units(const ForwardDirection<V>& at, const Step& step, Rows rows, i
     ForwardRow<typename V::Scalar> row;
     row.H = H;
     row.save = at.save;
-    row.groups = at.gates_at(k);
+    row.groups = at.gates_at(step.t, r);
     row.h_prev = rows.initial ? at.h0 + r * plan.Hout : at.y + before * plan.width;
     row.h = plan.desc.P > 0 ? at.m + r * H : at.y + k * plan.width;
     row.c = nullptr;
@@ -145,7 +141,10 @@ template <class V, class Cell, int kStage>
 void forward_stage(const ForwardDirection<V>& at, const Step& step) {
   const bptt_plan& plan = at.plan;
   constexpr Stage kThis = Cell::kStages[kStage];
-  const int64_t H = plan.desc.H;
+  const int64_t H = plan.desc.H, k = kThis.of_h ? plan.Hout : H;
+  const Columns columns = stage_columns(kThis, H);
+  const typename V::Scalar* weights =
+      at.weights.hh + packed_elements<V>(k, H) * gates_of(kThis).gate;
   for (int half = 0; half < 2; ++half) {
     const Rows rows = rows_of(plan, at.part, step, half);
     const int64_t width = block_panels(rows.end - rows.begin, at.part.panels);
@@ -160,11 +159,9 @@ void forward_stage(const ForwardDirection<V>& at, const Step& step) {
           a_row = rows.initial ? plan.Hout : plan.width;
           a = rows.initial ? at.h0 + r * a_row : at.y + (plan.offset[step.before] + r) * a_row;
         }
-        for (int i = 0; i < kThis.terms; ++i) {
-          gates_product<V>(plan, kThis.term[i], tile.end - tile.begin, kThis.of_h ? plan.Hout : H,
-                           a, a_row, at.weights.hh, panels, Init::kAccumulate, nullptr,
-                           at.gates_at(plan.offset[step.t] + r));
-        }
+        gemm<V>(tile.end - tile.begin, columns, k, a, a_row, 1, weights,
+                panels.begin * columns.groups, panels.end * columns.groups, Init::kAccumulate,
+                nullptr, at.gates_at(step.t, r), plan.gate_stride, step.odd);
         forward_units<V, Cell, kStage>(at, step, tile, p * panel_width<V>, j_end < H ? j_end : H);
       }
     }
@@ -179,9 +176,9 @@ void project_output(const ForwardDirection<V>& at, const Step& step) {
   const int64_t begin = at.part.rows.begin;
   const int64_t end = at.part.rows.end < active ? at.part.rows.end : active;
   if (begin >= end) return;
-  gemm<V>(end - begin, plan.desc.P, H, at.m + begin * H, H, 1, at.weights.hr, at.part.out.begin,
-          at.part.out.end, Init::kZero, nullptr, at.y + (plan.offset[step.t] + begin) * plan.width,
-          plan.width);
+  gemm<V>(end - begin, Columns{plan.desc.P}, H, at.m + begin * H, H, 1, at.weights.hr,
+          at.part.out.begin, at.part.out.end, Init::kZero, nullptr,
+          at.y + (plan.offset[step.t] + begin) * plan.width, plan.width);
 }
 
 // True: the call is cancelled.
@@ -189,14 +186,12 @@ template <class V, class Cell>
 bool forward_steps(ForwardDirection<V>& at, Pace& pace) {
   const bptt_plan& plan = at.plan;
   const bool in_gates = at.save && Cell::kSavesGroups;
+  at.own_places = !in_gates && at.part.rows.size() < plan.desc.B;
   for (int64_t begin = 0; begin < plan.steps; begin += plan.chunk_steps) {
     const int64_t end =
         begin + plan.chunk_steps < plan.steps ? begin + plan.chunk_steps : plan.steps;
     const int64_t t_begin = at.direction == 0 ? begin : plan.steps - end;
-    at.gate_row = in_gates ? 0 : plan.offset[t_begin];
-    // A chunk reuses the accumulators of the one before, and where lengths differ a
-    // row's place may have been another member's.
-    if (begin > 0 && !in_gates && at.part.by_rows && pace.next()) return true;
+    at.t_begin = in_gates ? 0 : t_begin;
     project_input<V, Cell>(at, t_begin, t_begin + (end - begin));
     for (int64_t s = begin; s < end; ++s) {
       if (pace.cancelled() && at.part.by_rows) return pace.next();
@@ -265,7 +260,8 @@ void forward_member(const ForwardCall<V>& call, Pace& pace) {
           .x = x,
           .gates = save && Cell::kSavesGroups ? reinterpret_cast<Scalar*>(reserve + saved.gates)
                                               : call.work(work.gates),
-          .gate_row = 0,
+          .t_begin = 0,
+          .own_places = false,
           .save = save,
           .c = save && two ? reinterpret_cast<Scalar*>(reserve + saved.c) : call.work(work.c),
           .h0 = h0,

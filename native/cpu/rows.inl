@@ -191,12 +191,14 @@ void scatter_state(const bptt_plan& plan, Range rows, int64_t n, const Scalar* s
 struct Step {
   int64_t t, before;
   int64_t carried;  // rows [0, carried) go on from `before`, the others begin
+  bool odd;         // every other step passes over the weights the other way round
 };
 
 inline Step step_of(const bptt_plan& plan, int64_t direction, int64_t s) {
-  if (direction == 0) return {s, s - 1, s == 0 ? 0 : plan.active(s)};
+  const bool odd = s % 2 != 0;
+  if (direction == 0) return {s, s - 1, s == 0 ? 0 : plan.active(s), odd};
   const int64_t t = plan.steps - 1 - s;
-  return {t, t + 1, s == 0 ? 0 : plan.active(t + 1)};
+  return {t, t + 1, s == 0 ? 0 : plan.active(t + 1), odd};
 }
 
 // A member's rows of a step that all go on or all begin.

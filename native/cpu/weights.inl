@@ -1,7 +1,7 @@
-// Weights of recurrent layers in panels. Each gate begins a panel of its own in
-// the forward part, so a member that owns a range of panels owns all gates of
-// its units. In the backward part the weights are transposed: each product over
-// gates is one matrix.
+// Weights of recurrent layers in panels. In the forward part the gates of a
+// product take turns, panel by panel, so what a unit needs lies together and a
+// member that owns a range of units owns a range of memory. In the backward part
+// the weights are transposed: each product over gates is one matrix.
 
 // Pointers into the parts for one pseudo-layer; the names are PackedLayer's.
 template <class V>
@@ -21,17 +21,41 @@ Panels<V> panels_of(const bptt_plan& plan, int64_t layer, char* forward, char* b
           in(backward, at.back_hr)};
 }
 
-template <class V>
-int64_t panel_count(int64_t n) {
-  return (n + panel_width<V> - 1) / panel_width<V>;
-}
-
 // Packs a member's share of the panels.
 template <class V>
 void pack_share(const Member& member, int64_t k, int64_t n, const typename V::Scalar* b,
                 int64_t row, int64_t col, typename V::Scalar* out) {
   const Range panels = share(panel_count<V>(n), member);
-  pack_panels<V>(k, n, b, row, col, out, panels.begin, panels.end);
+  pack_panels<V>(k, n, b, row, col, out, panel_width<V> * k, panels.begin, panels.end);
+}
+
+// Packs a member's share of the units of gates [gate, gate + count).
+template <class V>
+void pack_gates(const Member& member, int64_t k, int64_t H, int gate, int count,
+                const typename V::Scalar* weights,  // [G*H,k]
+                typename V::Scalar* out) {          // panels of all gates
+  const Range units = share(panel_count<V>(H), member);
+  const int64_t panel = panel_width<V> * k;
+  out += packed_elements<V>(k, H) * gate;
+  for (int i = 0; i < count; ++i) {
+    pack_panels<V>(k, H, weights + (gate + i) * H * k, 1, k, out + i * panel, count * panel,
+                   units.begin, units.end);
+  }
+}
+
+// Where the products of a stage go in a row of groups.
+inline Columns stage_columns(const Stage& stage, int64_t H) {
+  const StageGates gates = gates_of(stage);
+  Columns columns = {H, gates.count};
+  for (int i = 0; i < gates.count; ++i) columns.begin[i] = gates.group[i] * H;
+  return columns;
+}
+
+template <class Cell>
+Columns input_columns(int64_t H) {
+  Columns columns = {H, Cell::kGates};
+  for (int i = 0; i < Cell::kGates; ++i) columns.begin[i] = i * H;
+  return columns;
 }
 
 // Group g starts at b_ih of its gate, plus b_hh of the gate whose recurrent product it takes.
@@ -57,11 +81,10 @@ void pack_forward(const bptt_plan& plan, const Member& member, const bptt_recurr
     const Scalar* weight_ih = static_cast<const Scalar*>(p.weight_ih);  // [G*H, input]
     const Scalar* weight_hh = static_cast<const Scalar*>(p.weight_hh);  // [G*H, Hout]
     const int64_t input = plan.input(layer / plan.desc.D);
-    for (int gate = 0; gate < Cell::kGates; ++gate) {
-      pack_share<V>(member, input, H, weight_ih + gate * H * input, 1, input,
-                    to.ih + gate * packed_elements<V>(input, H));
-      pack_share<V>(member, Hout, H, weight_hh + gate * H * Hout, 1, Hout,
-                    to.hh + gate * packed_elements<V>(Hout, H));
+    pack_gates<V>(member, input, H, 0, Cell::kGates, weight_ih, to.ih);
+    for (const Stage& stage : Cell::kStages) {
+      const StageGates gates = gates_of(stage);
+      pack_gates<V>(member, stage.of_h ? Hout : H, H, gates.gate, gates.count, weight_hh, to.hh);
     }
     if (P > 0) pack_share<V>(member, H, P, static_cast<const Scalar*>(p.weight_hr), 1, H, to.hr);
     if (member.index == 0) {
