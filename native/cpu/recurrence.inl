@@ -16,6 +16,15 @@ inline bool runs_alone(const bptt_plan& plan) {
          static_cast<double>(plan.desc.B) * row * static_cast<double>(plan.Hout) < kAloneStep;
 }
 
+// Steps with barriers, and so short that a late member would cost more than it helps.
+constexpr double kShortStep = 4e6;
+
+inline bool has_short_steps(const bptt_plan& plan) {
+  const double units = static_cast<double>(plan.cell.gates * plan.desc.H);
+  return plan.desc.B < 2 * kRowsPerMember &&
+         static_cast<double>(plan.desc.B) * units * static_cast<double>(plan.Hout) < kShortStep;
+}
+
 template <class V, class Cell>
 void run_member(const ForwardCall<V>& call, Pace& pace) {
   forward_member<V, Cell>(call, pace);
@@ -32,7 +41,7 @@ bptt_code run_members(bptt_context* context, const Call& call) {
     Pace pace = {member, leave_after, context};
     run_member<V, Cell>(call, pace);
   };
-  if (runs_alone(call.plan)) {
+  if (runs_alone(call.plan) || (has_short_steps(call.plan) && Team::instance().crowded())) {
     Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
       Member alone = {0, 1, nullptr};
       body(alone);

@@ -16,12 +16,15 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 
-// Spins, then sleeps, until the counter differs from `old`; returns what it is.
-uint32_t await_change(std::atomic<uint32_t>& counter, uint32_t old) {
-  if (!spin_until([&] { return counter.load(std::memory_order_acquire) != old; })) {
-    counter.wait(old, std::memory_order_acquire);
-  }
-  return counter.load(std::memory_order_acquire);
+// Late waits of a region, and regions to come, that make a crowd.
+constexpr int kLateWaits = 8;
+constexpr int kCrowdedRegions = 64;
+
+// Spins, then sleeps, until the counter differs from `old`; whether it slept.
+bool await_change(std::atomic<uint32_t>& counter, uint32_t old) {
+  if (spin_until([&] { return counter.load(std::memory_order_acquire) != old; })) return false;
+  counter.wait(old, std::memory_order_acquire);
+  return true;
 }
 
 }  // namespace
@@ -36,14 +39,18 @@ class Barrier {
       arrived_.store(0, std::memory_order_relaxed);
       phase_.store(phase + 1, std::memory_order_release);
       phase_.notify_all();
-    } else {
-      await_change(phase_, phase);
+    } else if (await_change(phase_, phase)) {
+      late_.fetch_add(1, std::memory_order_relaxed);
     }
   }
+
+  // Waits so far that outlasted their spin.
+  int late() const { return late_.load(std::memory_order_relaxed); }
 
  private:
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
+  std::atomic<int> late_{0};
 };
 
 void Member::barrier() {
@@ -70,7 +77,9 @@ class Team::Crew {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void run(Function body, void* arg) {
+  // Returns how many waits at barriers were late.
+  int run(Function body, void* arg) {
+    const int late = barrier_.late();
     body_ = body;
     arg_ = arg;
     begin();
@@ -79,6 +88,7 @@ class Team::Crew {
     for (uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) {
       await_change(working_, left);
     }
+    return barrier_.late() - late;
   }
 
  private:
@@ -94,7 +104,8 @@ class Team::Crew {
   void work(int index) {
     FlushDenormals mode;
     for (uint32_t epoch = 0;;) {
-      epoch = await_change(epoch_, epoch);
+      await_change(epoch_, epoch);
+      epoch = epoch_.load(std::memory_order_acquire);
       if (!body_) return;
       Member member{index, count_, &barrier_};
       body_(arg_, member);
@@ -137,9 +148,17 @@ void Team::run(Function body, void* arg) {
       crew_ = std::make_unique<Crew>(size - 1);
       crew_size_ = size;
     }
-    crew_->run(body, arg);
+    if (crew_->run(body, arg) > kLateWaits) {
+      crowded_.store(kCrowdedRegions, std::memory_order_relaxed);
+    }
   }
   taken_.store(false, std::memory_order_release);
+}
+
+bool Team::crowded() {
+  const int left = crowded_.load(std::memory_order_relaxed);
+  if (left > 0) crowded_.store(left - 1, std::memory_order_relaxed);
+  return left > 0;
 }
 
 void Team::run_alone(Function body, void* arg) {

@@ -33,6 +33,11 @@ class Team {
   // Takes effect for regions that begin later; 1 <= threads <= 256.
   void resize(int threads);
 
+  // Whether members lately waited long at their barriers, because others use the
+  // processors too. Whoever asks before a region of many short phases does better
+  // alone then; after some such questions the team is tried again.
+  bool crowded();
+
   // body(Member&) must not throw. Denormals are flushed to zero inside and the
   // caller's floating-point state is restored after.
   template <class Body>
@@ -70,6 +75,7 @@ class Team {
 
   std::atomic<int> size_;
   std::atomic<bool> taken_{false};
+  std::atomic<int> crowded_{0};  // questions that will still be answered yes
   // Of whoever has taken the team. Resizing waits for the next region.
   std::unique_ptr<Crew> crew_;
   int crew_size_ = 1;

@@ -2,6 +2,7 @@
 #include "cpu/team.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -188,6 +189,28 @@ void default_size() {
   std::printf("default team size %d\n", size);
 }
 
+// A member that keeps the others waiting makes a crowd, and a crowd is forgotten.
+void crowd() {
+  Team& team = Team::instance();
+  team.resize(2);
+  const auto questions = [&] {
+    int crowded = 0;
+    while (team.crowded()) ++crowded;
+    return crowded;
+  };
+  questions();
+  team.run([](Member& member) {
+    for (int step = 0; step < 40; ++step) {
+      if (member.index == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      member.barrier();
+    }
+  });
+  CHECK(questions() == 64);
+  CHECK(!team.crowded());
+  team.run([](Member&) {});
+  CHECK(!team.crowded());
+}
+
 }  // namespace
 
 int main() {
@@ -197,5 +220,6 @@ int main() {
   competition();
   float_mode();
   default_size();
+  crowd();
   return bptt_test::finish();
 }
