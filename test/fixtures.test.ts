@@ -216,16 +216,17 @@ print(json.dumps(layer(x)[0].flatten().tolist()))`
   )
 })
 
+/** As for the peers (peers.test.ts); undefined without what the test imports. */
 function findPython(): string | undefined {
-  for (const python of [process.env.BPTT_PYTHON, 'python3', '/tmp/venv/bin/python'])
-    if (python)
-      try {
-        execFileSync(
-          python,
-          ['-c', 'import importlib.util as u; assert u.find_spec("torch") and u.find_spec("safetensors")'],
-          { stdio: 'ignore' },
-        )
-        return python
-      } catch {}
-  return undefined
+  const python = process.env.BPTT_PYTHON ?? 'python3'
+  try {
+    execFileSync(
+      python,
+      ['-c', 'import importlib.util as u; assert u.find_spec("torch") and u.find_spec("safetensors")'],
+      { stdio: 'ignore' },
+    )
+    return python
+  } catch {
+    return undefined
+  }
 }
