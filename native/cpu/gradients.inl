@@ -1,8 +1,8 @@
 // Gradients that are products over all packed rows at once, after the time loop.
 // Every sum takes the packed rows in ascending order; members divide outputs.
 
-// Columns of the left side that a tile takes; kept on the stack.
-constexpr int64_t kTileColumns = 24;
+// The most columns of the left side that a tile takes; kept on the stack.
+constexpr int64_t kTileColumns = kRegisters == 32 ? 48 : 24;
 
 // Rows of a product's right side: a matrix of packed rows, or (shifted) what each
 // packed row came from: the row of the step before, or the initial state.
@@ -51,7 +51,10 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
                      typename V::Scalar* out) {  // [m,n]
   using Scalar = typename V::Scalar;
   const Range panels = share(panel_count<V>(n), pace.member);
-  const Range tiles = share((m + kTileColumns - 1) / kTileColumns, pace.member);
+  // Every member has as many tiles as every other.
+  const int64_t members = pace.member.count, fitting = (m + kTileColumns - 1) / kTileColumns;
+  const int64_t all = (fitting + members - 1) / members * members;
+  const Range tiles = share(all, pace.member);
   int64_t begin = 0;
   do {
     const int64_t k = plan.rows - begin < kBlockRows ? plan.rows - begin : kBlockRows;
@@ -61,8 +64,7 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
     if (pace.next()) return true;
     for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
       alignas(64) Scalar columns[kBlockRows * kTileColumns];
-      const int64_t i = tile * kTileColumns;
-      const int64_t count = m - i < kTileColumns ? m - i : kTileColumns;
+      const int64_t i = m * tile / all, count = m * (tile + 1) / all - i;
       for (int64_t kk = 0; kk < k; ++kk) {
         std::memcpy(columns + kk * kTileColumns, left + (begin + kk) * left_row + i,
                     count * sizeof(Scalar));
