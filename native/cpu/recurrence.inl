@@ -2,27 +2,39 @@
 // weights and run the members.
 
 // Multiply-adds below which a call, or a step that needs a barrier, is not worth a team.
-constexpr double kAloneCall = 1e6;
+constexpr double kAloneCall = 3e6;
 constexpr double kAloneStep = 40000;
+
+// Multiply-adds of a forward call, and of the recurrent products of a step.
+struct Work {
+  double call, step;
+};
+
+inline Work work_of(const bptt_plan& plan) {
+  const double row = static_cast<double>(plan.cell.gates * plan.desc.H);
+  const double layers = static_cast<double>(plan.desc.L * plan.desc.D);
+  const double inputs = static_cast<double>(plan.input(plan.desc.L - 1) + plan.Hout);
+  return {static_cast<double>(plan.rows) * row * inputs * layers,
+          static_cast<double>(plan.desc.B) * row * static_cast<double>(plan.Hout)};
+}
+
+// Too few rows for members to have some each: they split the units of every step.
+inline bool has_barriers(const bptt_plan& plan) { return plan.desc.B < 2 * kRowsPerMember; }
 
 // One member suffices.
 inline bool runs_alone(const bptt_plan& plan) {
-  const double row = static_cast<double>(plan.cell.gates * plan.desc.H);
-  const double layers = static_cast<double>(plan.desc.L * plan.desc.D);
-  const double rows = static_cast<double>(plan.rows);
-  const double inputs = static_cast<double>(plan.input(plan.desc.L - 1) + plan.Hout);
-  if (rows * row * inputs * layers < kAloneCall) return true;
-  return plan.desc.B < 2 * kRowsPerMember &&
-         static_cast<double>(plan.desc.B) * row * static_cast<double>(plan.Hout) < kAloneStep;
+  const Work work = work_of(plan);
+  return work.call < kAloneCall || (has_barriers(plan) && work.step < kAloneStep);
 }
 
-// Steps with barriers, and so short that a late member would cost more than it helps.
-constexpr double kShortStep = 4e6;
+// Multiply-adds below which a late member costs a call, or a step with barriers, more
+// than it helps.
+constexpr double kBriefCall = 1e7;
+constexpr double kBriefStep = 4e6;
 
-inline bool has_short_steps(const bptt_plan& plan) {
-  const double units = static_cast<double>(plan.cell.gates * plan.desc.H);
-  return plan.desc.B < 2 * kRowsPerMember &&
-         static_cast<double>(plan.desc.B) * units * static_cast<double>(plan.Hout) < kShortStep;
+inline bool is_brief(const bptt_plan& plan) {
+  const Work work = work_of(plan);
+  return work.call < kBriefCall || (has_barriers(plan) && work.step < kBriefStep);
 }
 
 template <class V, class Cell>
@@ -41,11 +53,13 @@ bptt_code run_members(bptt_context* context, const Call& call) {
     Pace pace = {member, leave_after, context};
     run_member<V, Cell>(call, pace);
   };
-  if (runs_alone(call.plan) || (has_short_steps(call.plan) && Team::instance().crowded())) {
+  if (runs_alone(call.plan)) {
     Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
       Member alone = {0, 1, nullptr};
       body(alone);
     });
+  } else if (is_brief(call.plan)) {
+    Team::instance().run_brief(body);
   } else {
     Team::instance().run(body);
   }

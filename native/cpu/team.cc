@@ -16,9 +16,13 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 
-// Late waits of a region, and regions to come, that make a crowd.
+// Late waits at barriers that a brief region may have.
 constexpr int kLateWaits = 8;
-constexpr int kCrowdedRegions = 64;
+// Each late region weighs as much as so many punctual ones; from a weight on, so many
+// brief regions run alone.
+constexpr int kLateWeight = 3;
+constexpr int kTooLate = 6;
+constexpr int kAloneAfter = 64;
 
 // Spins, then sleeps, until the counter differs from `old`; whether it slept.
 bool await_change(std::atomic<uint32_t>& counter, uint32_t old) {
@@ -77,18 +81,19 @@ class Team::Crew {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Returns how many waits at barriers were late.
-  int run(Function body, void* arg) {
+  // Whether members were late: often at barriers, or once at the end.
+  bool run(Function body, void* arg) {
     const int late = barrier_.late();
     body_ = body;
     arg_ = arg;
     begin();
     Member leader{0, count(), &barrier_};
     body(arg, leader);
+    bool late_end = false;
     for (uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) {
-      await_change(working_, left);
+      late_end |= await_change(working_, left);
     }
-    return barrier_.late() - late;
+    return late_end || barrier_.late() - late > kLateWaits;
   }
 
  private:
@@ -135,8 +140,17 @@ void Team::resize(int threads) {
   size_.store(std::clamp(threads, 1, kMaxThreads), std::memory_order_relaxed);
 }
 
-void Team::run(Function body, void* arg) {
+void Team::run(Function body, void* arg, bool brief) {
   const int size = this->size();
+  if (brief && size > 1) {
+    // Two streams may both count one region: the count is a rule of thumb.
+    const int alone = alone_.load(std::memory_order_relaxed);
+    if (alone > 0) {
+      alone_.store(alone - 1, std::memory_order_relaxed);
+      run_alone(body, arg);
+      return;
+    }
+  }
   if (size == 1 || taken_.exchange(true, std::memory_order_acquire)) {
     run_alone(body, arg);
     return;
@@ -148,17 +162,16 @@ void Team::run(Function body, void* arg) {
       crew_ = std::make_unique<Crew>(size - 1);
       crew_size_ = size;
     }
-    if (crew_->run(body, arg) > kLateWaits) {
-      crowded_.store(kCrowdedRegions, std::memory_order_relaxed);
+    const bool late = crew_->run(body, arg);
+    if (brief) {
+      lateness_ = std::max(0, lateness_ + (late ? kLateWeight : -1));
+      if (lateness_ >= kTooLate) {
+        lateness_ = 0;
+        alone_.store(kAloneAfter, std::memory_order_relaxed);
+      }
     }
   }
   taken_.store(false, std::memory_order_release);
-}
-
-bool Team::crowded() {
-  const int left = crowded_.load(std::memory_order_relaxed);
-  if (left > 0) crowded_.store(left - 1, std::memory_order_relaxed);
-  return left > 0;
 }
 
 void Team::run_alone(Function body, void* arg) {

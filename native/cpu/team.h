@@ -33,18 +33,19 @@ class Team {
   // Takes effect for regions that begin later; 1 <= threads <= 256.
   void resize(int threads);
 
-  // Whether members lately waited long at their barriers, because others use the
-  // processors too. Whoever asks before a region of many short phases does better
-  // alone then; after some such questions the team is tried again.
-  bool crowded();
-
   // body(Member&) must not throw. Denormals are flushed to zero inside and the
   // caller's floating-point state is restored after.
   template <class Body>
   void run(Body&& body) {
-    using B = std::remove_reference_t<Body>;
-    run([](void* arg, Member& member) { (*static_cast<B*>(arg))(member); },
-        const_cast<void*>(static_cast<const void*>(&body)));
+    run(&call<std::remove_reference_t<Body>>, address(body), false);
+  }
+
+  // As run, for a region so brief that a late member costs more than it helps. Where
+  // others use the processors too and members often come late, the next such regions
+  // run on their caller alone; then the team is tried again.
+  template <class Body>
+  void run_brief(Body&& body) {
+    run(&call<std::remove_reference_t<Body>>, address(body), true);
   }
 
   // body(begin, end) over [0, n) in contiguous ranges whose bounds are multiples
@@ -69,16 +70,26 @@ class Team {
   using Function = void (*)(void* arg, Member&);
   class Crew;
 
+  template <class Body>
+  static void call(void* arg, Member& member) {
+    (*static_cast<Body*>(arg))(member);
+  }
+  template <class Body>
+  static void* address(Body& body) {
+    return const_cast<void*>(static_cast<const void*>(&body));
+  }
+
   Team();
-  void run(Function, void* arg);
+  void run(Function, void* arg, bool brief);
   void run_alone(Function, void* arg);
 
   std::atomic<int> size_;
   std::atomic<bool> taken_{false};
-  std::atomic<int> crowded_{0};  // questions that will still be answered yes
+  std::atomic<int> alone_{0};  // brief regions to come that run alone
   // Of whoever has taken the team. Resizing waits for the next region.
   std::unique_ptr<Crew> crew_;
   int crew_size_ = 1;
+  int lateness_ = 0;  // of brief regions
 };
 
 }  // namespace bptt::cpu

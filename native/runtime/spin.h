@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <thread>
 
 #if defined(_M_X64) || defined(__x86_64__)
 #include <immintrin.h>
@@ -20,16 +21,22 @@ inline void cpu_pause() {
 
 constexpr std::chrono::microseconds kSpinTime{50};
 
-// Whether the condition came true within kSpinTime.
+// Waits shorter than so many bursts of pauses do not offer their processor.
+constexpr int kShortBursts = 4;
+
+// Whether the condition came true within kSpinTime. After a moment it offers its
+// processor between looks: whoever is awaited may be queued on this very one.
 template <class Condition>
 bool spin_until(Condition condition) {
   if (condition()) return true;
   const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  int bursts = 0;
   do {
     for (int i = 0; i < 32; ++i) {
       if (condition()) return true;
       cpu_pause();
     }
+    if (++bursts > kShortBursts) std::this_thread::yield();
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }

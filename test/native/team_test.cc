@@ -189,26 +189,33 @@ void default_size() {
   std::printf("default team size %d\n", size);
 }
 
-// A member that keeps the others waiting makes a crowd, and a crowd is forgotten.
-void crowd() {
+// After two brief regions with late members, brief regions run alone for a while; others do not.
+void brief() {
   Team& team = Team::instance();
   team.resize(2);
-  const auto questions = [&] {
-    int crowded = 0;
-    while (team.crowded()) ++crowded;
-    return crowded;
+  const auto members = [&](bool brief) {
+    int count = 0;
+    const auto body = [&](Member& member) {
+      if (member.index == 0) count = member.count;
+    };
+    brief ? team.run_brief(body) : team.run(body);
+    return count;
   };
-  questions();
-  team.run([](Member& member) {
+  const auto late = [](Member& member) {
     for (int step = 0; step < 40; ++step) {
       if (member.index == 1) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       member.barrier();
     }
-  });
-  CHECK(questions() == 64);
-  CHECK(!team.crowded());
-  team.run([](Member&) {});
-  CHECK(!team.crowded());
+  };
+  team.run(late);
+  CHECK(members(false) == 2);
+  team.run_brief(late);
+  team.run_brief(late);
+  for (int i = 0; i < 64; ++i) {
+    CHECK(members(true) == 1);
+    CHECK(members(false) == 2);
+  }
+  CHECK(members(true) == 2);
 }
 
 }  // namespace
@@ -220,6 +227,6 @@ int main() {
   competition();
   float_mode();
   default_size();
-  crowd();
+  brief();
   return bptt_test::finish();
 }
