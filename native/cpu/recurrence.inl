@@ -27,15 +27,8 @@ inline bool runs_alone(const bptt_plan& plan) {
   return work.call < kAloneCall || (has_barriers(plan) && work.step < kAloneStep);
 }
 
-// Multiply-adds below which a late member costs a call, or a step with barriers, more
-// than it helps.
-constexpr double kBriefCall = 1e7;
-constexpr double kBriefStep = 4e6;
-
-inline bool is_brief(const bptt_plan& plan) {
-  const Work work = work_of(plan);
-  return work.call < kBriefCall || (has_barriers(plan) && work.step < kBriefStep);
-}
+// Multiply-adds below which a late member costs a call more than it helps.
+constexpr double kBriefCall = 2e7;
 
 template <class V, class Cell>
 void run_member(const ForwardCall<V>& call, Pace& pace) {
@@ -58,7 +51,7 @@ bptt_code run_members(bptt_context* context, const Call& call) {
       Member alone = {0, 1, nullptr};
       body(alone);
     });
-  } else if (is_brief(call.plan)) {
+  } else if (work_of(call.plan).call < kBriefCall) {
     Team::instance().run_brief(body);
   } else {
     Team::instance().run(body);
