@@ -72,7 +72,7 @@ export interface Native {
   stats(): NativeStats
   setNumThreads(threads: number): void
   getNumThreads(): number
-  /** float32 operations per second of fused multiply-adds by the whole team; waits for about that long. */
+  /** float32 operations per second of fused multiply-adds by the whole team; waits that long, at most 60. */
   measureMultiplyAdds(seconds: number): number
   /** Bytes per second the whole team reads from memory; waits for about that long. */
   measureReads(seconds: number): number

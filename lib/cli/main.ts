@@ -157,14 +157,21 @@ Examples:
   $ bptt bench --suite readme --json report.json
   $ bptt bench --pass train --cells gru --shapes '16,50,128,128;1,100,512,512' --threads 1,2 --peers torch`,
     )
-    .action(async (options: Record<string, unknown>) => {
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.opts()
       const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged'].find((name) => name in options)
       if (options.suite !== undefined && alone) {
         throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
       }
       const { bench } = await import('./bench/bench.ts')
-      process.exitCode = await bench(options as never, `bptt ${process.argv.slice(2).join(' ')}`)
+      process.exitCode = await bench(command.opts(), ['bptt', ...process.argv.slice(2).map(quoted)].join(' '))
     })
+}
+
+/** As a shell must be given it. */
+function quoted(argument: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(argument)) return argument
+  return `'${argument.replaceAll("'", "'\\''")}'`
 }
 
 function addInfo(program: Command): void {

@@ -11,6 +11,12 @@ void check_device(Call& call, size_t i) {
   }
 }
 
+double seconds_to_wait(Call& call, size_t i) {
+  const double seconds = call.number(i);
+  if (!(seconds > 0 && seconds <= 60)) broken("a measurement takes more than 0 and at most 60 s");
+  return seconds;
+}
+
 std::string compiler() {
 #if defined(__clang__)
   return "Clang " __clang_version__;
@@ -78,11 +84,11 @@ napi_value setNumThreads(Call& call) {
 napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
 
 napi_value measureMultiplyAdds(Call& call) {
-  return Napi::Number::New(call.env(), measure_multiply_adds(call.number(0)));
+  return Napi::Number::New(call.env(), measure_multiply_adds(seconds_to_wait(call, 0)));
 }
 
 napi_value measureReads(Call& call) {
-  return Napi::Number::New(call.env(), measure_reads(call.number(0)));
+  return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call, 0)));
 }
 
 napi_value allocate(Call& call) {

@@ -113,6 +113,8 @@ const shapes = {
   stats: [],
   setNumThreads: [() => pick([1, 2, 3, -1, 1e9])],
   getNumThreads: [],
+  measureMultiplyAdds: [() => pick([0, -1, 61, 1e300, Number.NaN])], // valid ones take their time
+  measureReads: [() => pick([0, -1, 61, 1e300, Number.NaN])],
   allocate: [() => pick([cpu, cpu, 0, 3]), () => pick([0, 1, 100, 1e6, 2 ** 50, 2 ** 53, -1, 1e300])],
   upload: [h, () => pick(anything)()],
   read: [h, n],

@@ -57,17 +57,19 @@ export function operations(one: Case): number {
 
 /** e.g. 'lstm train 16,50,128,128 2 layers bidirectional' */
 export function describeCase(one: Case): string {
-  const { pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype } = one
+  const { pass, cell, B, T, I, H, dtype } = one
+  const shape = [B, T, I, H].join(',')
+  return [cell, pass, shape, ...variantOf(one), ...(dtype === 'float64' ? ['float64'] : [])].join(' ')
+}
+
+/** What sets a case apart from one plain layer, in words. */
+export function variantOf({ layers, bidirectional, projSize, lengths }: Case): string[] {
   return [
-    cell,
-    pass,
-    [B, T, I, H].join(','),
     ...(layers > 1 ? [`${layers} layers`] : []),
     ...(bidirectional ? ['bidirectional'] : []),
     ...(projSize > 0 ? [`projection ${projSize}`] : []),
     ...(lengths === 'ragged' ? ['ragged'] : []),
-    ...(dtype === 'float64' ? ['float64'] : []),
-  ].join(' ')
+  ]
 }
 
 /** Why nobody can be asked this; null if it makes sense. */

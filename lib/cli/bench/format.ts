@@ -1,4 +1,5 @@
 /** How a report's cases and numbers are named, the same in the HTML page and in the README's table. */
+import { variantOf } from './cases.ts'
 import type { Case, Outcome, Ratio, Report, Result } from './report.ts'
 import { geometricMean, median } from './statistics.ts'
 
@@ -40,14 +41,9 @@ export const cellName = (cell: Case['cell']): string => CELL_NAMES[cell] ?? cell
 export const passName = (pass: Case['pass']): string => PASS_NAMES[pass] ?? pass
 
 /** B, T, I, H, and what sets the case apart from one plain layer. */
-export function caseLabel({ B, T, I, H, layers, bidirectional, projSize, lengths }: Case): string {
-  const extras = [
-    layers > 1 && countOf(layers, 'layer'),
-    bidirectional && 'bidirectional',
-    projSize > 0 && `projection ${projSize}`,
-    lengths === 'ragged' && 'ragged',
-  ].filter(Boolean)
-  return [`${B}, ${T}, ${I}, ${H}`, ...extras].join(' ')
+export function caseLabel(one: Case): string {
+  const { B, T, I, H } = one
+  return [`${B}, ${T}, ${I}, ${H}`, ...variantOf(one)].join(' ')
 }
 
 /** bptt, then the others in the order in which the report names them. */
