@@ -9,10 +9,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeCase, impossible, rowLengths, VOCABULARY } from '../lib/cli/bench/cases.ts'
 import { boundsFor, expected, findErrors } from '../lib/cli/bench/check.ts'
 import { Child } from '../lib/cli/bench/child.ts'
-import { findPeers, PEERS, type Peer } from '../lib/cli/bench/contenders.ts'
+import { findPeers } from '../lib/cli/bench/contenders.ts'
 import { makeData, writeTensors } from '../lib/cli/bench/data.ts'
 import type { MemoryUse, Prepared, Request, Timed } from '../lib/cli/bench/protocol.ts'
-import type { Case } from '../lib/cli/bench/report.ts'
+import { type Case, PEERS, type Peer } from '../lib/cli/bench/report.ts'
 
 const PLAIN: Case = {
   pass: 'forward',

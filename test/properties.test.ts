@@ -2,8 +2,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat, stack, tensor } from '../lib/index.ts'
+import { generator } from '../lib/reference/uniform.ts'
 import { describeConfig, runLibrary } from './library.ts'
-import { type CellName, type Config, generator, makeCase, runReference, sizeOf } from './recurrent.ts'
+import { type CellName, type Config, makeCase, runReference, sizeOf } from './recurrent.ts'
 import { type DType, expectClose } from './tolerance.ts'
 
 /** As many runs as fit into the time; an interruption is no failure. */

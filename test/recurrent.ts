@@ -5,6 +5,7 @@ import { gru, gruResetBefore } from '../lib/reference/gru.ts'
 import { lstm } from '../lib/reference/lstm.ts'
 import { rnnRelu, rnnTanh } from '../lib/reference/rnn.ts'
 import { type Gradients, type Result, run } from '../lib/reference/stack.ts'
+import { generator } from '../lib/reference/uniform.ts'
 import type { Vector } from '../lib/reference/vector.ts'
 import type { Case as Fixture } from './fixtures/read.ts'
 import type { Results } from './tolerance.ts'
@@ -82,17 +83,6 @@ export function caseShapes(config: Config): Map<string, number[]> {
 }
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)
-
-/** Uniform numbers in [0, 1), the same everywhere (mulberry32). */
-export function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** Random numbers that float32 holds exactly, so that both types start from the same case. */
 export function makeCase(config: Config, seed: number): RecurrentCase {

@@ -2,11 +2,9 @@
 /** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { BenchOptions } from './bench/bench.ts'
+import { CELLS, PASSES, PEERS } from './bench/report.ts'
 import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
-
-const PASSES = ['forward', 'train', 'step', 'ops', 'demo'] as const
-const CELLS = ['lstm', 'gru', 'rnn'] as const
-const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
 
 guardPipes()
 try {
@@ -41,7 +39,7 @@ function addTrain(program: Command): void {
     .command('train')
     .description('Train a character-level language model on UTF-8 text files.')
     .argument('<file...>', 'text files, read in the given order as one text')
-    .addOption(new Option('--cell <cell>', 'recurrent cell').choices(['lstm', 'gru', 'rnn']).default('lstm'))
+    .addOption(new Option('--cell <cell>', 'recurrent cell').choices(CELLS).default('lstm'))
     .option('--embedding <n>', 'size of the character embedding', positiveInteger, 64)
     .option('--hidden <n>', 'size of the hidden state', positiveInteger, 256)
     .option('--layers <n>', 'recurrent layers', positiveInteger, 1)
@@ -158,13 +156,13 @@ Examples:
   $ bptt bench --pass train --cells gru --shapes '16,50,128,128;1,100,512,512' --threads 1,2 --peers torch`,
     )
     .action(async (_options: unknown, command: Command) => {
-      const options = command.opts()
+      const options: BenchOptions = command.opts()
       const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged'].find((name) => name in options)
       if (options.suite !== undefined && alone) {
         throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
       }
       const { bench } = await import('./bench/bench.ts')
-      process.exitCode = await bench(command.opts(), ['bptt', ...process.argv.slice(2).map(quoted)].join(' '))
+      process.exitCode = await bench(options, ['bptt', ...process.argv.slice(2).map(quoted)].join(' '))
     })
 }
 

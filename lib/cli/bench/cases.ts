@@ -1,4 +1,5 @@
 /** What follows from a case alone: shapes, lengths, counts of operations, its name. */
+import { generator } from '../../reference/uniform.ts'
 import type { Case, CellName } from './report.ts'
 
 export const GATES: Record<CellName, number> = { lstm: 4, gru: 3, rnn: 1 }
@@ -82,15 +83,4 @@ export function impossible({ pass, cell, bidirectional, projSize, lengths, H, la
     return "the demo's model is one plain LSTM layer"
   if (pass === 'ops' && !(plain && layers === 1 && projSize === 0)) return 'pass ops takes one plain layer'
   return null
-}
-
-/** Uniform numbers in [0, 1), the same everywhere (mulberry32). */
-export function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }

@@ -4,10 +4,7 @@ import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { ContenderCommand } from './child.ts'
 import { inPackage } from './package.ts'
-import type { Report } from './report.ts'
-
-export const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
-export type Peer = (typeof PEERS)[number]
+import type { Peer, Report } from './report.ts'
 
 /** A peer that is asked for and not there. */
 export type Missing = Report['missing'][number]

@@ -1,8 +1,8 @@
 /** The numbers of a case: made once, written to a file that every contender reads. */
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { generator } from '../../reference/uniform.ts'
 import {
   directions,
-  generator,
   hasGradients,
   operationsPerStep,
   outputSize,

@@ -3,8 +3,14 @@
  * drawn from one, `--compare` reads an older one.
  */
 
-export type Pass = 'forward' | 'train' | 'step' | 'ops' | 'demo'
-export type CellName = 'lstm' | 'gru' | 'rnn'
+export const PASSES = ['forward', 'train', 'step', 'ops', 'demo'] as const
+export type Pass = (typeof PASSES)[number]
+
+export const CELLS = ['lstm', 'gru', 'rnn'] as const
+export type CellName = (typeof CELLS)[number]
+
+export const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
+export type Peer = (typeof PEERS)[number]
 
 /** One question put to every contender: a pass over one layer stack of one shape. */
 export interface Case {

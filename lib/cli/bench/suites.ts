@@ -6,9 +6,6 @@ import { inPackage } from './package.ts'
 import type { Case, CellName, Pass } from './report.ts'
 import type { Settings } from './settings.ts'
 
-export const PASSES: readonly Pass[] = ['forward', 'train', 'step', 'ops', 'demo']
-export const CELL_NAMES: readonly CellName[] = ['lstm', 'gru', 'rnn']
-
 export type Shape = Pick<Case, 'B' | 'T' | 'I' | 'H'>
 
 /** Every combination of pass, cell and shape. */
