@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/placement.h"
 #include "cpu/team_size.h"
 #include "runtime/float_mode.h"
 #include "runtime/spin.h"
@@ -101,6 +102,7 @@ class Team::Crew {
 
   void begin() {
     count_ = count();
+    placement_.begin();
     working_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
@@ -112,6 +114,7 @@ class Team::Crew {
       await_change(epoch_, epoch);
       epoch = epoch_.load(std::memory_order_acquire);
       if (!body_) return;
+      placement_.settle();
       Member member{index, count_, &barrier_};
       body_(arg_, member);
       if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) working_.notify_one();
@@ -122,6 +125,7 @@ class Team::Crew {
   Function body_ = nullptr;
   void* arg_ = nullptr;
   int count_ = 1;
+  Placement placement_;
   Barrier barrier_;
   alignas(64) std::atomic<uint32_t> epoch_{0};
   alignas(64) std::atomic<uint32_t> working_{0};

@@ -10,7 +10,12 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include "check.h"
+#include "cpu/placement.h"
 #include "cpu/team_size.h"
 
 using bptt::cpu::cgroup_processors;
@@ -220,6 +225,38 @@ void brief() {
 
 }  // namespace
 
+// A worker that finds itself on its leader's processor moves, and is bound to none after.
+void placement() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  CHECK(sched_getaffinity(0, sizeof(allowed), &allowed) == 0);
+  if (CPU_COUNT(&allowed) < 2) {
+    std::printf("placement: skipped, there is one processor\n");
+    return;
+  }
+  int met = 0, moved = 0;
+  // The system may move the thread, too: away before it settles, or back after.
+  for (int attempt = 0; attempt < 1000 && moved == 0; ++attempt) {
+    bptt::cpu::Placement places;
+    cpu_set_t here, after;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    sched_setaffinity(0, sizeof(here), &here);
+    places.begin();
+    sched_setaffinity(0, sizeof(allowed), &allowed);
+    const bool meets = CPU_ISSET(sched_getcpu(), &here);
+    places.settle();
+    const bool apart = !CPU_ISSET(sched_getcpu(), &here);
+    CHECK(sched_getaffinity(0, sizeof(after), &after) == 0 && CPU_EQUAL(&after, &allowed));
+    met += meets;
+    moved += meets && apart;
+  }
+  CHECK_MSG(moved > 0, "%d times on the leader's processor, never moved", met);
+#else
+  std::printf("placement: skipped, left to the system here\n");
+#endif
+}
+
 int main() {
   members();
   barriers();
@@ -228,5 +265,6 @@ int main() {
   float_mode();
   default_size();
   brief();
+  placement();
   return bptt_test::finish();
 }
