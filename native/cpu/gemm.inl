@@ -5,7 +5,7 @@
 
 enum class Init { kZero, kBias, kAccumulate };
 
-// Packed weights are panels of [k][width], width columns each, zero past the last.
+// Packed weights are panels of [k][width], two strips of V::N columns each, zero past the last.
 template <class V>
 constexpr int panel_width = 2 * V::N;
 
@@ -20,46 +20,14 @@ int64_t packed_elements(int64_t k, int64_t n) {
   return panel_count<V>(n) * panel_width<V> * k;
 }
 
-// Packs panels [panel_begin, panel_end), out_panel apart, into their place in out;
-// element (kk, j) of the source is b[kk * row + j * col].
-template <class V>
-void pack_panels(int64_t k, int64_t n, const typename V::Scalar* b, int64_t row, int64_t col,
-                 typename V::Scalar* out, int64_t out_panel, int64_t panel_begin,
-                 int64_t panel_end) {
-  constexpr int64_t kWidth = panel_width<V>;
-  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    const int64_t columns = n - panel * kWidth < kWidth ? n - panel * kWidth : kWidth;
-    const typename V::Scalar* source = b + panel * kWidth * col;
-    typename V::Scalar* target = out + panel * out_panel;
-    // Blocks of k as long as a cache line, so that a transposed source is read line by line.
-    constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
-    for (int64_t begin = 0; begin < k; begin += kLine) {
-      const int64_t end = k - begin < kLine ? k : begin + kLine;
-      if (col == 1) {
-        for (int64_t kk = begin; kk < end; ++kk) {
-          for (int64_t j = 0; j < kWidth; j += V::N) {
-            const int64_t have = columns - j < 0 ? 0 : columns - j < V::N ? columns - j : V::N;
-            V::load(source + kk * row + (have > 0 ? j : 0), have).store(target + kk * kWidth + j);
-          }
-        }
-      } else {
-        for (int64_t j = 0; j < kWidth; ++j) {
-          for (int64_t kk = begin; kk < end; ++kk) {
-            target[kk * kWidth + j] = j < columns ? source[kk * row + j * col] : 0;
-          }
-        }
-      }
-    }
-  }
-}
-
-// Where the columns of panels belong in a row of the result. The panels of one
+// Where the columns of panels belong in a row of the result. The strips of one
 // matrix lie side by side; those of several gates in turns, gate by gate for the
 // same units, so that what a unit needs lies together:
 //
-//   panel     0     1     2     3      4     5  ..
-//   gate      0     1     2     0      1     2  ..     (groups = 3)
-//   columns   [0, width) of each       [width, 2 width) ..
+//   panel     0        1        2        3     ..
+//   strip     0   1    2   3    4   5    6   7 ..
+//   gate      0   1    2   0    1   2    0   1 ..     (groups = 3)
+//   columns   [0, N) of each, [N, 2N), ..
 struct Columns {
   static constexpr int kMost = 4;
 
@@ -68,25 +36,65 @@ struct Columns {
   int64_t begin[kMost] = {};
 };
 
-// Panels that are multiplied together: where each one's columns begin in a row of
+// N columns of every group are `groups` strips; an odd strip ends with an empty one.
+template <class V>
+int64_t panel_count(const Columns& columns) {
+  return ((columns.n + V::N - 1) / V::N * columns.groups + 1) / 2;
+}
+
+// Packs the columns of one group: those that fill panels [begin, end) where it is alone.
+// Element (kk, j) of the source is b[kk * row + j * col].
+template <class V>
+void pack_panels(int64_t k, const Columns& columns, int group, const typename V::Scalar* b,
+                 int64_t row, int64_t col, int64_t begin, int64_t end, typename V::Scalar* out) {
+  constexpr int64_t kWidth = panel_width<V>;
+  constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
+  const int64_t strips = 2 * panel_count<V>(columns);
+  for (int64_t unit = begin * kWidth; unit < end * kWidth; unit += V::N) {
+    const int64_t strip = unit / V::N * columns.groups + group;
+    if (strip >= strips) break;
+    const int64_t rest = columns.n - unit;
+    const int64_t have = rest < 0 ? 0 : rest < V::N ? rest : V::N;
+    const typename V::Scalar* source = b + (have > 0 ? unit * col : 0);
+    typename V::Scalar* target = out + strip / 2 * kWidth * k + strip % 2 * V::N;
+    if (col == 1) {
+      for (int64_t kk = 0; kk < k; ++kk) {
+        V::load(source + kk * row, have).store(target + kk * kWidth);
+      }
+      continue;
+    }
+    // A cache line of k at a time, so that a transposed source is read line by line.
+    for (int64_t k_begin = 0; k_begin < k; k_begin += kLine) {
+      const int64_t k_end = k - k_begin < kLine ? k : k_begin + kLine;
+      for (int64_t j = 0; j < V::N; ++j) {
+        for (int64_t kk = k_begin; kk < k_end; ++kk) {
+          target[kk * kWidth + j] = j < have ? source[kk * row + j * col] : 0;
+        }
+      }
+    }
+  }
+}
+
+// Strips that are multiplied together: where each one's columns begin in a row of
 // the result, and how many it has.
 struct Run {
-  int64_t at[4], have[4];
+  int64_t at[8], have[8];
 };
 
-// Goes from panel to panel without dividing.
-struct PanelCursor {
+// Goes from strip to strip without dividing.
+struct StripCursor {
   const Columns& columns;
   int64_t width, unit;  // the first column within the group
   int group;
 
-  PanelCursor(const Columns& c, int64_t panel, int64_t panel_width)
-      : columns(c), width(panel_width), unit(panel / c.groups * width) {
-    group = static_cast<int>(panel % c.groups);
+  StripCursor(const Columns& c, int64_t strip, int64_t strip_width)
+      : columns(c), width(strip_width), unit(strip / c.groups * width) {
+    group = static_cast<int>(strip % c.groups);
   }
   void place(Run& run, int i) const {
+    const int64_t rest = columns.n - unit;
     run.at[i] = columns.begin[group] + unit;
-    run.have[i] = columns.n - unit < width ? columns.n - unit : width;
+    run.have[i] = rest < 0 ? 0 : rest < width ? rest : width;
   }
   void next() {
     if (++group == columns.groups) {
@@ -108,7 +116,7 @@ constexpr bool kCallsAhead = kRegisters < 32;
 
 // One tile of ROWS x PANELS * width outputs. Its accumulators are a local array
 // whose every index is a constant, so that they live in registers; start is what
-// they start from. Panels are b_panel apart, and what they become lies at `at`.
+// they start from. Panels are b_panel apart, and what their strips become lies at `at`.
 // Meanwhile what lies `ahead` of b is called into the second-level cache.
 template <class V, int ROWS, int PANELS, int... T>
 BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
@@ -122,12 +130,11 @@ BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
   // The shorter side of the tile is held in registers, the longer passes by.
   constexpr bool kByRow = ROWS >= kColumns;
   // Copies, since storing to c might change what `at` points at.
-  const int64_t to[] = {at[0], at[PANELS > 1 ? 1 : 0], at[PANELS > 2 ? 2 : 0],
-                        at[PANELS > 3 ? 3 : 0]};
+  int64_t to[kColumns];
+  for (int column = 0; column < kColumns; ++column) to[column] = at[column];
 #define BPTT_ROW (kByRow ? T / kColumns : T % ROWS)
 #define BPTT_COLUMN (kByRow ? T % kColumns : T / ROWS)
-  V sums[] = {V::load(start + BPTT_ROW * start_row + start_at[BPTT_COLUMN / 2] +
-                      BPTT_COLUMN % 2 * V::N)...};
+  V sums[] = {V::load(start + BPTT_ROW * start_row + start_at[BPTT_COLUMN])...};
   // Few enough rounds for the processor to foresee the end of a short k.
   BPTT_UNROLL_4
   for (int64_t kk = 0; kk < k; ++kk) {
@@ -140,7 +147,7 @@ BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
     a += a_k;
     b += panel_width<V>;
   }
-  (sums[T].store(c + BPTT_ROW * c_row + to[BPTT_COLUMN / 2] + BPTT_COLUMN % 2 * V::N), ...);
+  (sums[T].store(c + BPTT_ROW * c_row + to[BPTT_COLUMN]), ...);
 #undef BPTT_ROW
 #undef BPTT_COLUMN
 }
@@ -179,12 +186,14 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
                  int64_t a_k, const typename V::Scalar* b, int64_t b_panel, Init init,
                  const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row) {
   using Scalar = typename V::Scalar;
-  constexpr int64_t kRows = tile_rows<PANELS>, kWidth = panel_width<V>;
+  constexpr int64_t kRows = tile_rows<PANELS>;
+  constexpr int kStrips = 2 * PANELS;
   constexpr std::make_integer_sequence<int, tile_rows<PANELS>> kTiles;
-  static constexpr Scalar kZeros[kWidth] = {};
-  static constexpr int64_t kNowhere[PANELS] = {};
+  static constexpr Scalar kZeros[V::N] = {};
+  static constexpr int64_t kNowhere[kStrips] = {};
 
-  const bool whole = run.have[PANELS - 1] == kWidth;
+  bool whole = true;
+  for (int strip = 0; strip < kStrips; ++strip) whole = whole && run.have[strip] == V::N;
   const Scalar* start = init == Init::kZero ? kZeros : init == Init::kBias ? bias : c;
   const int64_t* start_at = init == Init::kZero ? kNowhere : run.at;
   const int64_t start_row = init == Init::kAccumulate ? c_row : 0;
@@ -201,28 +210,24 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
       call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, from,
                            start_row, start_at, to, c_row, run.at);
     } else {
-      Scalar edge[kRows * PANELS * kWidth];
-      constexpr int64_t kEdgeRow = PANELS * kWidth;
-      int64_t edge_at[PANELS];
-      for (int p = 0; p < PANELS; ++p) edge_at[p] = p * kWidth;
-      const auto lanes = [](int64_t n) { return n < 0 ? 0 : n < V::N ? n : V::N; };
+      constexpr int64_t kEdgeRow = kStrips * V::N;
+      Scalar edge[kRows * kEdgeRow];
+      int64_t edge_at[kStrips];
+      for (int strip = 0; strip < kStrips; ++strip) edge_at[strip] = strip * V::N;
       for (int64_t r = 0; r < rows; ++r) {
-        for (int p = 0; p < PANELS; ++p) {
-          for (int64_t v = 0; v < kWidth; v += V::N) {
-            const int64_t n = lanes(init == Init::kZero ? kWidth : run.have[p] - v);
-            V::load(from + r * start_row + start_at[p] + (n > 0 ? v : 0), n)
-                .store(edge + r * kEdgeRow + p * kWidth + v);
-          }
+        for (int strip = 0; strip < kStrips; ++strip) {
+          const int64_t have = init == Init::kZero ? V::N : run.have[strip];
+          V::load(from + r * start_row + (have > 0 ? start_at[strip] : 0), have)
+              .store(edge + r * kEdgeRow + strip * V::N);
         }
       }
       call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, edge,
                            kEdgeRow, edge_at, edge, kEdgeRow, edge_at);
       for (int64_t r = 0; r < rows; ++r) {
-        for (int p = 0; p < PANELS; ++p) {
-          for (int64_t v = 0; v < run.have[p]; v += V::N) {
-            V::load(edge + r * kEdgeRow + p * kWidth + v)
-                .store(to + r * c_row + run.at[p] + v, lanes(run.have[p] - v));
-          }
+        for (int strip = 0; strip < kStrips; ++strip) {
+          if (run.have[strip] == 0) continue;
+          V::load(edge + r * kEdgeRow + strip * V::N)
+              .store(to + r * c_row + run.at[strip], run.have[strip]);
         }
       }
     }
@@ -237,8 +242,9 @@ constexpr int64_t kBlockDepth = 1024;
 
 // c[i * c_row + j] = init + sum over k, ascending, of a[i * a_row + kk * a_k] * B[kk][j],
 // for i in [0, m) and the columns j of panels [panel_begin, panel_end), which lie one
-// after another in packed. bias has the columns of a row of c and is read with kBias only.
-// Descending, the last panels are taken first: those that a pass before has left in the cache.
+// after another in packed; panels past the last are none. bias has the columns of a row of c and is
+// read with kBias only. Descending, the last panels are taken first: those that a pass before has
+// left in the cache.
 template <class V>
 void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar* a, int64_t a_row,
           int64_t a_k, const typename V::Scalar* packed, int64_t panel_begin, int64_t panel_end,
@@ -246,6 +252,7 @@ void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar
           bool descending = false) {
   using Scalar = typename V::Scalar;
   constexpr int64_t kWidth = panel_width<V>;
+  if (panel_end > panel_count<V>(columns)) panel_end = panel_count<V>(columns);
   const int64_t depths = m <= tile_rows<1> ? 1 : (k + kBlockDepth - 1) / kBlockDepth;
   for (int64_t part = 0, done = 0; part == 0 || part < depths; ++part) {
     const int64_t depth = (k - done) / (depths > part ? depths - part : 1);
@@ -257,7 +264,7 @@ void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar
       const int64_t i = m * block / blocks, rows = m * (block + 1) / blocks - i;
       const Scalar* a_block = a + i * a_row + done * a_k;
       Scalar* c_block = c + i * c_row;
-      PanelCursor cursor(columns, descending ? panel_end : panel_begin, kWidth);
+      StripCursor cursor(columns, 2 * (descending ? panel_end : panel_begin), V::N);
       for (int64_t begin = panel_begin, end = panel_end; begin < end;) {
         const int64_t left = end - begin;
         const int taken = left >= 4 && rows <= tile_rows<4>                         ? 4
@@ -266,12 +273,12 @@ void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar
         Run run;
         if (descending) {
           end -= taken;
-          for (int p = taken; p-- > 0;) {
+          for (int strip = 2 * taken; strip-- > 0;) {
             cursor.previous();
-            cursor.place(run, p);
+            cursor.place(run, strip);
           }
         } else {
-          for (int p = 0; p < taken; ++p, cursor.next()) cursor.place(run, p);
+          for (int strip = 0; strip < 2 * taken; ++strip, cursor.next()) cursor.place(run, strip);
         }
         const Scalar* b = packed + (descending ? end : begin) * kWidth * k + done * kWidth;
         if (taken == 4) {

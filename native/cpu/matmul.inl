@@ -13,8 +13,8 @@ struct Product {
   // Packs panels [begin, end) of a matrix of right; packed starts at panel `base`.
   void pack(const S* b, int64_t base, int64_t begin, int64_t end, S* packed) const {
     const int64_t column = base * panel_width<V>;
-    pack_panels<V>(p.k, p.n - column, b + column * p.right_col, p.right_k, p.right_col, packed,
-                   panel_width<V> * p.k, begin - base, end - base);
+    pack_panels<V>(p.k, Columns{p.n - column}, 0, b + column * p.right_col, p.right_k, p.right_col,
+                   begin - base, end - base, packed);
   }
   // Rows [row_begin, row_end) of panels [begin, end).
   void multiply(const S* a, const S* packed, int64_t base, int64_t begin, int64_t end,

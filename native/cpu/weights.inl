@@ -1,5 +1,5 @@
 // Weights of recurrent layers in panels. In the forward part the gates of a
-// product take turns, panel by panel, so what a unit needs lies together and a
+// product take turns, strip by strip, so what a unit needs lies together and a
 // member that owns a range of units owns a range of memory. In the backward part
 // the weights are transposed: each product over gates is one matrix.
 
@@ -26,7 +26,7 @@ template <class V>
 void pack_share(const Member& member, int64_t k, int64_t n, const typename V::Scalar* b,
                 int64_t row, int64_t col, typename V::Scalar* out) {
   const Range panels = share(panel_count<V>(n), member);
-  pack_panels<V>(k, n, b, row, col, out, panel_width<V> * k, panels.begin, panels.end);
+  pack_panels<V>(k, Columns{n}, 0, b, row, col, panels.begin, panels.end, out);
 }
 
 // Packs a member's share of the units of gates [gate, gate + count).
@@ -35,11 +35,9 @@ void pack_gates(const Member& member, int64_t k, int64_t H, int gate, int count,
                 const typename V::Scalar* weights,  // [G*H,k]
                 typename V::Scalar* out) {          // panels of all gates
   const Range units = share(panel_count<V>(H), member);
-  const int64_t panel = panel_width<V> * k;
-  out += packed_elements<V>(k, H) * gate;
   for (int i = 0; i < count; ++i) {
-    pack_panels<V>(k, H, weights + (gate + i) * H * k, 1, k, out + i * panel, count * panel,
-                   units.begin, units.end);
+    pack_panels<V>(k, Columns{H, count}, i, weights + (gate + i) * H * k, 1, k, units.begin,
+                   units.end, out + packed_elements<V>(k, H) * gate);
   }
 }
 

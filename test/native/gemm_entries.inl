@@ -1,8 +1,7 @@
 // The matrix product of one instruction set, callable from outside it.
 template <class V>
 void product(const Product<typename V::Scalar>& p) {
-  pack_panels<V>(p.k, p.n, p.b, p.b_row, p.b_col, p.packed, panel_width<V> * p.k, p.panel_begin,
-                 p.panel_end);
+  pack_panels<V>(p.k, Columns{p.n}, 0, p.b, p.b_row, p.b_col, p.panel_begin, p.panel_end, p.packed);
   gemm<V>(p.m, Columns{p.n}, p.k, p.a, p.a_row, p.a_k, p.packed, p.panel_begin, p.panel_end,
           static_cast<Init>(p.init), p.bias, p.c, p.c_row);
 }
