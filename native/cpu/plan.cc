@@ -2,53 +2,15 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <initializer_list>
-#include <limits>
 #include <memory>
 #include <new>
+
+#include "runtime/slices.h"
 
 namespace bptt::cpu {
 namespace {
 
-constexpr int64_t kLimit = std::numeric_limits<ptrdiff_t>::max() / 2;
-
-// Lays slices one after another, each aligned to 64 bytes.
-class Slices {
- public:
-  explicit Slices(int64_t scalar) : scalar_(scalar) {}
-
-  // Offset of a slice of so many scalars: the product of sizes.
-  size_t take(std::initializer_list<int64_t> sizes) {
-    const int64_t begin = bytes_;
-    int64_t bytes = scalar_;
-    for (int64_t size : sizes) {
-      if (size == 0) return static_cast<size_t>(begin);
-    }
-    for (int64_t size : sizes) {
-      if (bytes > kLimit / size) {
-        overflow_ = true;
-        return 0;
-      }
-      bytes *= size;
-    }
-    bytes = (bytes + 63) / 64 * 64;
-    if (bytes_ > kLimit - bytes) {
-      overflow_ = true;
-      return 0;
-    }
-    bytes_ += bytes;
-    return static_cast<size_t>(begin);
-  }
-  size_t take_bytes(int64_t bytes) { return take({(bytes + scalar_ - 1) / scalar_}); }
-
-  int64_t bytes() const { return bytes_; }
-  bool overflow() const { return overflow_; }
-
- private:
-  int64_t scalar_;
-  int64_t bytes_ = 0;
-  bool overflow_ = false;
-};
+constexpr int64_t kLimit = Slices::kLimit;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -80,36 +42,6 @@ const char* mistake(const bptt_recurrent& desc, const CellShape& cell) {
     if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) return "a length is not in 0 .. T";
   }
   return nullptr;
-}
-
-void sort_rows(bptt_plan& plan) {
-  const bptt_recurrent& desc = plan.desc;
-  const auto length = [&](int64_t b) { return desc.lengths ? int64_t{desc.lengths[b]} : desc.T; };
-  plan.order.resize(desc.B);
-  for (int64_t b = 0; b < desc.B; ++b) plan.order[b] = b;
-  if (desc.lengths) {
-    std::stable_sort(plan.order.begin(), plan.order.end(),
-                     [&](int64_t a, int64_t b) { return length(a) > length(b); });
-  }
-  plan.length.resize(desc.B);
-  bool full = true;
-  plan.sorted = true;
-  for (int64_t r = 0; r < desc.B; ++r) {
-    plan.length[r] = length(plan.order[r]);
-    full = full && plan.length[r] == desc.T;
-    plan.sorted = plan.sorted && plan.order[r] == r;
-  }
-  plan.steps = desc.B == 0 ? 0 : plan.length[0];
-  plan.offset.resize(plan.steps + 1);
-  plan.offset[0] = 0;
-  int64_t active = desc.B;
-  for (int64_t t = 0; t < plan.steps; ++t) {
-    while (active > 0 && plan.length[active - 1] <= t) --active;
-    plan.offset[t + 1] = plan.offset[t] + active;
-  }
-  plan.rows = plan.offset[plan.steps];
-  plan.in_place = full && (!desc.batch_first || desc.T == 1 || desc.B == 1);
-  plan.desc.lengths = nullptr;
 }
 
 // Sets the sizes; false when one of them overflows.
@@ -215,7 +147,9 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
     plan->Hout = desc->P > 0 ? desc->P : desc->H;
     plan->width = desc->D * plan->Hout;
     plan->gate_stride = pad_stride(cell.groups * desc->H);
-    sort_rows(*plan);
+    static_cast<PackedSequence&>(*plan) = PackedSequence(desc->T, desc->B, desc->lengths);
+    plan->in_place = plan->full && (!desc->batch_first || desc->T == 1 || desc->B == 1);
+    plan->desc.lengths = nullptr;
     const int64_t scalar = desc->dtype == BPTT_FLOAT64 ? 8 : 4;
     const double step_bytes = static_cast<double>(std::max<int64_t>(desc->B, 1)) *
                               static_cast<double>(plan->gate_stride * scalar);

@@ -1,13 +1,7 @@
 // What follows from the shapes and lengths of a recurrent call alone: the order
 // of its rows and where everything lies in packed, reserve and workspace.
 //
-// Inside, a batch of sequences is a packed sequence: rows sorted by length,
-// longest first (stable), and step t holds only the rows that are that long.
-//
-//   lengths 2 4 1      order   1 0 2           step   0     1    2   3
-//                      length  4 2 1           rows   1 0 2 1 0  1   1
-//                                              offset 0     3    5   6   7
-//
+// Inside, a batch of sequences is a packed sequence (runtime/packed_sequence.h).
 // Time-major input without lengths already lies so and is used in place.
 #pragma once
 
@@ -16,6 +10,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "runtime/packed_sequence.h"
 
 namespace bptt::cpu {
 
@@ -92,21 +87,14 @@ constexpr int64_t kBlockRows = 256;
 
 }  // namespace bptt::cpu
 
-struct bptt_plan {
+struct bptt_plan : bptt::PackedSequence {
   bptt_recurrent desc;  // lengths is null: see order
   bptt::cpu::CellShape cell;
   int64_t Hout;         // P ? P : H
   int64_t width;        // D * Hout
   int64_t gate_stride;  // groups * H, padded
-  int64_t steps;        // of the longest row
-  int64_t rows;         // of all steps
   int64_t chunk_steps, chunk_rows;
   bool in_place;  // x and y lie as the packed rows do
-  bool sorted;    // order[r] == r
-
-  std::vector<int64_t> order;   // [B]: sorted row r is row order[r] of the batch
-  std::vector<int64_t> length;  // [B], descending
-  std::vector<int64_t> offset;  // [steps+1]: step t holds packed rows offset[t] .. offset[t+1]
 
   std::vector<bptt::cpu::PackedLayer> packed;  // [L*D]
   std::vector<bptt::cpu::SavedLayer> saved;    // [L*D]
@@ -117,7 +105,6 @@ struct bptt_plan {
   bptt_plan_sizes sizes;
 
   int64_t input(int64_t layer) const { return layer == 0 ? desc.I : width; }
-  int64_t active(int64_t t) const { return offset[t + 1] - offset[t]; }
 };
 
 namespace bptt::cpu {
