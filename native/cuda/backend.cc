@@ -1,0 +1,300 @@
+// A CUDA device as a backend: its context, memory, copies, and the tables of its operations.
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "bptt/cuda.h"
+#include "cuda/device.h"
+#include "cuda/ops.h"
+#include "cuda/recurrent_plan.h"
+
+// What the driver loads: the compiled kernels (kernels.cc).
+extern "C" const unsigned char bptt_cuda_kernels[];
+
+namespace bptt::cuda {
+
+bptt_code fail(bptt_context* context, bptt_code code, const char* message) {
+  std::snprintf(context->message, sizeof(context->message), "%s", message);
+  return code;
+}
+
+bptt_code check(bptt_context* context, CUresult result, const char* doing) {
+  if (result == CUDA_SUCCESS) return BPTT_OK;
+  const Driver& driver = library().driver;
+  const char *name = nullptr, *text = nullptr;
+  driver.cuGetErrorName(result, &name);
+  driver.cuGetErrorString(result, &text);
+  std::snprintf(context->message, sizeof(context->message), "%s: the CUDA driver says %s (%s)",
+                doing, text ? text : "nothing", name ? name : "unknown error");
+  return result == CUDA_ERROR_OUT_OF_MEMORY ? BPTT_OUT_OF_MEMORY : BPTT_DEVICE;
+}
+
+bptt_code check(bptt_context* context, cublasStatus_t status, const char* doing) {
+  if (status == CUBLAS_STATUS_SUCCESS) return BPTT_OK;
+  std::snprintf(context->message, sizeof(context->message), "%s: cuBLASLt says %s", doing,
+                library().cublas.cublasLtGetStatusString(status));
+  return status == CUBLAS_STATUS_ALLOC_FAILED ? BPTT_OUT_OF_MEMORY : BPTT_DEVICE;
+}
+
+bptt_code check(bptt_context* context, cudnnStatus_t status, const char* doing) {
+  if (status == CUDNN_STATUS_SUCCESS) return BPTT_OK;
+  const Cudnn& cudnn = library().cudnn;
+  char said[160] = "";
+  cudnn.cudnnGetLastErrorString(said, sizeof(said));
+  std::snprintf(context->message, sizeof(context->message), "%s: cuDNN says %s%s%s", doing,
+                cudnn.cudnnGetErrorString(status), said[0] ? ": " : "", said);
+  return BPTT_DEVICE;
+}
+
+bptt_code use(bptt_context* context) {
+  const CudaDevice& device = device_of(context);
+  return check(context, device.driver.cuCtxSetCurrent(device.context), "use of the device");
+}
+
+namespace {
+
+bptt_code use_handle(bptt_context* context, cudnnHandle_t& handle) {
+  if (handle) return BPTT_OK;
+  const CudaDevice& device = device_of(context);
+  const bptt_code code = check(context, device.cudnn.cudnnCreate(&handle), "recurrent layer");
+  if (code != BPTT_OK) return code;
+  return check(context, device.cudnn.cudnnSetStream(handle, device.stream), "recurrent layer");
+}
+
+}  // namespace
+
+bptt_code use_cudnn(bptt_context* context) {
+  return use_handle(context, device_of(context).cudnn_handle);
+}
+bptt_code use_planning(bptt_context* context) {
+  return use_handle(context, device_of(context).plan_handle);
+}
+
+// What runs may use the old memory: freeing it waits for that.
+bptt_code reserve(bptt_context* context, Scratch& scratch, size_t bytes) {
+  if (scratch.bytes >= bytes) return BPTT_OK;
+  const Driver& driver = device_of(context).driver;
+  if (scratch.data) driver.cuMemFree(scratch.data);
+  scratch = {};
+  const bptt_code code = check(context, driver.cuMemAlloc(&scratch.data, bytes), "scratch memory");
+  if (code == BPTT_OK) scratch.bytes = bytes;
+  return code;
+}
+
+namespace {
+
+// Words of device.flags; an index out of range is the only thing that kernels report.
+constexpr size_t kFlagBytes = 64;
+
+void close(bptt_context* context) {
+  std::unique_ptr<CudaDevice> device(static_cast<CudaDevice*>(context->device));
+  context->device = nullptr;
+  if (!device) return;
+  const Driver& driver = device->driver;
+  if (device->context && driver.cuCtxSetCurrent(device->context) == CUDA_SUCCESS) {
+    if (device->stream) driver.cuStreamSynchronize(device->stream);
+    for (cudnnHandle_t handle : {device->cudnn_handle, device->plan_handle}) {
+      if (handle) device->cudnn.cudnnDestroy(handle);
+    }
+    if (device->cublas_handle) device->cublas.cublasLtDestroy(device->cublas_handle);
+    for (const Scratch* scratch : {&device->flags, &device->product, &device->reduction}) {
+      if (scratch->data) driver.cuMemFree(scratch->data);
+    }
+    if (device->module) driver.cuModuleUnload(device->module);
+    if (device->stream) driver.cuStreamDestroy(device->stream);
+    driver.cuCtxSetCurrent(nullptr);
+  }
+  if (device->context) driver.cuDevicePrimaryCtxRelease(device->number);
+}
+
+bptt_code load_kernels(bptt_context* context) {
+  CudaDevice& device = device_of(context);
+  bptt_code code =
+      check(context, device.driver.cuModuleLoadData(&device.module, bptt_cuda_kernels), "kernels");
+  const char* const names[] = {
+#define BPTT_KERNEL_NAME(name, Arguments) #name,
+      BPTT_CUDA_KERNELS(BPTT_KERNEL_NAME)
+#undef BPTT_KERNEL_NAME
+  };
+  for (int i = 0; i < kKernelCount; ++i) {
+    for (int wide = 0; wide < 2 && code == BPTT_OK; ++wide) {
+      char name[96];
+      std::snprintf(name, sizeof(name), "bptt_%s_%s", names[i], wide ? "float64" : "float32");
+      code = check(context,
+                   device.driver.cuModuleGetFunction(&device.kernels[i][wide], device.module, name),
+                   name);
+    }
+  }
+  return code;
+}
+
+bptt_code open_device(bptt_context* context, int device_index) {
+  CudaDevice& device = device_of(context);
+  const Driver& driver = device.driver;
+  bptt_code code = check(context, driver.cuDeviceGet(&device.number, device_index), "device");
+  if (code == BPTT_OK) {
+    code =
+        check(context, driver.cuDevicePrimaryCtxRetain(&device.context, device.number), "context");
+  }
+  if (code == BPTT_OK) code = use(context);
+  if (code == BPTT_OK) {
+    code = check(context, driver.cuStreamCreate(&device.stream, CU_STREAM_NON_BLOCKING), "stream");
+  }
+  if (code == BPTT_OK) code = load_kernels(context);
+  if (code == BPTT_OK) {
+    code = check(context, device.cublas.cublasLtCreate(&device.cublas_handle), "cuBLASLt");
+  }
+  if (code == BPTT_OK) code = reserve(context, device.flags, kFlagBytes);
+  if (code == BPTT_OK) {
+    code = check(context, driver.cuMemsetD8Async(device.flags.data, 0, kFlagBytes, device.stream),
+                 "flags");
+  }
+  return code;
+}
+
+bptt_code open(bptt_context* context, int device_index) {
+  const Library& found = library();
+  if (device_index < 0 || device_index >= found.devices) {
+    std::snprintf(context->message, sizeof(context->message),
+                  "there is no CUDA device %d: the driver sees %d", device_index, found.devices);
+    return BPTT_DEVICE;
+  }
+  context->device = new (std::nothrow) CudaDevice(found);
+  if (!context->device) return fail(context, BPTT_OUT_OF_MEMORY, "out of memory");
+  const bptt_code code = open_device(context, device_index);
+  if (code != BPTT_OK) close(context);
+  return code;
+}
+
+bptt_code allocate(bptt_context* context, size_t bytes, void** out) {
+  CUdeviceptr data = 0;
+  bptt_code code = use(context);
+  if (code == BPTT_OK) {
+    code = check(context, device_of(context).driver.cuMemAlloc(&data, bytes > 0 ? bytes : 1),
+                 "device memory");
+  }
+  *out = reinterpret_cast<void*>(data);
+  return code;
+}
+
+// Waits for what still uses it.
+void release(bptt_context* context, void* pointer) {
+  const CudaDevice& device = device_of(context);
+  if (device.driver.cuCtxSetCurrent(device.context) == CUDA_SUCCESS) {
+    device.driver.cuMemFree(reinterpret_cast<CUdeviceptr>(pointer));
+  }
+}
+
+bptt_code upload(bptt_context* context, void* target, const void* host, size_t bytes) {
+  const CudaDevice& device = device_of(context);
+  const bptt_code code = use(context);
+  if (code != BPTT_OK || bytes == 0) return code;
+  return check(context,
+               device.driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(target), host, bytes,
+                                               device.stream),
+               "copy to the device");
+}
+
+bptt_code download(bptt_context* context, void* host, const void* source, size_t bytes) {
+  const CudaDevice& device = device_of(context);
+  const bptt_code code = use(context);
+  if (code != BPTT_OK || bytes == 0) return code;
+  return check(context,
+               device.driver.cuMemcpyDtoHAsync(host, reinterpret_cast<CUdeviceptr>(source), bytes,
+                                               device.stream),
+               "copy from the device");
+}
+
+// Kernels cannot return a code: what they found wrong is told here.
+bptt_code wait(bptt_context* context) {
+  const CudaDevice& device = device_of(context);
+  const Driver& driver = device.driver;
+  int32_t flag = 0;
+  bptt_code code = use(context);
+  if (code == BPTT_OK) {
+    code = check(context,
+                 driver.cuMemcpyDtoHAsync(&flag, device.flags.data, sizeof(flag), device.stream),
+                 "flags");
+  }
+  if (code == BPTT_OK) {
+    code = check(context, driver.cuStreamSynchronize(device.stream), "wait for the device");
+  }
+  if (code != BPTT_OK || flag == 0) return code;
+  code = check(context, driver.cuMemsetD8Async(device.flags.data, 0, kFlagBytes, device.stream),
+               "flags");
+  return code != BPTT_OK ? code
+                         : fail(context, BPTT_INDEX,
+                                "an index of an embedding or a class of a target, in an op since "
+                                "the last read of this device, is out of range");
+}
+
+// An entry of the table with the device's context made the thread's: the owner of a stream
+// and its executor both call.
+template <auto entry>
+struct InContext;
+template <class... Arguments, bptt_code (*entry)(bptt_context*, Arguments...)>
+struct InContext<entry> {
+  static bptt_code call(bptt_context* context, Arguments... arguments) {
+    const bptt_code code = use(context);
+    return code == BPTT_OK ? entry(context, arguments...) : code;
+  }
+};
+
+bptt_ops make_ops() {
+  bptt_ops ops{};
+  ops.isa = "cuda";
+  ops.fill = InContext<fill>::call;
+  ops.unary = InContext<unary>::call;
+  ops.unary_backward = InContext<unary_backward>::call;
+  ops.binary = InContext<binary>::call;
+  ops.copy = InContext<copy>::call;
+  ops.dropout = InContext<dropout>::call;
+  ops.uniform = InContext<uniform>::call;
+  ops.normal = InContext<normal>::call;
+  ops.sum = InContext<sum>::call;
+  ops.softmax = InContext<softmax>::call;
+  ops.softmax_backward = InContext<softmax_backward>::call;
+  ops.layer_norm = InContext<layer_norm>::call;
+  ops.layer_norm_backward = InContext<layer_norm_backward>::call;
+  ops.matmul = InContext<matmul>::call;
+  ops.embedding = InContext<embedding>::call;
+  ops.embedding_backward = InContext<embedding_backward>::call;
+  ops.cross_entropy = InContext<cross_entropy>::call;
+  ops.cross_entropy_backward = InContext<cross_entropy_backward>::call;
+  ops.pairwise_loss = InContext<pairwise_loss>::call;
+  ops.pairwise_loss_backward = InContext<pairwise_loss_backward>::call;
+  ops.optimize = InContext<optimize>::call;
+  ops.grad_norm = InContext<grad_norm>::call;
+  ops.clip_grads = InContext<clip_grads>::call;
+  ops.plan_create = InContext<recurrent_plan_create>::call;
+  ops.plan_destroy = recurrent_plan_destroy;
+  ops.plan_sizes = recurrent_plan_sizes;
+  ops.recurrent_forward = InContext<recurrent_forward>::call;
+  ops.recurrent_backward = InContext<recurrent_backward>::call;
+  return ops;
+}
+
+}  // namespace
+}  // namespace bptt::cuda
+
+const bptt_backend* bptt_cuda_backend(char* message, size_t size) {
+  using namespace bptt::cuda;
+  const Library& found = library();
+  if (!found.reason.empty()) {
+    if (size > 0) std::snprintf(message, size, "%s", found.reason.c_str());
+    return nullptr;
+  }
+  static const bptt_backend backend = {BPTT_BACKEND_VERSION,
+                                       "cuda",
+                                       open,
+                                       close,
+                                       allocate,
+                                       release,
+                                       upload,
+                                       download,
+                                       wait,
+                                       make_ops()};
+  return &backend;
+}

@@ -1,0 +1,62 @@
+// What hangs on context->device in the CUDA backend: one stream on one device, with the
+// libraries that work for it. A driver's stream is ours: work runs in the order it is started.
+#pragma once
+
+#include <cstddef>
+
+#include "backend.h"
+#include "cuda/kernels.h"
+#include "cuda/library.h"
+
+namespace bptt::cuda {
+
+// Device memory of one use, grown as needed. Growing it waits for what still runs.
+struct Scratch {
+  CUdeviceptr data = 0;
+  size_t bytes = 0;
+};
+
+struct CudaDevice {
+  explicit CudaDevice(const Library& library)
+      : driver(library.driver), cublas(library.cublas), cudnn(library.cudnn) {}
+
+  const Driver& driver;
+  const CublasLt& cublas;
+  const Cudnn& cudnn;
+
+  CUdevice number = 0;
+  CUcontext context = nullptr;  // the primary one, shared with every other library
+  CUstream stream = nullptr;
+  CUmodule module = nullptr;
+  CUfunction kernels[kKernelCount][2] = {};  // float32, float64
+  cublasLtHandle_t cublas_handle = nullptr;
+  // Made by the first recurrent layer. cuDNN wants one per thread: plans are made on the
+  // owner's, layers run on the stream's.
+  cudnnHandle_t cudnn_handle = nullptr, plan_handle = nullptr;
+
+  // Kernels set a word of it where an index is out of range; wait() reports it.
+  Scratch flags;
+  Scratch product;    // cuBLASLt's workspace
+  Scratch reduction;  // partial results of sums
+};
+
+inline CudaDevice& device_of(bptt_context* context) {
+  return *static_cast<CudaDevice*>(context->device);
+}
+
+// Code and message of a driver's result; `doing` names the work: "fill", "copy to the device".
+bptt_code check(bptt_context*, CUresult, const char* doing);
+bptt_code check(bptt_context*, cublasStatus_t, const char* doing);
+bptt_code check(bptt_context*, cudnnStatus_t, const char* doing);
+bptt_code fail(bptt_context*, bptt_code, const char* message);
+
+// Makes the device's context the thread's; every entry of the table begins with it.
+bptt_code use(bptt_context*);
+// Makes the cuDNN handle of the stream, or of its owner, where it is not there yet.
+bptt_code use_cudnn(bptt_context*);
+bptt_code use_planning(bptt_context*);
+
+// At least so many bytes in a scratch.
+bptt_code reserve(bptt_context*, Scratch&, size_t bytes);
+
+}  // namespace bptt::cuda

@@ -1,0 +1,381 @@
+// The kernels, as host and device both see them: one struct of arguments each, so that
+// a call cannot differ from its kernel. nvcc, the emulation and the host compiler read this.
+//
+// A kernel NAME with arguments Name in kernels/*.cu becomes bptt_NAME_float32 and
+// bptt_NAME_float64; "T" below is that type. Structs stay below 4096 bytes, the most that
+// every driver passes to a kernel.
+#pragma once
+
+#include <stdint.h>
+
+#include "backend.h"
+#include "cuda/recurrent_kernels.h"
+
+namespace bptt::cuda {
+
+constexpr unsigned kBlockThreads = 256;
+constexpr int64_t kMostBlocks = 4096;
+
+// -- how work is laid out ------------------------------------------------------
+
+// A shape walked by two operands at once; rank >= 1.
+struct Axes {
+  int rank;
+  int64_t n;  // product of shape
+  int64_t shape[BPTT_MAX_RANK];
+  int64_t a[BPTT_MAX_RANK], b[BPTT_MAX_RANK];  // strides
+};
+
+// Some axes of one tensor.
+struct Walk {
+  int rank;
+  int64_t shape[BPTT_MAX_RANK], stride[BPTT_MAX_RANK];
+};
+
+// How a block divides lines, which are what is summed into one value each: `lanes`
+// threads, a power of two, take the elements of a line in turn. Neighbouring threads are
+// lanes of one line where a line is adjacent in memory (then 32 or more of them), else
+// they belong to neighbouring lines.
+struct Lanes {
+  int lanes;
+  int along;
+};
+
+// Lines over the middle axis of [outer, length, inner].
+struct Lines {
+  int64_t count;  // outer * inner
+  int64_t length, inner;
+  Lanes lanes;
+};
+
+// Tensors cut into chunks of kChunk elements, which are numbered through: those of
+// tensor i begin at first[i], and first[count] is the number of chunks.
+constexpr int64_t kChunk = 4096;
+template <int kMost>
+struct Chunks {
+  int count;
+  int64_t first[kMost + 1];
+  int64_t size[kMost];
+};
+
+// -- elementwise ---------------------------------------------------------------
+
+// out[i] = value
+struct Fill {
+  int64_t n;
+  double value;
+  void* out;    // T[n]
+  int integer;  // out is int32[n] instead; of the float32 kernel
+};
+
+// Words of T's size are copied, whatever they hold: dst[b offset] = src[a offset].
+// copy_tiles is for a transposition, of src nearly adjacent along the last axis but one and
+// dst along the last; its grid has a block for each tile.
+struct Copy {
+  Axes axes;
+  const void* src;
+  void* dst;
+};
+constexpr int kCopyTile = 32;
+
+struct Unary {
+  bptt_unary_op op;
+  double alpha;
+  int64_t n;
+  const void* x;  // T[n]
+  void* out;      // T[n], may be x
+};
+
+struct UnaryBackward {
+  bptt_unary_op op;
+  int64_t n;
+  const void* saved;  // T[n]: the forward's x for log, its result for every other op
+  const void* dout;   // T[n]
+  void* dx;           // T[n], may be either
+};
+
+struct Binary {
+  bptt_binary_op op;
+  Axes axes;
+  const void *a, *b;  // by the strides of axes
+  void* out;          // T[axes.n]
+};
+
+// -- random numbers --------------------------------------------------------------
+
+struct Dropout {
+  bptt_rng rng;
+  int64_t n;
+  uint32_t threshold;  // a smaller word drops the element
+  double scale;
+  const void* x;  // T[n]
+  void* out;      // T[n], may be x
+};
+
+struct Uniform {
+  bptt_rng rng;
+  int64_t n;
+  double low, high;
+  void* out;  // T[n]
+};
+
+struct Normal {
+  bptt_rng rng;
+  int64_t n;
+  double mean, std;
+  void* out;  // T[n]
+};
+
+// -- sums -------------------------------------------------------------------------
+
+// One pass of a sum: out[chunk, output] = scale * the sum of elements
+// [chunk * chunk_length, ...) of that output. Outputs are [outer, inner], inner adjacent.
+struct Sum {
+  Walk outer, reduced;
+  int64_t outputs, inner, length;
+  int64_t chunks, chunk_length;
+  Lanes lanes;
+  double scale;
+  const void* x;
+  void* out;  // T[chunks, outputs]
+};
+
+// -- softmax ----------------------------------------------------------------------
+
+struct Softmax {
+  Lines lines;
+  int log;
+  const void* x;  // T[outer, length, inner]
+  void* out;      // the same
+};
+
+struct SoftmaxBackward {
+  Lines lines;
+  int log;
+  const void *out, *dout;  // T[outer, length, inner]
+  void* dx;                // the same
+};
+
+// -- layer norm -------------------------------------------------------------------
+
+struct LayerNorm {
+  int64_t rows, cols;
+  Lanes lanes;
+  double eps;
+  const void* x;             // T[rows,cols]
+  const void *gamma, *beta;  // T[cols] or null
+  void* y;                   // T[rows,cols]
+  void *mean, *rstd;         // T[rows] or null
+};
+
+struct LayerNormBackward {
+  int64_t rows, cols;
+  Lanes lanes;
+  const void* x;            // T[rows,cols]
+  const void* gamma;        // T[cols] or null
+  const void *mean, *rstd;  // T[rows]
+  const void* dy;           // T[rows,cols]
+  void* dx;                 // T[rows,cols]
+};
+
+// out[chunk, j] = the sum over rows [chunk * chunk_rows, ...) of dy * xhat.
+struct LayerNormGamma {
+  int64_t rows, cols;
+  int64_t chunks, chunk_rows;
+  Lanes lanes;
+  const void* x;            // T[rows,cols]
+  const void *mean, *rstd;  // T[rows]
+  const void* dy;           // T[rows,cols]
+  void* out;                // T[chunks,cols]
+};
+
+// -- embedding --------------------------------------------------------------------
+// An index out of range makes zeros and sets *flag to 1.
+
+struct Embedding {
+  int64_t n, rows, cols;
+  const void* table;     // T[rows,cols]
+  const int32_t* index;  // [n]
+  void* out;             // T[n,cols]
+  int32_t* flag;
+};
+
+// next[i] is the next place after i that has the same index, or n; then follows[next[i]]
+// becomes 1. An index out of range has no next.
+struct EmbeddingLinks {
+  int64_t n, rows;
+  const int32_t* index;  // [n]
+  int64_t* next;         // [n]
+  int64_t* follows;      // [n], zeros before
+  int32_t* flag;
+};
+
+// dtable holds zeros before.
+struct EmbeddingBackward {
+  int64_t n, rows, cols, padding;
+  const int32_t* index;           // [n]
+  const int64_t *next, *follows;  // [n]
+  const void* dout;               // T[n,cols]
+  void* dtable;                   // T[rows,cols]
+};
+
+// -- losses -----------------------------------------------------------------------
+
+// A target that is neither ignored nor a class makes zeros and sets *flag to 1.
+struct CrossEntropy {
+  Lines lines;  // outer, classes, inner
+  int32_t ignore;
+  const void* logits;     // T[outer, classes, inner]
+  const int32_t* target;  // [outer, inner]
+  void* losses;           // T[outer, inner], 0 where ignored
+  void* counted;          // T[outer, inner], 1 or 0
+  void* lse;              // T[outer, inner], 0 where ignored
+  int32_t* flag;
+};
+
+// From the sums of losses and counted: the loss, or null, and lse's last place.
+struct CrossEntropyTotal {
+  int mean;
+  const void* sums;  // T[2]
+  void* loss;        // T[1]
+  void* counted;     // T[1]
+};
+
+struct CrossEntropyBackward {
+  Lines lines;
+  bptt_reduction reduction;
+  int32_t ignore;
+  const void* logits;     // T[outer, classes, inner]
+  const int32_t* target;  // [outer, inner]
+  const void* lse;        // T[outer * inner + 1]
+  const void* dloss;      // T[outer, inner] for BPTT_NONE, else T[1]
+  void* dlogits;          // T[outer, classes, inner]
+  int32_t* flag;
+};
+
+struct PairwiseLoss {
+  bptt_pairwise_loss loss;
+  int64_t n;
+  const void *x, *target;  // T[n]
+  void* out;               // T[n]
+};
+
+// out[chunk] = the sum over elements [chunk * kChunk, ...).
+struct PairwiseLossSum {
+  bptt_pairwise_loss loss;
+  int64_t n, chunks;
+  const void *x, *target;  // T[n]
+  void* out;               // T[chunks]
+};
+
+struct PairwiseLossBackward {
+  bptt_pairwise_loss loss;
+  bptt_reduction reduction;
+  int64_t n;
+  const void *x, *target;  // T[n]
+  const void* dloss;       // T[n] for BPTT_NONE, else T[1]
+  void *dx, *dtarget;      // T[n] or null
+};
+
+// -- optimizers ---------------------------------------------------------------------
+
+constexpr int kParametersAtOnce = 64;
+constexpr int kGradsAtOnce = 128;
+
+// The update number *options.step + 1 of some parameters. Nothing changes where *flag is
+// not 0.
+struct Optimize {
+  bptt_optimizer options;
+  const int32_t* flag;
+  Chunks<kParametersAtOnce> chunks;
+  void* value[kParametersAtOnce];  // T[size] each
+  const void* grad[kParametersAtOnce];
+  void* state[kParametersAtOnce][3];
+};
+
+// *step += 1, unless *flag is not 0.
+struct CountStep {
+  const int32_t* flag;
+  double* step;
+};
+
+// partial[chunk] = the sum of squares of that chunk
+struct GradSquares {
+  Chunks<kGradsAtOnce> chunks;
+  const void* grad[kGradsAtOnce];  // T[size] each
+  double* partial;                 // [chunks]
+};
+
+// norm = sqrt(sum of partial)
+struct GradNorm {
+  int64_t n;
+  const double* partial;  // [n]
+  void* norm;             // T[1]
+};
+
+struct ClipGrads {
+  Chunks<kGradsAtOnce> chunks;
+  void* grad[kGradsAtOnce];  // T[size] each
+  double max_norm;
+  const void* norm;  // T[1]
+};
+
+static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(ClipGrads) <= 4096);
+
+// -- the list -------------------------------------------------------------------------
+
+// KERNEL(name, Arguments): what names, types and loads them all.
+#define BPTT_CUDA_KERNELS(KERNEL)                      \
+  KERNEL(fill, Fill)                                   \
+  KERNEL(copy, Copy)                                   \
+  KERNEL(copy_tiles, Copy)                             \
+  KERNEL(unary, Unary)                                 \
+  KERNEL(unary_backward, UnaryBackward)                \
+  KERNEL(binary, Binary)                               \
+  KERNEL(dropout, Dropout)                             \
+  KERNEL(uniform, Uniform)                             \
+  KERNEL(normal, Normal)                               \
+  KERNEL(sum, Sum)                                     \
+  KERNEL(softmax, Softmax)                             \
+  KERNEL(softmax_backward, SoftmaxBackward)            \
+  KERNEL(layer_norm, LayerNorm)                        \
+  KERNEL(layer_norm_backward, LayerNormBackward)       \
+  KERNEL(layer_norm_gamma, LayerNormGamma)             \
+  KERNEL(embedding, Embedding)                         \
+  KERNEL(embedding_links, EmbeddingLinks)              \
+  KERNEL(embedding_backward, EmbeddingBackward)        \
+  KERNEL(cross_entropy, CrossEntropy)                  \
+  KERNEL(cross_entropy_total, CrossEntropyTotal)       \
+  KERNEL(cross_entropy_backward, CrossEntropyBackward) \
+  KERNEL(pairwise_loss, PairwiseLoss)                  \
+  KERNEL(pairwise_loss_sum, PairwiseLossSum)           \
+  KERNEL(pairwise_loss_backward, PairwiseLossBackward) \
+  KERNEL(sgd, Optimize)                                \
+  KERNEL(adam, Optimize)                               \
+  KERNEL(rmsprop, Optimize)                            \
+  KERNEL(count_step, CountStep)                        \
+  KERNEL(grad_squares, GradSquares)                    \
+  KERNEL(grad_norm, GradNorm)                          \
+  KERNEL(clip_grads, ClipGrads)                        \
+  BPTT_CUDA_RECURRENT_KERNELS(KERNEL)
+
+// A kernel's place in the list, with its type.
+template <class Arguments>
+struct Kernel {
+  int index;
+  const char* name;
+};
+
+enum KernelIndex {
+#define BPTT_KERNEL_INDEX(name, Arguments) kIndex_##name,
+  BPTT_CUDA_KERNELS(BPTT_KERNEL_INDEX)
+#undef BPTT_KERNEL_INDEX
+      kKernelCount
+};
+
+#define BPTT_KERNEL_VALUE(name, Arguments) \
+  inline constexpr Kernel<Arguments> name##_kernel = {kIndex_##name, #name};
+BPTT_CUDA_KERNELS(BPTT_KERNEL_VALUE)
+#undef BPTT_KERNEL_VALUE
+
+}  // namespace bptt::cuda

@@ -1,0 +1,159 @@
+// Elementwise operations, forward beside backward; binary ones broadcast by stride 0.
+#include "functions.h"
+#include "kernel.h"
+#include "walk.h"
+
+BPTT_KERNEL(fill, Fill) {
+  if (a.integer) {
+    BPTT_EACH(i, a.n) static_cast<int32_t*>(a.out)[i] = static_cast<int32_t>(a.value);
+  } else {
+    BPTT_EACH(i, a.n) static_cast<T*>(a.out)[i] = static_cast<T>(a.value);
+  }
+}
+
+// -- strided copy ----------------------------------------------------------------
+
+namespace bptt::cuda {
+template <size_t kBytes>
+struct WordOf;
+template <>
+struct WordOf<4> {
+  using Type = uint32_t;
+};
+template <>
+struct WordOf<8> {
+  using Type = uint64_t;
+};
+}  // namespace bptt::cuda
+
+BPTT_KERNEL(copy, Copy) {
+  using Word = typename WordOf<sizeof(T)>::Type;
+  const Word* src = static_cast<const Word*>(a.src);
+  Word* dst = static_cast<Word*>(a.dst);
+  BPTT_EACH(i, a.axes.n) {
+    const Offsets at = offsets_of(a.axes, i);
+    dst[at.b] = src[at.a];
+  }
+}
+
+// Tiles go through shared memory, so that neighbouring threads read neighbours and write
+// neighbours. The column that pads a tile keeps its rows in different banks.
+BPTT_KERNEL(copy_tiles, Copy) {
+  using Word = typename WordOf<sizeof(T)>::Type;
+  constexpr int kTile = kCopyTile, kPadded = kTile + 1;
+  constexpr int kRows = static_cast<int>(kBlockThreads) / kTile;
+  BPTT_SHARED(Word, tile, kTile * kPadded);
+  const Word* src = static_cast<const Word*>(a.src);
+  Word* dst = static_cast<Word*>(a.dst);
+  const Axes& axes = a.axes;
+  const int p = axes.rank - 2, q = axes.rank - 1;
+  const int64_t P = axes.shape[p], Q = axes.shape[q];
+  const int64_t tiles_p = (P + kTile - 1) / kTile, tiles_q = (Q + kTile - 1) / kTile;
+  const int64_t tiles = axes.n / (P * Q) * tiles_p * tiles_q;
+  const int x = static_cast<int>(threadIdx.x) % kTile, y = static_cast<int>(threadIdx.x) / kTile;
+  for (int64_t t = blockIdx.x; t < tiles; t += gridDim.x) {
+    const int64_t row = t / tiles_q, p0 = row % tiles_p * kTile, q0 = t % tiles_q * kTile;
+    const Offsets at = offsets_in<uint64_t>(axes, p, static_cast<uint64_t>(row / tiles_p));
+    for (int j = y; j < kTile; j += kRows)
+      if (p0 + x < P && q0 + j < Q)
+        tile[j * kPadded + x] = src[at.a + (p0 + x) * axes.a[p] + (q0 + j) * axes.a[q]];
+    __syncthreads();
+    for (int i = y; i < kTile; i += kRows)
+      if (p0 + i < P && q0 + x < Q)
+        dst[at.b + (p0 + i) * axes.b[p] + (q0 + x) * axes.b[q]] = tile[x * kPadded + i];
+    __syncthreads();
+  }
+}
+
+// -- unary -----------------------------------------------------------------------
+
+namespace bptt::cuda {
+
+template <class T>
+__device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
+  switch (op) {
+    case BPTT_NEG:
+      return -x;
+    case BPTT_TANH:
+      return tanh(x);
+    case BPTT_SIGMOID:
+      return sigmoid(x);
+    case BPTT_RELU:
+      return max(T(0), x);
+    case BPTT_EXP:
+      return exp(x);
+    case BPTT_LOG:
+      return log(x);
+    case BPTT_SQRT:
+      return sqrt(x);
+    case BPTT_SCALE:
+      return alpha * x;
+    case BPTT_ADD_SCALAR:
+      return x + alpha;
+  }
+  return x;
+}
+
+// y is the forward's result, for log its x.
+template <class T>
+__device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
+  switch (op) {
+    case BPTT_NEG:
+      return -dy;
+    case BPTT_TANH:
+      return dy * ((T(1) - y) * (T(1) + y));
+    case BPTT_SIGMOID:
+      return dy * (y * (T(1) - y));
+    case BPTT_RELU:
+      return y <= T(0) ? T(0) : dy;
+    case BPTT_EXP:
+      return dy * y;
+    case BPTT_LOG:
+      return dy / y;
+    case BPTT_SQRT:
+      return dy / (y + y);
+    case BPTT_SCALE:  // needs alpha: the host sends it through unary
+    case BPTT_ADD_SCALAR:
+      return dy;
+  }
+  return dy;
+}
+
+}  // namespace bptt::cuda
+
+BPTT_KERNEL(unary, Unary) {
+  const T* x = static_cast<const T*>(a.x);
+  T* out = static_cast<T*>(a.out);
+  BPTT_EACH(i, a.n) out[i] = unary_of(a.op, static_cast<T>(a.alpha), x[i]);
+}
+
+BPTT_KERNEL(unary_backward, UnaryBackward) {
+  const T *y = static_cast<const T*>(a.saved), *dy = static_cast<const T*>(a.dout);
+  T* dx = static_cast<T*>(a.dx);
+  BPTT_EACH(i, a.n) dx[i] = unary_gradient_of(a.op, y[i], dy[i]);
+}
+
+// -- binary ----------------------------------------------------------------------
+
+BPTT_KERNEL(binary, Binary) {
+  const T *left = static_cast<const T*>(a.a), *right = static_cast<const T*>(a.b);
+  T* out = static_cast<T*>(a.out);
+  BPTT_EACH(i, a.axes.n) {
+    const Offsets at = offsets_of(a.axes, i);
+    const T x = left[at.a], y = right[at.b];
+    switch (a.op) {
+      case BPTT_ADD:
+        out[i] = x + y;
+        break;
+      case BPTT_SUB:
+        out[i] = x - y;
+        break;
+      case BPTT_MUL:
+        out[i] = x * y;
+        break;
+      case BPTT_DIV:
+        out[i] = x / y;
+        break;
+    }
+  }
+}

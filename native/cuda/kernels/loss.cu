@@ -1,0 +1,119 @@
+// Losses, fused over their inputs.
+#include "functions.h"
+#include "reduce.h"
+
+// -- cross entropy ---------------------------------------------------------------
+//   m = max(x),  lse = m + log(sum(exp(x - m))),  loss = lse - x[target]
+//   dx = (exp(x - lse) - onehot(target)) * dloss
+// Lines whose target is `ignore` have no loss and no gradient.
+
+BPTT_KERNEL(cross_entropy, CrossEntropy) {
+  BPTT_SHARED(T, shared, kBlockThreads);
+  const Place p = place_of(a.lines.lanes);
+  T *losses = static_cast<T*>(a.losses), *lse = static_cast<T*>(a.lse);
+  T* counted = static_cast<T*>(a.counted);
+  BPTT_EACH_LINE(line, a.lines.count, p) {
+    const bool exists = line < a.lines.count;
+    const T* x = static_cast<const T*>(a.logits) + (exists ? start_of(a.lines, line) : 0);
+    T largest, sum;
+    max_and_sum(p, x, exists ? a.lines.length : 0, a.lines.inner, shared, &largest, &sum,
+                [](int64_t, T) {});
+    if (!exists || p.lane != 0) continue;
+    const int32_t target = a.target[line];
+    const bool counts = target != a.ignore;
+    const bool valid = counts && target >= 0 && target < a.lines.length;
+    const T log_sum = log(sum);
+    lse[line] = valid ? largest + log_sum : T(0);
+    losses[line] = valid ? (largest - x[target * a.lines.inner]) + log_sum : T(0);
+    counted[line] = counts ? T(1) : T(0);
+    if (counts && !valid) *a.flag = 1;
+  }
+}
+
+BPTT_KERNEL(cross_entropy_total, CrossEntropyTotal) {
+  BPTT_EACH(i, 1) {
+    const T* sums = static_cast<const T*>(a.sums);
+    *static_cast<T*>(a.loss) = a.mean ? sums[0] / sums[1] : sums[0];
+    *static_cast<T*>(a.counted) = sums[1];
+  }
+}
+
+BPTT_KERNEL(cross_entropy_backward, CrossEntropyBackward) {
+  const Place p = place_of(a.lines.lanes);
+  const T *lse = static_cast<const T*>(a.lse), *dloss = static_cast<const T*>(a.dloss);
+  const int64_t inner = a.lines.inner;
+  const T divisor = a.reduction == BPTT_MEAN ? lse[a.lines.count] : T(1);
+  BPTT_EACH_LINE(line, a.lines.count, p) {
+    if (line >= a.lines.count) continue;
+    const int64_t start = start_of(a.lines, line);
+    const T* x = static_cast<const T*>(a.logits) + start;
+    T* dx = static_cast<T*>(a.dlogits) + start;
+    const int32_t target = a.target[line];
+    const bool counts = target != a.ignore;
+    const bool valid = counts && target >= 0 && target < a.lines.length;
+    if (counts && !valid) *a.flag = 1;
+    // A line that does not count has g = 0, whatever its logits.
+    const T g = valid ? dloss[a.reduction == BPTT_NONE ? line : 0] / divisor : T(0);
+    for (int64_t i = p.lane; i < a.lines.length; i += p.lanes) {
+      const T share = g == T(0) ? T(0) : exp(x[i * inner] - lse[line]) * g;
+      dx[i * inner] = valid && i == target ? share - g : share;
+    }
+  }
+}
+
+// -- losses of pairs (x, t) --------------------------------------------------------
+
+namespace bptt::cuda {
+
+template <class T>
+__device__ inline T pairwise_of(bptt_pairwise_loss loss, T x, T t) {
+  if (loss == BPTT_MSE) return (x - t) * (x - t);
+  // -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), without overflow
+  return fnma(x, t, max(T(0), x)) + log1p(exp(-abs(x)));
+}
+
+template <class T>
+__device__ inline T pairwise_dx_of(bptt_pairwise_loss loss, T x, T t) {
+  return loss == BPTT_MSE ? T(2) * (x - t) : sigmoid(x) - t;
+}
+
+template <class T>
+__device__ inline T pairwise_dtarget_of(bptt_pairwise_loss loss, T x, T t) {
+  return loss == BPTT_MSE ? T(2) * (t - x) : -x;
+}
+
+}  // namespace bptt::cuda
+
+BPTT_KERNEL(pairwise_loss, PairwiseLoss) {
+  const T *x = static_cast<const T*>(a.x), *t = static_cast<const T*>(a.target);
+  T* out = static_cast<T*>(a.out);
+  BPTT_EACH(i, a.n) out[i] = pairwise_of(a.loss, x[i], t[i]);
+}
+
+BPTT_KERNEL(pairwise_loss_sum, PairwiseLossSum) {
+  BPTT_SHARED(T, shared, kBlockThreads);
+  const Place p = place_of({kBlockThreads, 1});
+  const T *x = static_cast<const T*>(a.x), *t = static_cast<const T*>(a.target);
+  BPTT_EACH_LINE(chunk, a.chunks, p) {
+    const int64_t begin = chunk * kChunk;
+    const int64_t end = a.n - begin < kChunk ? a.n : begin + kChunk;
+    T sum = 0;
+    for (int64_t i = begin + p.lane; i < end; i += p.lanes) sum += pairwise_of(a.loss, x[i], t[i]);
+    sum = combine_lanes(p, sum, shared, Add());
+    if (p.lane == 0) static_cast<T*>(a.out)[chunk] = sum;
+  }
+}
+
+BPTT_KERNEL(pairwise_loss_backward, PairwiseLossBackward) {
+  const T *x = static_cast<const T*>(a.x), *t = static_cast<const T*>(a.target);
+  const T* dloss = static_cast<const T*>(a.dloss);
+  T *dx = static_cast<T*>(a.dx), *dtarget = static_cast<T*>(a.dtarget);
+  const T n = static_cast<T>(a.n);
+  BPTT_EACH(i, a.n) {
+    const T g = a.reduction == BPTT_NONE   ? dloss[i]
+                : a.reduction == BPTT_MEAN ? dloss[0] / n
+                                           : dloss[0];
+    if (dx) dx[i] = pairwise_dx_of(a.loss, x[i], t[i]) * g;
+    if (dtarget) dtarget[i] = pairwise_dtarget_of(a.loss, x[i], t[i]) * g;
+  }
+}

@@ -1,0 +1,171 @@
+// Optimizers, by the formulas of torch.optim, and the norm of all gradients. Blocks take
+// chunks of many tensors at once.
+#include "functions.h"
+#include "reduce.h"
+
+namespace bptt::cuda {
+
+// The elements of a chunk.
+struct Span {
+  int tensor;
+  int64_t begin, end;
+};
+
+template <int kMost>
+__device__ inline Span span_of(const Chunks<kMost>& c, int64_t chunk) {
+  int low = 0, high = c.count;  // first[low] <= chunk < first[high]
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (c.first[middle] <= chunk ? low : high) = middle;
+  }
+  const int64_t begin = (chunk - c.first[low]) * kChunk;
+  return {low, begin, c.size[low] - begin < kChunk ? c.size[low] : begin + kChunk};
+}
+
+// Every chunk, divided among the blocks.
+#define BPTT_EACH_CHUNK(chunk, chunks) \
+  for (int64_t chunk = blockIdx.x; chunk < (chunks).first[(chunks).count]; chunk += gridDim.x)
+
+// The items of a span, divided among the threads of a block.
+#define BPTT_EACH_IN(i, span) \
+  for (int64_t i = (span).begin + threadIdx.x; i < (span).end; i += blockDim.x)
+
+// update(value, grad, state, i) is called for every element.
+template <class T, class Update>
+__device__ inline void update_all(const Optimize& a, const Update& update) {
+  BPTT_EACH_CHUNK(chunk, a.chunks) {
+    const Span span = span_of(a.chunks, chunk);
+    T* value = static_cast<T*>(a.value[span.tensor]);
+    const T* grad = static_cast<const T*>(a.grad[span.tensor]);
+    T* const state[3] = {static_cast<T*>(a.state[span.tensor][0]),
+                         static_cast<T*>(a.state[span.tensor][1]),
+                         static_cast<T*>(a.state[span.tensor][2])};
+    BPTT_EACH_IN(i, span) update(&value[i], a.options.maximize ? -grad[i] : grad[i], state, i);
+  }
+}
+
+// base^n for a whole n >= 0, in the order of the CPU's
+__device__ inline double whole_power(double base, double n) {
+  double result = 1;
+  for (uint64_t bits = static_cast<uint64_t>(n); bits; bits >>= 1, base *= base)
+    if (bits & 1) result *= base;
+  return result;
+}
+
+}  // namespace bptt::cuda
+
+BPTT_KERNEL(sgd, Optimize) {
+  if (*a.flag) return;
+  const bptt_optimizer& o = a.options;
+  const T lr = static_cast<T>(o.lr), weight_decay = static_cast<T>(o.weight_decay);
+  const T momentum = static_cast<T>(o.momentum), fresh = static_cast<T>(1 - o.dampening);
+  const bool first = *o.step == 0, nesterov = o.nesterov != 0;
+  update_all<T>(a, [&](T* value, T g, T* const* state, int64_t i) {
+    const T p = *value;
+    if (weight_decay != 0) g = fma(weight_decay, p, g);
+    if (momentum != 0) {
+      const T buffer = first ? g : fma(momentum, state[0][i], fresh * g);
+      state[0][i] = buffer;
+      g = nesterov ? fma(momentum, buffer, g) : buffer;
+    }
+    *value = fnma(lr, g, p);
+  });
+}
+
+// step_size = lr / (1 - beta1^t), root = sqrt(1 - beta2^t)
+BPTT_KERNEL(adam, Optimize) {
+  BPTT_SHARED(double, factors, 2);
+  const bptt_optimizer& o = a.options;
+  if (threadIdx.x == 0) {
+    const double t = *o.step + 1;
+    factors[0] = o.lr / (1 - whole_power(o.beta1, t));
+    factors[1] = sqrt(1 - whole_power(o.beta2, t));
+  }
+  __syncthreads();
+  if (*a.flag) return;
+  const T step_size = static_cast<T>(factors[0]), root = static_cast<T>(factors[1]);
+  const bool decoupled = o.kind == BPTT_ADAMW, amsgrad = o.amsgrad != 0;
+  const T shrink = static_cast<T>(decoupled ? 1 - o.lr * o.weight_decay : 1);
+  const T weight_decay = static_cast<T>(decoupled ? 0 : o.weight_decay);
+  const T fresh1 = static_cast<T>(1 - o.beta1), beta2 = static_cast<T>(o.beta2);
+  const T fresh2 = static_cast<T>(1 - o.beta2), eps = static_cast<T>(o.eps);
+  update_all<T>(a, [&](T* value, T g, T* const* state, int64_t i) {
+    const T p = *value * shrink;
+    if (weight_decay != 0) g = fma(weight_decay, p, g);
+    const T m = lerp(state[0][i], g, fresh1);
+    T v = fma(fresh2 * g, g, state[1][i] * beta2);
+    state[0][i] = m;
+    state[1][i] = v;
+    if (amsgrad) state[2][i] = v = max(state[2][i], v);
+    *value = fnma(step_size, m / (sqrt(v) / root + eps), p);
+  });
+}
+
+BPTT_KERNEL(rmsprop, Optimize) {
+  if (*a.flag) return;
+  const bptt_optimizer& o = a.options;
+  const T lr = static_cast<T>(o.lr), weight_decay = static_cast<T>(o.weight_decay);
+  const T alpha = static_cast<T>(o.alpha), fresh = static_cast<T>(1 - o.alpha);
+  const T eps = static_cast<T>(o.eps), momentum = static_cast<T>(o.momentum);
+  const bool centered = o.centered != 0;
+  update_all<T>(a, [&](T* value, T g, T* const* state, int64_t i) {
+    const T p = *value;
+    if (weight_decay != 0) g = fma(weight_decay, p, g);
+    T square = fma(fresh * g, g, state[0][i] * alpha);
+    state[0][i] = square;
+    if (centered) {
+      const T average = lerp(state[2][i], g, fresh);
+      state[2][i] = average;
+      square = fnma(average, average, square);
+    }
+    T change = g / (sqrt(square) + eps);
+    if (momentum != 0) {
+      change = fma(momentum, state[1][i], change);
+      state[1][i] = change;
+    }
+    *value = fnma(lr, change, p);
+  });
+}
+
+BPTT_KERNEL(count_step, CountStep) {
+  BPTT_EACH(i, 1) {
+    if (*a.flag == 0) *a.step += 1;
+  }
+}
+
+// -- gradient norm ---------------------------------------------------------------
+// In double whatever the type: the square of a float neither overflows nor vanishes.
+
+BPTT_KERNEL(grad_squares, GradSquares) {
+  BPTT_SHARED(double, shared, kBlockThreads);
+  const Place p = place_of({kBlockThreads, 1});
+  BPTT_EACH_CHUNK(chunk, a.chunks) {
+    const Span span = span_of(a.chunks, chunk);
+    const T* grad = static_cast<const T*>(a.grad[span.tensor]);
+    double sum = 0;
+    BPTT_EACH_IN(i, span) sum += static_cast<double>(grad[i]) * static_cast<double>(grad[i]);
+    sum = combine_lanes(p, sum, shared, Add());
+    if (p.lane == 0) a.partial[chunk] = sum;
+  }
+}
+
+// One block.
+BPTT_KERNEL(grad_norm, GradNorm) {
+  BPTT_SHARED(double, shared, kBlockThreads);
+  const Place p = place_of({kBlockThreads, 1});
+  double sum = 0;
+  for (int64_t i = p.lane; i < a.n; i += p.lanes) sum += a.partial[i];
+  sum = combine_lanes(p, sum, shared, Add());
+  if (p.lane == 0) *static_cast<T*>(a.norm) = static_cast<T>(sqrt(sum));
+}
+
+BPTT_KERNEL(clip_grads, ClipGrads) {
+  const T ratio =
+      static_cast<T>(a.max_norm) / (*static_cast<const T*>(a.norm) + static_cast<T>(1e-6));
+  if (ratio >= T(1)) return;  // NaN is not, and spreads
+  BPTT_EACH_CHUNK(chunk, a.chunks) {
+    const Span span = span_of(a.chunks, chunk);
+    T* grad = static_cast<T*>(a.grad[span.tensor]);
+    BPTT_EACH_IN(i, span) grad[i] *= ratio;
+  }
+}

@@ -1,0 +1,77 @@
+// Losses.
+#include "cuda/ops.h"
+#include "cuda/reduction.h"
+
+namespace bptt::cuda {
+
+bptt_code cross_entropy(bptt_context* context, bptt_dtype dtype, bptt_reduction reduction,
+                        int64_t outer, int64_t classes, int64_t inner, int32_t ignore,
+                        const void* logits, const int32_t* target, void* loss, void* lse) {
+  CudaDevice& device = device_of(context);
+  const Lines lines = lines_of(outer, classes, inner);
+  const int64_t rows = lines.count;
+  const bool one = reduction != BPTT_NONE;
+  // Losses and counts lie side by side, so that one sum makes both totals; whole numbers
+  // are summed without error up to 2^24 (2^53) rows.
+  const SumShape totals = sum_of_columns(one ? 2 : 1, rows);
+  const int64_t kept = (one ? 2 : 1) * rows;
+  if (const bptt_code code =
+          reserve(context, device.reduction, bytes_of(dtype, kept + 2 + sum_scratch(totals))))
+    return code;
+  void* values = pointer<void>(device.reduction);
+  void* losses = one ? values : loss;
+  void* counted = one ? element(dtype, values, rows) : values;
+  void* sums = element(dtype, values, kept);
+  if (const bptt_code code =
+          launch(context, cross_entropy_kernel, dtype, grid_of_lines(rows, lines.lanes),
+                 CrossEntropy{lines, ignore, logits, target, losses, counted, lse,
+                              pointer<int32_t>(device.flags)}))
+    return code;
+  void* last = element(dtype, lse, rows);
+  if (const bptt_code code =
+          run_sum(context, dtype, totals, 1, values, one ? sums : last, element(dtype, sums, 2)))
+    return code;
+  if (!one) return BPTT_OK;
+  return launch(context, cross_entropy_total_kernel, dtype, {1, 1},
+                CrossEntropyTotal{reduction == BPTT_MEAN, sums, loss, last});
+}
+
+bptt_code cross_entropy_backward(bptt_context* context, bptt_dtype dtype, bptt_reduction reduction,
+                                 int64_t outer, int64_t classes, int64_t inner, int32_t ignore,
+                                 const void* logits, const int32_t* target, const void* lse,
+                                 const void* dloss, void* dlogits) {
+  const Lines lines = lines_of(outer, classes, inner);
+  return launch(context, cross_entropy_backward_kernel, dtype,
+                grid_of_lines(lines.count, lines.lanes),
+                CrossEntropyBackward{lines, reduction, ignore, logits, target, lse, dloss, dlogits,
+                                     pointer<int32_t>(device_of(context).flags)});
+}
+
+bptt_code pairwise_loss(bptt_context* context, bptt_dtype dtype, bptt_pairwise_loss loss,
+                        bptt_reduction reduction, int64_t n, const void* x, const void* target,
+                        void* out) {
+  if (reduction == BPTT_NONE)
+    return launch(context, pairwise_loss_kernel, dtype, grid_of(n),
+                  PairwiseLoss{loss, n, x, target, out});
+  Scratch& scratch = device_of(context).reduction;
+  const int64_t chunks = divide_up(n, kChunk);
+  const SumShape rest = sum_of_columns(1, chunks);
+  if (const bptt_code code = reserve(context, scratch, bytes_of(dtype, chunks + sum_scratch(rest))))
+    return code;
+  void* partial = pointer<void>(scratch);
+  if (const bptt_code code =
+          launch(context, pairwise_loss_sum_kernel, dtype, grid_of_chunks(chunks),
+                 PairwiseLossSum{loss, n, chunks, x, target, partial}))
+    return code;
+  const double scale = reduction == BPTT_MEAN ? 1 / static_cast<double>(n) : 1;
+  return run_sum(context, dtype, rest, scale, partial, out, element(dtype, partial, chunks));
+}
+
+bptt_code pairwise_loss_backward(bptt_context* context, bptt_dtype dtype, bptt_pairwise_loss loss,
+                                 bptt_reduction reduction, int64_t n, const void* x,
+                                 const void* target, const void* dloss, void* dx, void* dtarget) {
+  return launch(context, pairwise_loss_backward_kernel, dtype, grid_of(n),
+                PairwiseLossBackward{loss, reduction, n, x, target, dloss, dx, dtarget});
+}
+
+}  // namespace bptt::cuda

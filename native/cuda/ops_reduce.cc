@@ -1,0 +1,113 @@
+// Sums over any axes: passes that each divide long sums into chunks, until one is left.
+#include "cuda/ops.h"
+#include "cuda/reduction.h"
+
+namespace bptt::cuda {
+
+namespace {
+
+// Neighbours that are walked as one are merged.
+void append(Walk& walk, int64_t size, int64_t stride) {
+  if (size == 1) return;
+  if (walk.rank > 0 && walk.stride[walk.rank - 1] == stride * size) {
+    walk.shape[walk.rank - 1] *= size;
+    walk.stride[walk.rank - 1] = stride;
+  } else {
+    walk.shape[walk.rank] = size;
+    walk.stride[walk.rank++] = stride;
+  }
+}
+
+int64_t size_of(const Walk& walk) {
+  int64_t n = 1;
+  for (int d = 0; d < walk.rank; ++d) n *= walk.shape[d];
+  return n;
+}
+
+// At least 1: an empty sum is one chunk.
+int64_t chunks_of(const SumShape& s) {
+  const int64_t chunks = divide_up(s.length, chunk_length_of(s.along));
+  return chunks > 1 ? chunks : 1;
+}
+
+SumShape shape_of(int rank, const int64_t* shape, const int* reduced) {
+  SumShape s{};
+  s.inner = 1;
+  int64_t strides[BPTT_MAX_RANK];
+  int innermost = -1;
+  int64_t stride = 1;
+  for (int d = rank - 1; d >= 0; --d) {
+    strides[d] = stride;
+    stride *= shape[d];
+    if (innermost < 0 && shape[d] != 1) innermost = d;
+  }
+  s.along = innermost < 0 || reduced[innermost];
+  int kept = rank;  // axes [kept, rank) make up the inner axis
+  while (!s.along && kept > 0 && (!reduced[kept - 1] || shape[kept - 1] == 1))
+    s.inner *= shape[--kept];
+  for (int d = 0; d < kept; ++d) append(reduced[d] ? s.reduced : s.outer, shape[d], strides[d]);
+  s.length = size_of(s.reduced);
+  s.outputs = size_of(s.outer) * s.inner;
+  return s;
+}
+
+}  // namespace
+
+SumShape sum_of_rows(int64_t length, int64_t outputs) {
+  SumShape s{};
+  append(s.reduced, length, outputs);
+  s.outputs = s.inner = outputs;
+  s.length = length;
+  s.along = outputs == 1;
+  return s;
+}
+
+SumShape sum_of_columns(int64_t outputs, int64_t length) {
+  SumShape s{};
+  append(s.outer, outputs, length);
+  append(s.reduced, length, 1);
+  s.outputs = outputs;
+  s.inner = 1;
+  s.length = length;
+  s.along = true;
+  return s;
+}
+
+int64_t sum_scratch(const SumShape& shape) {
+  int64_t places = 0;
+  SumShape s = shape;
+  for (int64_t chunks = chunks_of(s); chunks > 1; chunks = chunks_of(s)) {
+    places += chunks * s.outputs;
+    s = sum_of_rows(chunks, s.outputs);
+  }
+  return places;
+}
+
+bptt_code run_sum(bptt_context* context, bptt_dtype dtype, const SumShape& shape, double scale,
+                  const void* x, void* out, void* scratch) {
+  SumShape s = shape;
+  for (;;) {
+    const int64_t chunks = chunks_of(s), length = chunk_length_of(s.along);
+    const bool last = chunks == 1;
+    const Lanes lanes = lanes_of(s.length < length ? s.length : length, s.along);
+    const bptt_code code =
+        launch(context, sum_kernel, dtype, grid_of_lines(chunks * s.outputs, lanes),
+               Sum{s.outer, s.reduced, s.outputs, s.inner, s.length, chunks, length, lanes,
+                   last ? scale : 1, x, last ? out : scratch});
+    if (code || last) return code;
+    x = scratch;
+    scratch = element(dtype, scratch, chunks * s.outputs);
+    s = sum_of_rows(chunks, s.outputs);
+  }
+}
+
+bptt_code sum(bptt_context* context, bptt_dtype dtype, int rank, const int64_t* shape,
+              const int* reduced, double scale, const void* x, void* out) {
+  Scratch& scratch = device_of(context).reduction;
+  const SumShape s = shape_of(rank, shape, reduced);
+  if (const bptt_code code = reserve(context, scratch, bytes_of(dtype, sum_scratch(s))))
+    return code;
+  return run_sum(context, dtype, s, scale, x, out, pointer<void>(scratch));
+}
+
+}  // namespace bptt::cuda

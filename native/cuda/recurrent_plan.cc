@@ -1,0 +1,391 @@
+#include "cuda/recurrent_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <new>
+
+#include "cells.h"
+#include "runtime/slices.h"
+
+namespace bptt::cuda {
+
+namespace {
+
+constexpr int64_t kAlignment = 256;
+
+// cuDNN's sizes are 32 bits wide.
+bool too_large(const bptt_recurrent& desc) {
+  const int64_t most = std::numeric_limits<int32_t>::max();
+  for (int64_t size : {desc.T, desc.B, desc.I, desc.H, desc.P, desc.L}) {
+    if (size > most) return true;
+  }
+  return static_cast<double>(desc.T) * static_cast<double>(desc.B) > static_cast<double>(most) ||
+         desc.D * desc.H > most || desc.L > (1 << 20);
+}
+
+const char* mistake(const bptt_recurrent& desc) {
+  if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
+    return "recurrent plan: a size is negative or zero";
+  }
+  if (desc.D != 1 && desc.D != 2) return "recurrent plan: directions must be 1 or 2";
+  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) {
+    return "recurrent plan: dtype must be a float";
+  }
+  if (desc.P > 0 && desc.cell != BPTT_LSTM) {
+    return "recurrent plan: only a cell with c can have a projection";
+  }
+  if (!(desc.dropout >= 0 && desc.dropout <= 1)) {
+    return "recurrent plan: dropout must be in 0 .. 1";
+  }
+  if (!desc.lengths) return nullptr;
+  for (int64_t b = 0; b < desc.B; ++b) {
+    if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) {
+      return "recurrent plan: a length is not in 0 .. T";
+    }
+  }
+  return nullptr;
+}
+
+int gates_of(bptt_cell cell) {
+#define BPTT_GATES(Name, enumerator, gates, states) \
+  if (cell == enumerator) return gates;
+  BPTT_CELLS(BPTT_GATES)
+#undef BPTT_GATES
+  return 0;
+}
+
+cudnnRNNMode_t mode_of(bptt_cell cell) {
+  switch (cell) {
+    case BPTT_RNN_TANH:
+      return CUDNN_RNN_TANH;
+    case BPTT_RNN_RELU:
+      return CUDNN_RNN_RELU;
+    case BPTT_LSTM:
+      return CUDNN_LSTM;
+    default:
+      return CUDNN_GRU;
+  }
+}
+
+cudnnDataType_t type_of(bptt_dtype dtype) {
+  return dtype == BPTT_FLOAT64 ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT;
+}
+
+int64_t scalar_of(const bptt_recurrent& desc) { return desc.dtype == BPTT_FLOAT64 ? 8 : 4; }
+
+// float32 means float32: TF32 has 10 bits of mantissa.
+cudnnMathType_t math_of(bptt_dtype dtype) {
+  return dtype == BPTT_FLOAT64 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
+}
+
+// The one rule. The persistent kernels take no projection, no float64, no rows of different
+// lengths and no layer without biases, and pay only below these sizes (PyTorch's
+// aten/src/ATen/native/cudnn/ RNN.cpp, get_algo, for devices of capability 6.0 and later; training
+// is bound by its backward).
+cudnnRNNAlgo_t algorithm_of(const CudaPlan& plan) {
+  const bptt_recurrent& desc = plan.desc;
+  if (desc.P > 0 || desc.dtype == BPTT_FLOAT64 || !desc.bias || !plan.full) {
+    return CUDNN_RNN_ALGO_STANDARD;
+  }
+  const bool gated = plan.gates > 1;
+  const int64_t most = desc.training ? (gated ? 128 : 256) : (gated ? 192 : 384);
+  return desc.H <= most ? CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H : CUDNN_RNN_ALGO_STANDARD;
+}
+
+// Fills the maps between the caller's rows and the packed ones.
+void map_rows(CudaPlan& plan) {
+  const int64_t T = plan.desc.T, B = plan.desc.B;
+  std::vector<int32_t>& index = plan.index;
+  const auto map = [&](size_t& begin, int64_t size) {
+    begin = index.size();
+    index.resize(begin + size, -1);
+  };
+  const auto row = [](int64_t i) { return static_cast<int32_t>(i); };
+  const bool drops = plan.desc.dropout > 0 && plan.desc.L > 1;
+  map(plan.packed_from_user, plan.in_place ? 0 : plan.rows);
+  map(plan.user_from_packed, plan.in_place ? 0 : T * B);
+  map(plan.unsorted, plan.in_place || !drops ? 0 : plan.rows);
+  map(plan.sorted_from_user, plan.states_in_place ? 0 : plan.active_rows);
+  map(plan.user_from_sorted, plan.states_in_place ? 0 : B);
+  if (!plan.in_place) {
+    for (int64_t t = 0; t < plan.steps; ++t) {
+      for (int64_t r = 0; r < plan.active(t); ++r) {
+        const int64_t b = plan.order[r], packed = plan.offset[t] + r;
+        const int64_t user = plan.desc.batch_first ? b * T + t : t * B + b;
+        index[plan.packed_from_user + packed] = row(user);
+        index[plan.user_from_packed + user] = row(packed);
+        if (drops) index[plan.unsorted + packed] = row(t * B + b);
+      }
+    }
+  }
+  if (!plan.states_in_place) {
+    for (int64_t r = 0; r < plan.active_rows; ++r) {
+      index[plan.sorted_from_user + r] = row(plan.order[r]);
+      index[plan.user_from_sorted + plan.order[r]] = row(r);
+    }
+  }
+}
+
+bptt_code describe_states(bptt_context* context, const CudaPlan& plan, const Run& run,
+                          int64_t columns, cudnnTensorDescriptor_t* out) {
+  const Cudnn& cudnn = plan.cudnn;
+  bptt_code code = check(context, cudnn.cudnnCreateTensorDescriptor(out), "recurrent plan");
+  if (code != BPTT_OK) return code;
+  const int sizes[] = {static_cast<int>(run.layers * plan.desc.D),
+                       static_cast<int>(plan.active_rows), static_cast<int>(columns)};
+  const int strides[] = {sizes[1] * sizes[2], sizes[2], 1};
+  return check(context,
+               cudnn.cudnnSetTensorNdDescriptor(*out, type_of(plan.desc.dtype), 3, sizes, strides),
+               "recurrent plan: states");
+}
+
+bptt_code describe_rows(bptt_context* context, const CudaPlan& plan, int64_t columns,
+                        const std::vector<int>& lengths, cudnnRNNDataDescriptor_t* out) {
+  const Cudnn& cudnn = plan.cudnn;
+  bptt_code code = check(context, cudnn.cudnnCreateRNNDataDescriptor(out), "recurrent plan");
+  if (code != BPTT_OK) return code;
+  return check(context,
+               cudnn.cudnnSetRNNDataDescriptor(
+                   *out, type_of(plan.desc.dtype), CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED,
+                   static_cast<int>(plan.steps), static_cast<int>(plan.active_rows),
+                   static_cast<int>(columns), lengths.data(), nullptr),
+               "recurrent plan: rows");
+}
+
+// Where cuDNN wants a weight or bias of a pseudo-layer. Nothing is added where it has none.
+bptt_code place_weight(bptt_context* context, const CudaPlan& plan, Run& run, int64_t pseudo,
+                       int id, int64_t from, void* bptt_recurrent_params::* weight,
+                       void* bptt_recurrent_params::* bias, int64_t gate) {
+  const Cudnn& cudnn = plan.cudnn;
+  struct Description {
+    const Cudnn& cudnn;
+    cudnnTensorDescriptor_t tensor = nullptr;
+    ~Description() {
+      if (tensor) cudnn.cudnnDestroyTensorDescriptor(tensor);
+    }
+  } weights{cudnn}, biases{cudnn};
+  for (Description* one : {&weights, &biases}) {
+    const bptt_code code =
+        check(context, cudnn.cudnnCreateTensorDescriptor(&one->tensor), "recurrent plan");
+    if (code != BPTT_OK) return code;
+  }
+  // Addresses are offsets from a base that is never read. It is not null, which says "none".
+  char* const base = reinterpret_cast<char*>(static_cast<uintptr_t>(kAlignment));
+  void *weight_at = nullptr, *bias_at = nullptr;
+  bptt_code code =
+      check(context,
+            cudnn.cudnnGetRNNWeightParams(device_of(context).plan_handle, run.rnn,
+                                          static_cast<int>(pseudo), run.weight_bytes, base, id,
+                                          weights.tensor, &weight_at, biases.tensor, &bias_at),
+            "recurrent plan: weights");
+  const auto add = [&](const Description& one, void* at, void* bptt_recurrent_params::* which,
+                       int64_t begin) {
+    if (code != BPTT_OK || !at || !which) return;
+    cudnnDataType_t type;
+    int rank, sizes[3], strides[3];
+    code = check(context,
+                 cudnn.cudnnGetTensorNdDescriptor(one.tensor, 3, &type, &rank, sizes, strides),
+                 "recurrent plan: weights");
+    const int64_t size = int64_t{sizes[0]} * sizes[1] * sizes[2];
+    const auto offset = static_cast<size_t>(static_cast<char*>(at) - base);
+    std::vector<WeightPlace>& places = run.places;
+    const int64_t index = run.first * plan.desc.D + pseudo;
+    // Gates that lie one after another on both sides are one piece.
+    if (!places.empty()) {
+      WeightPlace& last = places.back();
+      if (last.index == index && last.which == which && last.from + last.size == begin &&
+          last.offset + static_cast<size_t>(last.size * scalar_of(plan.desc)) == offset) {
+        last.size += size;
+        return;
+      }
+    }
+    places.push_back({index, which, begin, offset, size});
+  };
+  add(weights, weight_at, weight, from);
+  add(biases, bias_at, bias, gate * plan.desc.H);
+  return code;
+}
+
+bptt_code place_weights(bptt_context* context, const CudaPlan& plan, Run& run) {
+  using Params = bptt_recurrent_params;
+  const int gates = static_cast<int>(plan.gates);
+  const int64_t D = plan.desc.D, H = plan.desc.H;
+  for (int64_t pseudo = 0; pseudo < run.layers * D; ++pseudo) {
+    const int64_t input = plan.input(run.first + pseudo / D);
+    // Weights first, then biases, so that neighbours meet.
+    for (const bool biases : {false, true}) {
+      for (int id = 0; id < 2 * gates; ++id) {
+        const bool recurrent = id >= gates;
+        const int64_t gate = id % gates;
+        const auto weight = recurrent ? &Params::weight_hh : &Params::weight_ih;
+        const auto bias = recurrent ? &Params::bias_hh : &Params::bias_ih;
+        const bptt_code code =
+            place_weight(context, plan, run, pseudo, id, gate * H * (recurrent ? plan.Hout : input),
+                         biases ? nullptr : weight, biases ? bias : nullptr, gate);
+        if (code != BPTT_OK) return code;
+      }
+    }
+    if (plan.desc.P > 0) {
+      const bptt_code code =
+          place_weight(context, plan, run, pseudo, 2 * gates, 0, &Params::weight_hr, nullptr, 0);
+      if (code != BPTT_OK) return code;
+    }
+  }
+  return BPTT_OK;
+}
+
+bptt_code describe(bptt_context* context, const CudaPlan& plan, Run& run,
+                   const std::vector<int>& lengths) {
+  const bptt_recurrent& desc = plan.desc;
+  const Cudnn& cudnn = plan.cudnn;
+  const cudnnDataType_t type = type_of(desc.dtype);
+  const auto size = [](int64_t n) { return static_cast<int32_t>(n); };
+  bptt_code code = check(context, cudnn.cudnnCreateRNNDescriptor(&run.rnn), "recurrent plan");
+  if (code != BPTT_OK) return code;
+  // A projection as large as the hidden state means none. No dropout descriptor: it is ours.
+  code = check(context,
+               cudnn.cudnnSetRNNDescriptor_v8(
+                   run.rnn, algorithm_of(plan), mode_of(desc.cell),
+                   desc.bias ? CUDNN_RNN_DOUBLE_BIAS : CUDNN_RNN_NO_BIAS,
+                   desc.D == 2 ? CUDNN_BIDIRECTIONAL : CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
+                   type, type, math_of(desc.dtype), size(run.input), size(desc.H),
+                   size(desc.P > 0 ? desc.P : desc.H), size(run.layers), nullptr, 0),
+               "recurrent plan");
+  if (code != BPTT_OK) return code;
+  if ((code = describe_rows(context, plan, run.input, lengths, &run.x)) != BPTT_OK ||
+      (code = describe_rows(context, plan, plan.width, lengths, &run.y)) != BPTT_OK ||
+      (code = describe_states(context, plan, run, plan.Hout, &run.h)) != BPTT_OK ||
+      (code = describe_states(context, plan, run, desc.H, &run.c)) != BPTT_OK) {
+    return code;
+  }
+  cudnnHandle_t handle = device_of(context).plan_handle;
+  code = check(context, cudnn.cudnnGetRNNWeightSpaceSize(handle, run.rnn, &run.weight_bytes),
+               "recurrent plan: weights");
+  if (code != BPTT_OK) return code;
+  code =
+      check(context,
+            cudnn.cudnnGetRNNTempSpaceSizes(
+                handle, run.rnn, desc.training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE,
+                run.x, &run.work_bytes, &run.reserve_bytes),
+            "recurrent plan: workspace");
+  return code == BPTT_OK ? place_weights(context, plan, run) : code;
+}
+
+// Sets the sizes; false when one of them overflows.
+bool lay_out(CudaPlan& plan) {
+  const bptt_recurrent& desc = plan.desc;
+  const int64_t scalar = scalar_of(desc), rows = plan.rows, active = plan.active_rows;
+  Slices packed(1, kAlignment), reserve(scalar, kAlignment);
+  packed.take_bytes(kPackedHeader);
+  int64_t work = 0, weights = 0;
+  for (Run& run : plan.runs) {
+    weights += static_cast<int64_t>(run.weight_bytes);
+    run.weights = packed.take_bytes(static_cast<int64_t>(run.weight_bytes));
+    if (desc.training) {
+      run.reserve = reserve.take_bytes(static_cast<int64_t>(run.reserve_bytes));
+      if (plan.drops(run)) run.saved_y = reserve.take({rows, plan.width});
+    }
+    work = std::max(work, static_cast<int64_t>(run.work_bytes));
+  }
+  const bool moves = !plan.in_place, sorts = !plan.states_in_place;
+  const bool drops = plan.runs.size() > 1;
+  const auto lay = [&](Workspace& w, bool backward) {
+    Slices s(scalar, kAlignment);
+    w.index = s.take_bytes(static_cast<int64_t>(plan.index.size() * sizeof(int32_t)));
+    w.weights = s.take_bytes(packed.bytes());
+    w.dweights = s.take_bytes(backward ? packed.bytes() : 0);
+    w.x = s.take({moves ? rows : 0, desc.I});
+    w.y = s.take({moves ? rows : 0, plan.width});
+    // cuDNN wants dx even where the caller does not.
+    w.dx = s.take({backward ? rows : 0, desc.I});
+    w.dy[0] = s.take({backward ? rows : 0, plan.width});
+    w.dy[1] = s.take({backward && drops ? rows : 0, plan.width});
+    w.dropped = s.take({drops ? rows : 0, plan.width});
+    for (int i = 0; i < 4; ++i) {
+      const int64_t states = sorts && (i < 2 || backward) ? plan.states() : 0;
+      w.h[i] = s.take({states, active, plan.Hout});
+      w.c[i] = s.take({plan.has_cell() ? states : 0, active, desc.H});
+    }
+    w.cudnn = s.take_bytes(work);
+    (backward ? plan.sizes.backward_workspace_bytes : plan.sizes.forward_workspace_bytes) =
+        static_cast<size_t>(s.bytes());
+    return !s.overflow();
+  };
+  bool fits = lay(plan.forward, false);
+  if (desc.training) fits = lay(plan.backward, true) && fits;
+  // The same for one run and for one per layer: a layer keeps one buffer for both.
+  plan.sizes.packed_bytes = kPackedHeader + static_cast<size_t>(weights + desc.L * kAlignment);
+  plan.sizes.reserve_bytes = static_cast<size_t>(reserve.bytes());
+  return fits && !packed.overflow() && !reserve.overflow();
+}
+
+bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan& plan) {
+  plan.desc = desc;
+  plan.gates = gates_of(desc.cell);
+  plan.Hout = desc.P > 0 ? desc.P : desc.H;
+  plan.width = desc.D * plan.Hout;
+  static_cast<PackedSequence&>(plan) = PackedSequence(desc.T, desc.B, desc.lengths);
+  plan.desc.lengths = nullptr;
+  plan.active_rows = plan.steps > 0 ? plan.active(0) : 0;
+  plan.in_place = plan.full && (!desc.batch_first || desc.T == 1 || desc.B == 1);
+  plan.states_in_place = plan.sorted && plan.active_rows == desc.B;
+  map_rows(plan);
+
+  const bool layer_by_layer = desc.training && desc.dropout > 0 && desc.L > 1;
+  for (int64_t layer = 0; layer < desc.L; layer += layer_by_layer ? 1 : desc.L) {
+    plan.runs.emplace_back(layer, layer_by_layer ? 1 : desc.L, plan.input(layer));
+  }
+  // Without any step there is nothing for cuDNN to do, and it would refuse.
+  if (plan.rows > 0) {
+    std::vector<int> lengths(plan.active_rows);
+    for (int64_t r = 0; r < plan.active_rows; ++r) lengths[r] = static_cast<int>(plan.length[r]);
+    for (Run& run : plan.runs) {
+      const bptt_code code = describe(context, plan, run, lengths);
+      if (code != BPTT_OK) return code;
+    }
+  }
+  return lay_out(plan) ? BPTT_OK
+                       : fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: the sizes overflow");
+}
+
+}  // namespace
+
+CudaPlan::~CudaPlan() {
+  for (const Run& run : runs) {
+    if (run.rnn) cudnn.cudnnDestroyRNNDescriptor(run.rnn);
+    if (run.x) cudnn.cudnnDestroyRNNDataDescriptor(run.x);
+    if (run.y) cudnn.cudnnDestroyRNNDataDescriptor(run.y);
+    if (run.h) cudnn.cudnnDestroyTensorDescriptor(run.h);
+    if (run.c) cudnn.cudnnDestroyTensorDescriptor(run.c);
+  }
+}
+
+bptt_code recurrent_plan_create(bptt_context* context, const bptt_recurrent* desc,
+                                bptt_plan** out) {
+  *out = nullptr;
+  if (const char* message = mistake(*desc)) return fail(context, BPTT_INTERNAL, message);
+  if (desc->cell == BPTT_GRU_RESET_BEFORE) {
+    return fail(context, BPTT_DEVICE, "recurrent plan: cuDNN has no GRU that resets before");
+  }
+  if (too_large(*desc)) {
+    return fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: the sizes overflow");
+  }
+  try {
+    bptt_code code = use_planning(context);
+    if (code != BPTT_OK) return code;
+    auto plan = std::make_unique<CudaPlan>(device_of(context).cudnn);
+    code = make_plan(context, *desc, *plan);
+    if (code == BPTT_OK) *out = reinterpret_cast<bptt_plan*>(plan.release());
+    return code;
+  } catch (const std::bad_alloc&) {
+    return fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: out of memory");
+  }
+}
+
+void recurrent_plan_destroy(bptt_plan* plan) { delete reinterpret_cast<CudaPlan*>(plan); }
+
+void recurrent_plan_sizes(const bptt_plan* plan, bptt_plan_sizes* sizes) {
+  *sizes = reinterpret_cast<const CudaPlan*>(plan)->sizes;
+}
+
+}  // namespace bptt::cuda

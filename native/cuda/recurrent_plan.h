@@ -1,0 +1,94 @@
+// A stack of recurrent layers as cuDNN runs it: one call for all layers, or one per layer
+// where our dropout lies between them; what follows from shapes and lengths alone.
+//
+// cuDNN gets packed sequences only: sorted rows of at least one step. So padding is never
+// read, rows of no steps need no care of it, and any order of the caller's rows will do.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cuda/device.h"
+#include "runtime/packed_sequence.h"
+
+namespace bptt::cuda {
+
+// Where a parameter of a pseudo-layer lies in cuDNN's weight space.
+struct WeightPlace {
+  int64_t index;  // layer * D + direction of the whole stack
+  void* bptt_recurrent_params::* which;
+  int64_t from;   // first element of the parameter
+  size_t offset;  // bytes in the weight space
+  int64_t size;   // elements
+};
+
+// Layers that cuDNN runs in one call.
+struct Run {
+  Run(int64_t first_layer, int64_t count, int64_t input_size)
+      : first(first_layer), layers(count), input(input_size) {}
+
+  int64_t first, layers, input;
+  cudnnRNNDescriptor_t rnn = nullptr;
+  cudnnRNNDataDescriptor_t x = nullptr, y = nullptr;
+  cudnnTensorDescriptor_t h = nullptr, c = nullptr;
+  std::vector<WeightPlace> places;
+  size_t weights = 0, weight_bytes = 0;  // offset in packed, size
+  size_t reserve = 0, reserve_bytes = 0;
+  size_t saved_y = 0;  // in the reserve: [rows,D*Hout], where dropout follows
+  size_t work_bytes = 0;
+};
+
+// Byte offsets of scratch. A slice that a plan does not need is empty.
+struct Workspace {
+  size_t index;       // int32 maps, as CudaPlan::index has them
+  size_t weights;     // for a caller without a packed buffer
+  size_t dweights;    // gradients in cuDNN's layout
+  size_t x, y;        // [rows,I], [rows,D*Hout]
+  size_t dx, dy[2];   // [rows,I], [rows,D*Hout]
+  size_t dropped;     // [rows,D*Hout]
+  size_t h[4], c[4];  // [L*D,active,Hout], [L*D,active,H]: in, out, gradients in, out
+  size_t cudnn;       // cuDNN's own
+};
+
+struct CudaPlan : PackedSequence {
+  explicit CudaPlan(const Cudnn& functions) : cudnn(functions) {}
+  ~CudaPlan();
+  CudaPlan(const CudaPlan&) = delete;
+
+  const Cudnn& cudnn;
+  bptt_recurrent desc;  // lengths is null
+  int64_t gates;
+  int64_t Hout, width;  // P ? P : H; D * Hout
+  int64_t active_rows;  // of the batch: those of at least one step
+  bool in_place;        // x and y lie as the packed rows do
+  bool states_in_place;
+
+  std::vector<Run> runs;
+  // int32 maps, one after another, and where each begins:
+  std::vector<int32_t> index;
+  size_t packed_from_user;  // [rows]: row of x
+  size_t user_from_packed;  // [T*B]: packed row, or -1 past a row's length
+  size_t unsorted;          // [rows]: row of [T,B], for dropout
+  size_t sorted_from_user;  // [active]: row of the batch
+  size_t user_from_sorted;  // [B]: sorted row, or -1 where it has no steps
+  Workspace forward, backward;
+  bptt_plan_sizes sizes{};
+
+  int64_t input(int64_t layer) const { return layer == 0 ? desc.I : width; }
+  int64_t states() const { return desc.L * desc.D; }
+  bool has_cell() const { return desc.cell == BPTT_LSTM; }
+  bool drops(const Run& run) const { return run.first + run.layers < desc.L; }
+};
+
+// packed begins with the stamp of what it holds; cuDNN's weight space follows.
+constexpr size_t kPackedHeader = 256;
+
+bptt_code recurrent_plan_create(bptt_context*, const bptt_recurrent*, bptt_plan**);
+void recurrent_plan_destroy(bptt_plan*);
+void recurrent_plan_sizes(const bptt_plan*, bptt_plan_sizes*);
+bptt_code recurrent_forward(bptt_context*, const bptt_plan*, const bptt_recurrent_forward*);
+bptt_code recurrent_backward(bptt_context*, const bptt_plan*, const bptt_recurrent_backward*);
+
+}  // namespace bptt::cuda

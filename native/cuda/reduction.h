@@ -1,0 +1,65 @@
+// How sums are divided among blocks and passes: by shape alone, so that the order of a sum
+// depends on nothing else.
+#pragma once
+
+#include "cuda/launch.h"
+
+namespace bptt::cuda {
+
+// 0 for n = 0.
+inline int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+inline size_t bytes_of(bptt_dtype dtype, int64_t n) {
+  return static_cast<size_t>(n) * (dtype == BPTT_FLOAT64 ? sizeof(double) : sizeof(float));
+}
+
+// Element i of an array of dtype.
+inline void* element(bptt_dtype dtype, void* data, int64_t i) {
+  return static_cast<char*>(data) + bytes_of(dtype, i);
+}
+
+template <class T>
+T* pointer(const Scratch& scratch) {
+  return reinterpret_cast<T*>(static_cast<uintptr_t>(scratch.data));
+}
+
+// Lanes of lines that are adjacent in memory, or beside each other.
+inline Lanes lanes_of(int64_t length, bool along) {
+  if (!along) return {8, 0};
+  return {length <= 512 ? 32 : static_cast<int>(kBlockThreads), 1};
+}
+
+inline Lines lines_of(int64_t outer, int64_t length, int64_t inner) {
+  return {outer * inner, length, inner, lanes_of(length, inner == 1)};
+}
+
+inline Grid grid_of_lines(int64_t count, const Lanes& lanes) {
+  const int64_t blocks = divide_up(count, kBlockThreads / lanes.lanes);
+  return {blocks < kMostBlocks ? blocks : kMostBlocks};
+}
+
+inline Grid grid_of_chunks(int64_t chunks) { return {chunks < kMostBlocks ? chunks : kMostBlocks}; }
+
+// Elements of one chunk of a sum.
+inline int64_t chunk_length_of(bool along) { return along ? kChunk : 512; }
+
+// What is summed: for each output of [outer, inner], the elements of `reduced`.
+struct SumShape {
+  Walk outer, reduced;
+  int64_t outputs, inner, length;
+  bool along;  // the elements of an output, not the outputs, are neighbours
+};
+
+// Sums over the first axis of a dense [length, outputs].
+SumShape sum_of_rows(int64_t length, int64_t outputs);
+// Sums over the second axis of a dense [outputs, length].
+SumShape sum_of_columns(int64_t outputs, int64_t length);
+
+// Elements of scratch that run_sum needs.
+int64_t sum_scratch(const SumShape&);
+
+// out = scale * sum. In the scratch no other data of the caller's may lie.
+bptt_code run_sum(bptt_context*, bptt_dtype, const SumShape&, double scale, const void* x,
+                  void* out, void* scratch);
+
+}  // namespace bptt::cuda
