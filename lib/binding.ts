@@ -69,7 +69,9 @@ export interface Native {
   /** The class of run-time failures: every rejection and throw of the addon is one. */
   setErrorClass(errorClass: new (code: ErrorCode, message: string) => Error): void
   info(): NativeInfo
-  stats(): NativeStats
+  stats(device: number): NativeStats
+  /** Null where CUDA devices can be used, else why not: what is missing, and where it was looked for. */
+  cudaReason(): string | null
   setNumThreads(threads: number): void
   getNumThreads(): number
   /** float32 operations per second of fused multiply-adds by the whole team; waits that long, at most 60. */
@@ -262,7 +264,7 @@ export interface Native {
    * desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout]. Parameters: five per
    * pseudo-layer (layer * D + direction): weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
    */
-  packedBytes(desc: Float64Array): number
+  packedBytes(desc: Float64Array, device: number): number
   /** Returns the reserve that backward needs, or null unless training. */
   recurrentForward(
     desc: Float64Array,

@@ -4,6 +4,7 @@
  *
  *   [LSTM.forward] expected input of shape [T,B,I] = [*,*,128], got [25,4,64]; ...
  */
+import { native } from './binding.ts'
 import type { Device, DType } from './dtype.ts'
 import { BpttError, rangeError, typeError } from './errors.ts'
 import { Tensor } from './tensor.ts'
@@ -173,13 +174,15 @@ export function checkFloatDType<D extends DType>(where: string, dtype: D): D {
   return dtype
 }
 
+/** Returns the device with its number: 'cuda' is 'cuda:0'. */
 export function checkDevice(where: string, device: unknown): Device {
   if (device === 'cpu') return 'cpu'
-  if (typeof device === 'string' && /^cuda(:\d+)?$/.test(device)) {
-    throw new BpttError(
-      'ERR_BPTT_DEVICE',
-      `[${where}] device '${device}' is not available: this build has no CUDA backend; use 'cpu'`,
-    )
+  if (typeof device === 'string' && /^cuda(:\d{1,4})?$/.test(device)) {
+    const reason = native().cudaReason()
+    if (reason !== null) {
+      throw new BpttError('ERR_BPTT_DEVICE', `[${where}] device '${device}' is not available: ${reason}`)
+    }
+    return device === 'cuda' ? 'cuda:0' : (device as Device)
   }
   throw Object.assign(new TypeError(message(where, "device 'cpu', 'cuda' or 'cuda:n'", describe(device))), {
     code: 'ERR_BPTT_DEVICE' as const,

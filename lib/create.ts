@@ -208,7 +208,6 @@ function blank<D extends DType>(
 
 function checkCommon<D extends DType>(where: string, options: TensorOptions<D>): TensorOptions<D> {
   checkOptions(where, options, ['dtype', 'device', 'requiresGrad'])
-  if (options.device !== undefined) checkDevice(where, options.device)
   if (options.requiresGrad !== undefined) checkBoolean(where, 'requiresGrad', options.requiresGrad)
-  return options
+  return options.device === undefined ? options : { ...options, device: checkDevice(where, options.device) }
 }

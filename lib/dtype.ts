@@ -24,9 +24,9 @@ export function dtypeNumber(dtype: DType): number {
   return DTYPE[dtype]
 }
 
-/** The device's number in the addon's interface; check.ts has refused every device but 'cpu'. */
-export function deviceNumber(_device: Device): number {
-  return CPU_DEVICE
+/** The device's number in the addon's interface. */
+export function deviceNumber(device: Device): number {
+  return device === 'cpu' ? CPU_DEVICE : Number(device.slice('cuda:'.length))
 }
 
 /** A typed array over the whole buffer. */

@@ -1,16 +1,16 @@
 /** The native library as a whole: threads, versions, memory. */
 import { CPU_DEVICE, type NativeInfo, type NativeStats, native } from './binding.ts'
 import { checkDevice, checkInteger } from './check.ts'
-import type { Device } from './dtype.ts'
+import { type Device, deviceNumber } from './dtype.ts'
 
 export interface Info extends NativeInfo {
-  /** What this environment (worker thread) holds now, in bytes, storages and queued ops. */
+  /** What this environment (worker thread) holds of the CPU now, in bytes, storages and queued ops. */
   memory: NativeStats
 }
 
 /** What was built, what it runs on, and what it holds. */
 export function info(): Info {
-  return { ...native().info(), memory: native().stats() }
+  return { ...native().info(), memory: native().stats(CPU_DEVICE) }
 }
 
 /**
@@ -35,6 +35,17 @@ export function getNumThreads(): number {
  * @param device default 'cpu'
  */
 export async function synchronize(device: Device = 'cpu'): Promise<void> {
-  checkDevice('synchronize', device)
-  await native().synchronize(CPU_DEVICE)
+  await native().synchronize(deviceNumber(checkDevice('synchronize', device)))
+}
+
+/** NVIDIA's GPUs. `device: 'cuda'` (or 'cuda:n') of tensors and layers asks for one, and throws where there is none. */
+export const cuda = {
+  /** Whether the CUDA backend, its libraries and a device are there. */
+  isAvailable(): boolean {
+    return native().cudaReason() === null
+  },
+  /** Why not: which library is missing and where it was looked for; null where CUDA is available. */
+  unavailableReason(): string | null {
+    return native().cudaReason()
+  },
 }

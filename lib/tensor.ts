@@ -343,6 +343,18 @@ export class Tensor<D extends DType = DType> {
     return shared
   }
 
+  /** @internal Takes its elements, and its gradient's, to another device. Waits for the work before. */
+  _move(device: Device): void {
+    if (this._storage === null || this.device === device) return
+    const bytes = this.size * BYTES[this.dtype]
+    const storage = Storage.allocate(deviceNumber(device), bytes)
+    native().upload(storage.handle, new Uint8Array(native().readSync(this._storage.handle, bytes)))
+    this._storage.release()
+    this._storage = storage
+    ;(this as { device: Device }).device = device
+    this._grad?._move(device)
+  }
+
   /** @internal Makes it output `slot` of a node. */
   _join(node: Node, slot: number): void {
     node.references++

@@ -61,6 +61,7 @@ describe('info', () => {
     const plain = await bptt('info')
     expect(plain.code).toBe(0)
     expect(plain.stdout).toMatch(/^isa +(baseline|avx2|avx512|neon)$/m)
+    expect(plain.stdout).toMatch(/^cuda +\S/m)
     const [json] = jsonLines((await bptt('info', '--json')).stdout)
     expect(json).toMatchObject({ isa: expect.any(String), isas: expect.arrayContaining(['baseline']) })
     expect(json?.threads).toBeGreaterThan(0)

@@ -1,5 +1,6 @@
 /** Runs a recurrent case by the library. */
 import {
+  type Device,
   type FloatDType,
   GRU,
   LSTM,
@@ -15,9 +16,9 @@ import type { DType, Results } from './tolerance.ts'
 
 type AnyLayer = RNN<FloatDType> | LSTM<FloatDType> | GRU<FloatDType>
 
-export function makeLayer(config: Config, dtype: DType): AnyLayer {
+export function makeLayer(config: Config, dtype: DType, device: Device = 'cpu'): AnyLayer {
   const { cell, I, H, P, L, bidirectional, bias, batchFirst, dropout } = complete(config)
-  const options = { numLayers: L, bidirectional, bias, batchFirst, dropout, dtype }
+  const options = { numLayers: L, bidirectional, bias, batchFirst, dropout, dtype, device }
   if (cell === 'lstm') return new LSTM(I, H, { ...options, projSize: P })
   if (cell === 'gru' || cell === 'gruResetBefore')
     return new GRU(I, H, { ...options, resetAfter: cell === 'gru' })
@@ -43,16 +44,18 @@ export interface Wanted {
   training?: boolean
   /** Whether to run forward under noGrad: no gradients then. */
   plain?: boolean
+  /** Default 'cpu'. */
+  device?: Device
 }
 
 /** Keyed as the reference's results: output, hn, cn, grad.NAME. */
 export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wanted = {}): Promise<Results> {
-  const { through = () => true, seed = 0, training = true, plain = false } = wanted
+  const { through = () => true, seed = 0, training = true, plain = false, device = 'cpu' } = wanted
   const gradients = wanted.gradients ?? (() => true)
-  const layer = makeLayer(given.config, dtype)
+  const layer = makeLayer(given.config, dtype, device)
   const make = (name: string, requiresGrad = false): Tensor => {
     const values = viewOf(given.values.get(name) as Float64Array, dtype)
-    return tensor(values, given.shapes.get(name) as number[], { requiresGrad })
+    return tensor(values, given.shapes.get(name) as number[], { requiresGrad, device })
   }
   const { leaves, results } = tidy(() => {
     const parameters = [...parameterShapes(given.config).keys()]

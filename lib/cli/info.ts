@@ -1,10 +1,15 @@
 /** `bptt info`: what this installation is and runs on. */
-import { info } from '../index.ts'
+import { cuda, info } from '../index.ts'
 import { print, printJson } from './output.ts'
 
 export async function showInfo(options: { json?: boolean }): Promise<void> {
   const { memory, ...build } = info()
-  const all = { ...build, node: process.version, platform: `${process.platform}-${process.arch}` }
+  const all = {
+    ...build,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    cuda: cuda.unavailableReason() ?? 'available',
+  }
   if (options.json) {
     await printJson({ ...all, memory })
     return

@@ -110,7 +110,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
       const value = given.get(name)
       if (value === undefined) continue
       checkTensor(where, name, value)
-      checkPlacement(where, name, value, parameter.dtype, parameter.device)
+      checkPlacement(where, name, value, parameter.dtype, value.device)
       if (!sameShape(value.shape, parameter.shape)) {
         throw shapeError(where, `${name} of shape ${shapeText(parameter.shape)}`, shapeText(value.shape))
       }
@@ -137,12 +137,15 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /**
-   * Moves the parameters to a device.
+   * Moves the parameters and their gradients to a device, when the work before is done. Optimizers
+   * keep their state where it is: make them afterwards.
    *
    * @throws BpttError ERR_BPTT_DEVICE if there is no such device
    */
   to(device: Device): this {
-    checkDevice(`${this.constructor.name}.to`, device)
+    const target = checkDevice(`${this.constructor.name}.to`, device)
+    for (const [, parameter] of this.#entries()) parameter._move(target)
+    for (const [, child] of this.namedChildren()) child.to(target)
     return this
   }
 
@@ -198,11 +201,15 @@ export function parameter<D extends FloatDType>(value: () => Tensor<D>): Paramet
   })
 }
 
-/** Overwrites `to` with `from`, of the same shape and dtype. */
+/** Overwrites `to` with `from`, of the same shape and dtype. From another device it waits for the work before. */
 export function copyInto(to: Tensor, from: Tensor): void {
   const target = to._live('copy')
   target.touch()
   if (from._storage === target) return
+  if (from.device !== to.device) {
+    native().upload(target.handle, from.dataSync())
+    return
+  }
   native().copy(
     dtypeNumber(to.dtype as DType),
     Float64Array.of(1, 0, 0, to.size, 1, 1),

@@ -1,6 +1,6 @@
 /** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
 import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../check.ts'
-import type { FloatDType } from '../dtype.ts'
+import type { Device, FloatDType } from '../dtype.ts'
 import {
   type Cell,
   PackedWeights,
@@ -11,7 +11,7 @@ import {
 import { RecurrentStream, type StreamOptions } from '../stream.ts'
 import type { Tensor } from '../tensor.ts'
 import { Module, type Parameter } from './module.ts'
-import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './options.ts'
+import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameter } from './options.ts'
 
 export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Layers, one on top of the other. Default 1. */
@@ -84,15 +84,13 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
       bias: this.bias,
       batchFirst: this.batchFirst,
       dtype,
-      device,
     }
-    this.#initialise(gates)
+    this.#initialise(gates, { dtype, device })
   }
 
-  #initialise(gates: number): void {
+  #initialise(gates: number, place: Placement<D>): void {
     const { name: where, inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
     const bound = 1 / Math.sqrt(hiddenSize)
-    const place = { dtype: this.dtype, device: this.#shape.device }
     const width = projSize || hiddenSize
     const add = (name: string, shape: readonly number[] | null) => {
       if (shape === null) {
@@ -125,6 +123,12 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
    */
   stream(options: StreamOptions = {}): RecurrentStream<D> {
     return new RecurrentStream<D>(this.#shape, this.#parameters, options)
+  }
+
+  override to(device: Device): this {
+    super.to(device)
+    this.#packed.dispose()
+    return this
   }
 
   override dispose(): void {

@@ -34,7 +34,6 @@ export interface RecurrentShape {
   bias: boolean
   batchFirst: boolean
   dtype: FloatDType
-  device: Device
 }
 
 export interface RecurrentResult<D extends FloatDType> {
@@ -61,7 +60,7 @@ export class PackedWeights {
   /** A buffer for this stack; one made for training also serves inference, not the reverse. */
   storage(desc: Float64Array, training: boolean, device: Device): Storage {
     if (this.#storage !== null && (this.#forTraining || !training)) return this.#storage
-    const bytes = native().packedBytes(desc)
+    const bytes = native().packedBytes(desc, deviceNumber(device))
     const storage = Storage.allocate(deviceNumber(device), bytes)
     // It begins with the stamp of what it holds: 0 is nothing.
     native().fill(DTYPE_FLOAT32, bytes / 4, 0, storage.handle)
@@ -121,7 +120,7 @@ export function recurrent<D extends FloatDType>(
   lengths: ArrayLike<number> | null,
 ): RecurrentResult<D> {
   const where = `${shape.name}.forward`
-  const { T, B, batched } = checkInput(where, shape, input)
+  const { T, B, batched } = checkInput(where, shape, (parameters[0] as Tensor).device, input)
   const hidden = shape.hiddenSize
   const width = shape.projSize || hidden
   const stack = shape.numLayers * shape.directions
@@ -208,9 +207,9 @@ function drawFor(masks: number, elements: number): { seed: number; offset: numbe
   return draw(masks * 4 * Math.ceil(elements / 4))
 }
 
-function checkInput(where: string, shape: RecurrentShape, input: Tensor): Extent {
+function checkInput(where: string, shape: RecurrentShape, device: Device, input: Tensor): Extent {
   checkFloat(where, 'input', input)
-  checkPlacement(where, 'input', input, shape.dtype, shape.device)
+  checkPlacement(where, 'input', input, shape.dtype, device)
   const { inputSize, batchFirst } = shape
   const rank = input.shape.length
   if ((rank !== 3 && rank !== 2) || input.shape[rank - 1] !== inputSize) {

@@ -215,25 +215,26 @@ export abstract class Optimizer {
       const parameter = this.parameters[Number(name.slice(name.lastIndexOf('.') + 1))] as Tensor
       const isStep = name.startsWith('step.')
       checkTensor(where, name, value)
-      checkPlacement(where, name, value, isStep ? 'float64' : parameter.dtype, parameter.device)
+      checkPlacement(where, name, value, isStep ? 'float64' : parameter.dtype, value.device)
       checkShapeIs(where, name, value, isStep ? [] : parameter.shape)
       value._live(where)
     }
   }
 
-  /** One cohort per dtype among the given parameters. */
+  /** One cohort per dtype and device among the given parameters. */
   #addCohorts(members: readonly number[], steps = 0): void {
-    for (const dtype of ['float32', 'float64'] as const) {
-      const same = members.filter((i) => (this.parameters[i] as Tensor).dtype === dtype)
-      if (same.length > 0) {
-        this.#cohorts.push(
-          this.#cohort(
-            dtype,
-            same,
-            detached(() => full([], steps, { dtype: 'float64' })),
-          ),
-        )
-      }
+    const groups = new Map<string, number[]>()
+    for (const i of members) {
+      const { dtype, device } = this.parameters[i] as Tensor
+      const name = `${dtype} ${device}`
+      const group = groups.get(name)
+      if (group) group.push(i)
+      else groups.set(name, [i])
+    }
+    for (const group of groups.values()) {
+      const { dtype, device } = this.parameters[group[0] as number] as Tensor
+      const step = detached(() => full([], steps, { dtype: 'float64', device }))
+      this.#cohorts.push(this.#cohort(dtype as FloatDType, group, step))
     }
   }
 
@@ -285,7 +286,7 @@ export abstract class Optimizer {
   /** Members without a gradient go on in a cohort of their own, from the same step. */
   #split(cohort: Cohort): void {
     const idle = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad === null)
-    const step = detached(() => full([], 0, { dtype: 'float64' }))
+    const step = detached(() => full([], 0, { dtype: 'float64', device: cohort.step.device }))
     copyInto(step, cohort.step)
     this.#cohorts.push(this.#cohort(cohort.dtype, idle, step))
     cohort.members = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad !== null)

@@ -129,6 +129,8 @@ bool Call::is_null(napi_value value) const {
 Storage& Call::storage_of(napi_value value) {
   Storage* storage = environment_->handles().find(env(), value);
   if (!storage) throw JsError("ERR_BPTT_DISPOSED", "the storage has been released");
+  if (stream_ && storage->stream() != stream_) broken("storages of two devices");
+  stream_ = storage->stream();
   return *storage;
 }
 

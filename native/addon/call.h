@@ -96,7 +96,8 @@ class Call {
   Call(napi_env env, napi_callback_info info);
 
   Environment& environment() { return *environment_; }
-  Stream& stream() { return environment_->stream(); }
+  // Of the storages that the call has been given so far; the CPU's before the first.
+  Stream& stream() { return stream_ ? *stream_ : environment_->stream(); }
   napi_env env() const { return environment_->env(); }
   napi_value argument(size_t i) const { return arguments_[i]; }
   bool is_null(size_t i) const { return is_null(arguments_[i]); }
@@ -154,6 +155,7 @@ class Call {
   static constexpr size_t kMaxArguments = 20;
 
   Environment* environment_;
+  Stream* stream_ = nullptr;
   napi_value arguments_[kMaxArguments];
 };
 

@@ -1,6 +1,7 @@
 #include "addon/environment.h"
 
 #include "addon/call.h"
+#include "addon/cuda.h"
 
 namespace bptt::addon {
 
@@ -47,20 +48,31 @@ void Environment::close() {
     std::lock_guard lock(mutex_);
     closed_ = true;
   }
-  if (stream_) stream_->close();
+  for (auto& [device, stream] : streams_) stream->close();
   Napi::MemoryManagement::AdjustExternalMemory(env_, -reported_bytes_);
   reported_bytes_ = 0;
 }
 
-Stream& Environment::stream() {
-  if (!stream_) stream_ = std::make_unique<Stream>(cpu_backend());
-  return *stream_;
+Stream& Environment::stream(int device) {
+  if (const auto open = streams_.find(device); open != streams_.end()) return *open->second;
+  std::unique_ptr<Stream> stream;
+  if (device == kCpuDevice) {
+    stream = std::make_unique<Stream>(cpu_backend());
+  } else {
+    const CudaBackend& cuda = cuda_backend();
+    if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.reason);
+    stream = std::make_unique<Stream>(cuda.table, device);
+  }
+  return *streams_.emplace(device, std::move(stream)).first->second;
 }
 
+// Memory of the host: the collector cannot help a device by running earlier, and V8
+// would take its size for the process's.
 void Environment::report_memory() {
-  if (!stream_) return;
+  const auto cpu = streams_.find(kCpuDevice);
+  if (cpu == streams_.end()) return;
   const int64_t change =
-      static_cast<int64_t>(stream_->allocator().allocated_bytes()) - reported_bytes_;
+      static_cast<int64_t>(cpu->second->allocator().allocated_bytes()) - reported_bytes_;
   if (change < kReportStep && change > -kReportStep) return;
   reported_bytes_ += change;
   Napi::MemoryManagement::AdjustExternalMemory(env_, change);

@@ -1,9 +1,10 @@
-// What one JavaScript environment (the main thread or a worker) owns: its stream,
-// its promises and its error class.
+// What one JavaScript environment (the main thread or a worker) owns: its streams, one
+// per device, its promises and its error class.
 #pragma once
 
 #include <napi.h>
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -14,6 +15,9 @@
 
 namespace bptt::addon {
 
+// CPU_DEVICE of lib/binding.ts; from 0 on, CUDA devices.
+constexpr int kCpuDevice = -1;
+
 class Environment {
  public:
   // Created at load; deleted by Node with the environment.
@@ -21,8 +25,8 @@ class Environment {
   ~Environment();
 
   napi_env env() const { return env_; }
-  // The CPU's stream, opened at the first call.
-  Stream& stream();
+  // The stream of a device, opened at its first call. Throws where there is no such device.
+  Stream& stream(int device = kCpuDevice);
   PlanCache& plans() { return plans_; }
   HandleTable& handles() { return *handles_; }
 
@@ -50,7 +54,7 @@ class Environment {
 
   Napi::Env env_;
   Napi::FunctionReference error_class_;
-  std::unique_ptr<Stream> stream_;
+  std::map<int, std::unique_ptr<Stream>> streams_;  // by device
   PlanCache plans_;
   HandleTable* handles_ = new HandleTable;
   int64_t reported_bytes_ = 0;

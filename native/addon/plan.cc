@@ -49,10 +49,11 @@ int64_t Layer::y_count() const { return product({T, B, D, output_size()}); }
 int64_t Layer::h_count() const { return product({layers(), B, output_size()}); }
 int64_t Layer::c_count() const { return product({layers(), B, H}); }
 
-Plan::Plan(Stream& stream, const Layer& l, const int32_t* lengths) : ops(&stream.ops()), layer(l) {
+Plan::Plan(Stream& s, const Layer& l, const int32_t* lengths)
+    : stream(&s), ops(&s.ops()), layer(l) {
   bptt_recurrent desc = layer;
   desc.lengths = lengths;
-  bptt_context* context = stream.host_context();
+  bptt_context* context = s.host_context();
   const bptt_code code = ops->plan_create(context, &desc, &plan);
   if (code != BPTT_OK) throw Error(code, context->message);
   ops->plan_sizes(plan, &sizes);
@@ -60,7 +61,7 @@ Plan::Plan(Stream& stream, const Layer& l, const int32_t* lengths) : ops(&stream
 
 std::shared_ptr<const Plan> PlanCache::get(Stream& stream, const Layer& layer) {
   for (const std::shared_ptr<const Plan>& plan : plans_) {
-    if (key(plan->layer) == key(layer)) return plan;
+    if (plan->stream == &stream && key(plan->layer) == key(layer)) return plan;
   }
   auto plan = std::make_shared<const Plan>(stream, layer, nullptr);
   if (plans_.size() < kEntries) {

@@ -33,6 +33,7 @@ struct Plan {
   ~Plan() { ops->plan_destroy(plan); }
   Plan(const Plan&) = delete;
 
+  const Stream* stream;
   const bptt_ops* ops;
   const Layer layer;
   bptt_plan* plan = nullptr;

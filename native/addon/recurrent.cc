@@ -77,7 +77,9 @@ std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Laye
 napi_value packedBytes(Call& call) {
   Layer layer(call.numbers(0));
   layer.T = layer.B = 1;  // weights depend on neither
-  const auto plan = call.environment().plans().get(call.stream(), layer);
+  Stream& stream =
+      call.environment().stream(static_cast<int>(call.integer(1, kCpuDevice, 1 << 20)));
+  const auto plan = call.environment().plans().get(stream, layer);
   napi_value value;
   check(napi_create_double(call.env(), static_cast<double>(plan->sizes.packed_bytes), &value));
   return value;

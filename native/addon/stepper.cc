@@ -15,8 +15,9 @@ constexpr napi_type_tag kStepperTag = {0x1b8e07d2c4934a5e, 0xb6a1d3f05e2c4871};
 
 class Stepper {
  public:
-  // The stream must be idle: its memory is used outside its order from now on.
-  Stepper(Stream& stream, std::shared_ptr<const Plan> plan,
+  // Streams of the CPU and of the weights, both idle: their memory is used outside their
+  // order, the CPU's from now on.
+  Stepper(Stream& stream, Stream& owner, std::shared_ptr<const Plan> plan,
           std::vector<bptt_recurrent_params> weights)
       : plan_(std::move(plan)),
         device_(std::make_shared<Device>(&stream.backend(), 0)),
@@ -39,7 +40,7 @@ class Stepper {
       for (int64_t w = 0; w < kWeights; ++w) {
         if (!*pointers[w]) continue;
         copies_.push_back(zeros(stream, sizes[w] * element));
-        std::memcpy(copies_.back().data(), *pointers[w], sizes[w] * element);
+        download(owner, copies_.back().data(), *pointers[w], sizes[w] * element);
         *pointers[w] = copies_.back().data();
       }
     }
@@ -94,6 +95,13 @@ class Stepper {
     Storage storage = stream.allocate(bytes);
     std::memset(storage.data(), 0, bytes);
     return storage;
+  }
+
+  static void download(Stream& owner, void* host, const void* device, size_t bytes) {
+    bptt_context* context = owner.host_context();
+    bptt_code code = owner.backend().download(context, host, device, bytes);
+    if (code == BPTT_OK) code = owner.backend().wait(context);
+    if (code != BPTT_OK) throw Error(code, std::string("[stream] ") + context->message);
   }
 
   static void copy(const Storage& state, const View& view, bool out) {
@@ -184,20 +192,22 @@ napi_value copy_state(Call& call, bool out) {
 }  // namespace
 
 napi_value createStepper(Call& call) {
-  Stream& stream = call.stream();
   const Layer layer(call.numbers(0));
   if (layer.T != 1 || layer.D != 1 || layer.training) {
     broken("a stepper is for one direction, one step and no training");
   }
   std::vector<Operand> operands;
   std::vector<bptt_recurrent_params> weights = read_weights(call, 1, layer, true, &operands);
+  Stream& owner = call.stream();
+  Stream& stream = call.environment().stream();
+  owner.wait();
   stream.wait();
   for (const Operand& operand : operands) {
     if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
   }
   auto plan = call.environment().plans().get(stream, layer);
   auto handle = std::make_unique<StepperHandle>();
-  handle->stepper = std::make_unique<Stepper>(stream, std::move(plan), std::move(weights));
+  handle->stepper = std::make_unique<Stepper>(stream, owner, std::move(plan), std::move(weights));
   napi_value external;
   check(napi_create_external(
       call.env(), handle.get(),

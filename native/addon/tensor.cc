@@ -1,14 +1,13 @@
 // Memory: handles, uploads, reads, and what the process runs on.
 #include "addon/call.h"
+#include "addon/cuda.h"
 
 namespace bptt::addon {
 
 namespace {
 
-void check_device(Call& call, size_t i) {
-  if (call.integer(i, -1, 1 << 20) != -1) {
-    throw JsError("ERR_BPTT_DEVICE", "this build of bptt has no CUDA backend; use device 'cpu'");
-  }
+Stream& read_device(Call& call, size_t i) {
+  return call.environment().stream(static_cast<int>(call.integer(i, kCpuDevice, 1 << 20)));
 }
 
 double seconds_to_wait(Call& call, size_t i) {
@@ -63,8 +62,8 @@ napi_value info(Call& call) {
 }
 
 napi_value stats(Call& call) {
-  const Stream& stream = call.stream();
-  const Allocator& allocator = call.stream().allocator();
+  Stream& stream = read_device(call, 0);
+  const Allocator& allocator = stream.allocator();
   const auto number = [&](size_t count) {
     return Napi::Number::New(call.env(), static_cast<double>(count));
   };
@@ -74,6 +73,13 @@ napi_value stats(Call& call) {
   stats.Set("liveStorages", number(allocator.live_storages()));
   stats.Set("queuedOps", number(stream.queued()));
   return stats;
+}
+
+// Null where CUDA can be used, else why not.
+napi_value cudaReason(Call& call) {
+  const CudaBackend& cuda = cuda_backend();
+  if (cuda.table) return Napi::Env(call.env()).Null();
+  return Napi::String::New(call.env(), cuda.reason);
 }
 
 napi_value setNumThreads(Call& call) {
@@ -92,8 +98,7 @@ napi_value measureReads(Call& call) {
 }
 
 napi_value allocate(Call& call) {
-  check_device(call, 0);
-  return call.make_handle(call.stream().allocate(static_cast<size_t>(call.count(1))));
+  return call.make_handle(read_device(call, 0).allocate(static_cast<size_t>(call.count(1))));
 }
 
 napi_value release(Call& call) {
@@ -135,10 +140,10 @@ napi_value readSync(Call& call) {
 }
 
 napi_value synchronize(Call& call) {
-  check_device(call, 0);
+  Stream& stream = read_device(call, 0);
   Environment::Promise* promise = call.environment().make_promise();
   const Napi::Value result = promise->value();
-  call.stream().synchronize([promise](const FailurePtr& failure) { promise->settle(failure); });
+  stream.synchronize([promise](const FailurePtr& failure) { promise->settle(failure); });
   return result;
 }
 

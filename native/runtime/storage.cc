@@ -29,6 +29,8 @@ Device::Device(const bptt_backend* backend, int index) : backend_(backend) {
 
 Device::~Device() { backend_->close(&context_); }
 
+Stream* Storage::stream() const { return allocator_ ? allocator_->stream() : nullptr; }
+
 void Storage::release() {
   if (!block_) return;
   bytes_ = 0;

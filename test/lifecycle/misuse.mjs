@@ -110,7 +110,8 @@ const stepHandle = () => (below(6) === 0 ? handle() : stepper)
 const floats = () => new Float32Array(pick([0, 3, 6, 8, 16, 64]))
 const shapes = {
   info: [],
-  stats: [],
+  stats: [() => pick([cpu, cpu, 0, 3])],
+  cudaReason: [],
   setNumThreads: [() => pick([1, 2, 3, -1, 1e9])],
   getNumThreads: [],
   allocate: [() => pick([cpu, cpu, 0, 3]), () => pick([0, 1, 100, 1e6, 2 ** 50, 2 ** 53, -1, 1e300])],
@@ -163,7 +164,7 @@ const shapes = {
   ],
   gradNorm: [dtype, () => sizes(count), () => handlesOf(count), h],
   clipGrads: [dtype, () => sizes(count), () => handlesOf(count), n, h],
-  packedBytes: [description],
+  packedBytes: [description, () => pick([cpu, cpu, 0])],
   recurrentForward: [description, lengths, weightList, maybe, n, h, maybe, maybe, h, maybe, maybe, n, n],
   recurrentBackward: [
     description,

@@ -26,7 +26,6 @@ export function prepareNative({ one, read }: Given): Prepared {
       bias: true,
       batchFirst: false,
       dtype: name,
-      device: 'cpu',
     },
     T,
     B,
@@ -46,8 +45,9 @@ export function prepareNative({ one, read }: Given): Prepared {
     shape.reduce((product, size) => product * size, 1),
   )
   const x = upload('x')
-  const packed = api.allocate(CPU_DEVICE, api.packedBytes(desc))
-  api.fill(DTYPE.float32, api.packedBytes(desc) / 4, 0, packed)
+  const packedBytes = api.packedBytes(desc, CPU_DEVICE)
+  const packed = api.allocate(CPU_DEVICE, packedBytes)
+  api.fill(DTYPE.float32, packedBytes / 4, 0, packed)
   const held = [x, packed, ...parameters]
 
   function pass(): void {

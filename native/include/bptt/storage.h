@@ -67,6 +67,8 @@ class Storage {
   explicit operator bool() const { return block_ != nullptr; }
   void* data() const { return block_ ? block_->data : nullptr; }
   size_t bytes() const { return bytes_; }
+  // Whose it is; null once that is gone.
+  Stream* stream() const;
   Operand operand() const { return {block_, block_ ? block_->generation : 0}; }
   void release();
 
@@ -118,6 +120,7 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   size_t allocated_bytes() const { return live_bytes_; }
   size_t cached_bytes() const { return total_bytes_ - live_bytes_; }
   size_t live_storages() const { return live_; }
+  Stream* stream() const { return stream_; }
 
   // Blocks come in sizes that waste at most a quarter (small ones: 63 bytes).
   static size_t size_class(size_t bytes);

@@ -1,0 +1,123 @@
+/**
+ * device: 'cuda' through the whole library: over fakes of the driver, cuBLASLt and cuDNN and an emulation
+ * of the kernels (test/cuda), against the CPU. `.ci/cuda.sh` builds them.
+ */
+import { existsSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const build = join(import.meta.dirname, '..', 'build', 'cuda', 'check')
+const library = join(build, 'fakes', 'bptt_cuda.so')
+process.env.BPTT_CUDA_LIBRARY = library
+process.env.BPTT_CUDA_PATH = join(build, 'fakes')
+
+const bptt = await import('../lib/index.ts')
+const { describeConfig, runLibrary } = await import('./library.ts')
+const { makeCase } = await import('./recurrent.ts')
+const { expectClose } = await import('./tolerance.ts')
+type Config = import('./recurrent.ts').Config
+
+const there = existsSync(library)
+if (!there) console.log(`skipped: the CUDA backend over fakes is not built (${library}); .ci/cuda.sh does`)
+
+describe.runIf(!there)('without the backend', () => {
+  it('says what is missing', () => {
+    expect(bptt.cuda.isAvailable()).toBe(false)
+    expect(bptt.cuda.unavailableReason()).toContain('no CUDA backend')
+  })
+})
+
+describe.runIf(there)('device: cuda', () => {
+  const { Adam, Embedding, Linear, LSTM, clipGradNorm, crossEntropy, manualSeed, tensor, tidy } = bptt
+
+  it('is available', () => {
+    expect(bptt.cuda.unavailableReason()).toBeNull()
+    expect(bptt.zeros([2], { device: 'cuda' }).device).toBe('cuda:0')
+    expect(() => bptt.zeros([2], { device: 'cuda:63' })).toThrow(/no CUDA device 63/)
+  })
+
+  const configs: Config[] = [
+    { cell: 'lstm', T: 5, B: 3, I: 4, H: 6, L: 2, bidirectional: true, lengths: [5, 0, 2] },
+    { cell: 'lstm', T: 4, B: 2, I: 3, H: 5, P: 2, batchFirst: true },
+    { cell: 'gru', T: 6, B: 4, I: 5, H: 7, L: 3, dropout: 0.4 },
+    { cell: 'rnnTanh', T: 3, B: 3, I: 2, H: 4, batchFirst: true, lengths: [1, 3, 2], dropout: 0.3, L: 2 },
+    { cell: 'rnnRelu', T: 3, B: 2, I: 2, H: 4, bias: false, states: false },
+  ]
+  it.each(
+    configs.map((config): [string, Config] => [describeConfig(config), config]),
+  )('%s', async (_, config) => {
+    const given = makeCase(config, 5)
+    for (const dtype of ['float32', 'float64'] as const) {
+      const expected = await runLibrary(given, dtype, { seed: 9 })
+      expectClose(await runLibrary(given, dtype, { seed: 9, device: 'cuda' }), expected, dtype, {
+        group: true,
+      })
+    }
+  })
+
+  function train(device: 'cpu' | 'cuda'): number[] {
+    manualSeed(4)
+    const [embedding, lstm, head] = [
+      new Embedding(11, 5),
+      new LSTM(5, 8, { numLayers: 2, dropout: 0.2 }),
+      new Linear(8, 11),
+    ]
+    for (const module of [embedding, lstm, head]) module.to(device)
+    const parameters = [...embedding.parameters(), ...lstm.parameters(), ...head.parameters()]
+    const optimizer = new Adam(parameters, { lr: 0.01 })
+    const ids = Int32Array.from({ length: 7 * 3 }, (_, i) => (i * 5) % 11)
+    const losses = Array.from({ length: 6 }, () =>
+      tidy(() => {
+        const input = tensor(ids, [7, 3], { device })
+        const target = tensor(ids.toReversed(), [21], { device })
+        const { output } = lstm.forward(embedding.forward(input))
+        const loss = crossEntropy(head.forward(output).reshape([21, 11]), target)
+        loss.backward()
+        clipGradNorm(parameters, 1)
+        optimizer.step()
+        optimizer.zeroGrad()
+        return loss.itemSync()
+      }),
+    )
+    for (const module of [embedding, lstm, head, optimizer]) module.dispose()
+    return losses
+  }
+
+  it('trains as the CPU does, dropout included', () => {
+    const [cpu, cuda] = [train('cpu'), train('cuda')]
+    expect(cpu[5]).toBeLessThan(cpu[0] as number)
+    for (const [i, loss] of cuda.entries()) expect(Math.abs(loss - (cpu[i] as number))).toBeLessThan(1e-5)
+  })
+
+  it('reports an index out of range at the next read, and trains on', async () => {
+    const table = bptt.randn([3, 2], { device: 'cuda' })
+    const index = tensor([0, 7], { dtype: 'int32', device: 'cuda' })
+    await expect(bptt.embedding(index, table).data()).rejects.toMatchObject({ code: 'ERR_BPTT_INDEX' })
+    expect(await table.mul(0).sum().item()).toBe(0)
+  })
+
+  it('refuses operands on two devices', () => {
+    const [a, b] = [bptt.ones([2]), bptt.ones([2], { device: 'cuda' })]
+    expect(() => a.add(b)).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DEVICE' }))
+  })
+
+  it('streams on the CPU with the weights of a layer on the device', () => {
+    const lstm = new LSTM(3, 4)
+    const x = Float32Array.of(1, -2, 0.5)
+    const expected = lstm.stream().step(x)
+    expect(lstm.to('cuda').stream().step(x)).toEqual(expected)
+  })
+
+  it('saves and loads across devices', async () => {
+    const path = join(tmpdir(), `bptt-cuda-${process.pid}.safetensors`)
+    try {
+      const [source, target] = [new Linear(3, 2).to('cuda'), new Linear(3, 2, { device: 'cuda' })]
+      await bptt.saveSafetensors(path, source.stateDict())
+      target.loadStateDict((await bptt.loadSafetensors(path)).tensors)
+      expect(await target.weight.data()).toEqual(await source.weight.data())
+    } finally {
+      rmSync(path, { force: true })
+    }
+  })
+})
