@@ -12,47 +12,39 @@ namespace bptt::cuda {
 
 // cuda.h maps some names to later versions (cuMemAlloc to cuMemAlloc_v2); the lists
 // expand such names, so that type and symbol agree.
-#define BPTT_DRIVER_FUNCTIONS(FUNCTION)                                                     \
-  FUNCTION(cuInit)                                                                          \
-  FUNCTION(cuDriverGetVersion)                                                              \
-  FUNCTION(cuGetErrorName)                                                                  \
-  FUNCTION(cuGetErrorString) FUNCTION(cuDeviceGetCount) FUNCTION(cuDeviceGet)               \
-      FUNCTION(cuDeviceGetName) FUNCTION(cuDeviceGetAttribute) FUNCTION(cuDeviceTotalMem)   \
-          FUNCTION(cuDevicePrimaryCtxRetain) FUNCTION(cuDevicePrimaryCtxRelease)            \
-              FUNCTION(cuCtxSetCurrent) FUNCTION(cuModuleLoadData) FUNCTION(cuModuleUnload) \
-                  FUNCTION(cuModuleGetFunction) FUNCTION(cuMemAlloc) FUNCTION(cuMemFree)    \
-                      FUNCTION(cuMemcpyHtoDAsync) FUNCTION(cuMemcpyDtoHAsync)               \
-                          FUNCTION(cuMemcpyDtoDAsync) FUNCTION(cuMemsetD8Async)             \
-                              FUNCTION(cuMemsetD32Async) FUNCTION(cuStreamCreate)           \
-                                  FUNCTION(cuStreamDestroy) FUNCTION(cuStreamSynchronize)   \
-                                      FUNCTION(cuLaunchKernel)
+// clang-format off
+#define BPTT_DRIVER_FUNCTIONS(FUNCTION) \
+  FUNCTION(cuInit) FUNCTION(cuDriverGetVersion) FUNCTION(cuGetErrorName) \
+  FUNCTION(cuGetErrorString) FUNCTION(cuDeviceGetCount) FUNCTION(cuDeviceGet) \
+  FUNCTION(cuDeviceGetName) FUNCTION(cuDeviceGetAttribute) FUNCTION(cuDeviceTotalMem) \
+  FUNCTION(cuDevicePrimaryCtxRetain) FUNCTION(cuDevicePrimaryCtxRelease) \
+  FUNCTION(cuCtxSetCurrent) FUNCTION(cuModuleLoadData) FUNCTION(cuModuleUnload) \
+  FUNCTION(cuModuleGetFunction) FUNCTION(cuMemAlloc) FUNCTION(cuMemFree) \
+  FUNCTION(cuMemcpyHtoDAsync) FUNCTION(cuMemcpyDtoHAsync) FUNCTION(cuMemcpyDtoDAsync) \
+  FUNCTION(cuMemsetD8Async) FUNCTION(cuMemsetD32Async) FUNCTION(cuStreamCreate) \
+  FUNCTION(cuStreamDestroy) FUNCTION(cuStreamSynchronize) FUNCTION(cuLaunchKernel)
 
-#define BPTT_CUBLASLT_FUNCTIONS(FUNCTION)                                                         \
-  FUNCTION(cublasLtCreate)                                                                        \
-  FUNCTION(cublasLtDestroy)                                                                       \
-  FUNCTION(cublasLtGetVersion)                                                                    \
-  FUNCTION(cublasLtGetStatusString) FUNCTION(cublasLtMatmulDescCreate)                            \
-      FUNCTION(cublasLtMatmulDescDestroy) FUNCTION(cublasLtMatmulDescSetAttribute)                \
-          FUNCTION(cublasLtMatrixLayoutCreate) FUNCTION(cublasLtMatrixLayoutDestroy)              \
-              FUNCTION(cublasLtMatrixLayoutSetAttribute) FUNCTION(cublasLtMatmulPreferenceCreate) \
-                  FUNCTION(cublasLtMatmulPreferenceDestroy)                                       \
-                      FUNCTION(cublasLtMatmulPreferenceSetAttribute)                              \
-                          FUNCTION(cublasLtMatmulAlgoGetHeuristic) FUNCTION(cublasLtMatmul)
+#define BPTT_CUBLASLT_FUNCTIONS(FUNCTION) \
+  FUNCTION(cublasLtCreate) FUNCTION(cublasLtDestroy) FUNCTION(cublasLtGetVersion) \
+  FUNCTION(cublasLtGetStatusString) FUNCTION(cublasLtMatmulDescCreate) \
+  FUNCTION(cublasLtMatmulDescDestroy) FUNCTION(cublasLtMatmulDescSetAttribute) \
+  FUNCTION(cublasLtMatrixLayoutCreate) FUNCTION(cublasLtMatrixLayoutDestroy) \
+  FUNCTION(cublasLtMatrixLayoutSetAttribute) FUNCTION(cublasLtMatmulPreferenceCreate) \
+  FUNCTION(cublasLtMatmulPreferenceDestroy) FUNCTION(cublasLtMatmulPreferenceSetAttribute) \
+  FUNCTION(cublasLtMatmulAlgoGetHeuristic) FUNCTION(cublasLtMatmul)
 
-#define BPTT_CUDNN_FUNCTIONS(FUNCTION)                                                            \
-  FUNCTION(cudnnGetVersion)                                                                       \
-  FUNCTION(cudnnGetErrorString)                                                                   \
-  FUNCTION(cudnnGetLastErrorString)                                                               \
-  FUNCTION(cudnnCreate) FUNCTION(cudnnDestroy) FUNCTION(cudnnSetStream)                           \
-      FUNCTION(cudnnCreateTensorDescriptor) FUNCTION(cudnnDestroyTensorDescriptor)                \
-          FUNCTION(cudnnSetTensorNdDescriptor) FUNCTION(cudnnGetTensorNdDescriptor)               \
-              FUNCTION(cudnnCreateRNNDescriptor) FUNCTION(cudnnDestroyRNNDescriptor)              \
-                  FUNCTION(cudnnSetRNNDescriptor_v8) FUNCTION(cudnnCreateRNNDataDescriptor)       \
-                      FUNCTION(cudnnDestroyRNNDataDescriptor) FUNCTION(cudnnSetRNNDataDescriptor) \
-                          FUNCTION(cudnnGetRNNWeightSpaceSize) FUNCTION(cudnnGetRNNWeightParams)  \
-                              FUNCTION(cudnnGetRNNTempSpaceSizes) FUNCTION(cudnnRNNForward)       \
-                                  FUNCTION(cudnnRNNBackwardData_v8)                               \
-                                      FUNCTION(cudnnRNNBackwardWeights_v8)
+#define BPTT_CUDNN_FUNCTIONS(FUNCTION) \
+  FUNCTION(cudnnGetVersion) FUNCTION(cudnnGetErrorString) FUNCTION(cudnnGetLastErrorString) \
+  FUNCTION(cudnnCreate) FUNCTION(cudnnDestroy) FUNCTION(cudnnSetStream) \
+  FUNCTION(cudnnCreateTensorDescriptor) FUNCTION(cudnnDestroyTensorDescriptor) \
+  FUNCTION(cudnnSetTensorNdDescriptor) FUNCTION(cudnnGetTensorNdDescriptor) \
+  FUNCTION(cudnnCreateRNNDescriptor) FUNCTION(cudnnDestroyRNNDescriptor) \
+  FUNCTION(cudnnSetRNNDescriptor_v8) FUNCTION(cudnnCreateRNNDataDescriptor) \
+  FUNCTION(cudnnDestroyRNNDataDescriptor) FUNCTION(cudnnSetRNNDataDescriptor) \
+  FUNCTION(cudnnGetRNNWeightSpaceSize) FUNCTION(cudnnGetRNNWeightParams) \
+  FUNCTION(cudnnGetRNNTempSpaceSizes) FUNCTION(cudnnRNNForward) \
+  FUNCTION(cudnnRNNBackwardData_v8) FUNCTION(cudnnRNNBackwardWeights_v8)
+// clang-format on
 
 #define BPTT_MEMBER(name) decltype(&::name) name = nullptr;
 struct Driver {

@@ -10,31 +10,27 @@
 
 namespace bptt_test {
 
-#define BPTT_CUDNN_TEST_FUNCTIONS(FUNCTION)                                                        \
-  FUNCTION(cudnnGetVersion)                                                                        \
-  FUNCTION(cudnnAdvVersionCheck)                                                                   \
-  FUNCTION(cudnnGetErrorString)                                                                    \
-  FUNCTION(cudnnGetLastErrorString) FUNCTION(cudnnCreate) FUNCTION(cudnnDestroy) FUNCTION(         \
-      cudnnSetStream) FUNCTION(cudnnCreateTensorDescriptor) FUNCTION(cudnnDestroyTensorDescriptor) \
-      FUNCTION(cudnnSetTensorNdDescriptor) FUNCTION(cudnnGetTensorNdDescriptor)                    \
-          FUNCTION(cudnnCreateDropoutDescriptor) FUNCTION(cudnnDestroyDropoutDescriptor)           \
-              FUNCTION(cudnnDropoutGetStatesSize) FUNCTION(cudnnSetDropoutDescriptor)              \
-                  FUNCTION(cudnnRestoreDropoutDescriptor) FUNCTION(cudnnCreateRNNDescriptor)       \
-                      FUNCTION(cudnnDestroyRNNDescriptor) FUNCTION(cudnnSetRNNDescriptor_v8)       \
-                          FUNCTION(cudnnRNNSetClip_v9) FUNCTION(cudnnCreateRNNDataDescriptor)      \
-                              FUNCTION(cudnnDestroyRNNDataDescriptor)                              \
-                                  FUNCTION(cudnnSetRNNDataDescriptor)                              \
-                                      FUNCTION(cudnnGetRNNWeightSpaceSize)                         \
-                                          FUNCTION(cudnnGetRNNWeightParams)                        \
-                                              FUNCTION(cudnnGetRNNTempSpaceSizes)                  \
-                                                  FUNCTION(cudnnRNNForward)                        \
-                                                      FUNCTION(cudnnRNNBackwardData_v8)            \
-                                                          FUNCTION(cudnnRNNBackwardWeights_v8)
+// clang-format off
+#define BPTT_CUDNN_TEST_FUNCTIONS(FUNCTION) \
+  FUNCTION(cudnnGetVersion) FUNCTION(cudnnAdvVersionCheck) FUNCTION(cudnnGetErrorString) \
+  FUNCTION(cudnnGetLastErrorString) FUNCTION(cudnnCreate) FUNCTION(cudnnDestroy) \
+  FUNCTION(cudnnSetStream) FUNCTION(cudnnCreateTensorDescriptor) \
+  FUNCTION(cudnnDestroyTensorDescriptor) FUNCTION(cudnnSetTensorNdDescriptor) \
+  FUNCTION(cudnnGetTensorNdDescriptor) FUNCTION(cudnnCreateDropoutDescriptor) \
+  FUNCTION(cudnnDestroyDropoutDescriptor) FUNCTION(cudnnDropoutGetStatesSize) \
+  FUNCTION(cudnnSetDropoutDescriptor) FUNCTION(cudnnRestoreDropoutDescriptor) \
+  FUNCTION(cudnnCreateRNNDescriptor) FUNCTION(cudnnDestroyRNNDescriptor) \
+  FUNCTION(cudnnSetRNNDescriptor_v8) FUNCTION(cudnnRNNSetClip_v9) \
+  FUNCTION(cudnnCreateRNNDataDescriptor) FUNCTION(cudnnDestroyRNNDataDescriptor) \
+  FUNCTION(cudnnSetRNNDataDescriptor) FUNCTION(cudnnGetRNNWeightSpaceSize) \
+  FUNCTION(cudnnGetRNNWeightParams) FUNCTION(cudnnGetRNNTempSpaceSizes) \
+  FUNCTION(cudnnRNNForward) FUNCTION(cudnnRNNBackwardData_v8) \
+  FUNCTION(cudnnRNNBackwardWeights_v8)
 
 #define BPTT_CUDNN_FAKE_FUNCTIONS(FUNCTION) \
-  FUNCTION(fake_cudnn_set_queue)            \
-  FUNCTION(fake_cudnn_set_checks_only)      \
+  FUNCTION(fake_cudnn_set_queue) FUNCTION(fake_cudnn_set_checks_only) \
   FUNCTION(fake_cudnn_complaint) FUNCTION(fake_cuda_fail_call) FUNCTION(fake_cuda_live)
+// clang-format on
 
 struct CudnnLibrary {
 #define BPTT_MEMBER(name) decltype(&::name) name = nullptr;

@@ -15,32 +15,25 @@
 namespace bptt_test {
 
 // What may be wrong, or at least unusual.
-#define BPTT_CUDNN_FAULTS(FAULT)                                                                   \
-  FAULT(rnn_null)                                                                                  \
-  FAULT(algo_bad)                                                                                  \
-  FAULT(algo_persist)                                                                              \
-  FAULT(cell_bad) FAULT(bias_bad) FAULT(direction_bad) FAULT(input_mode_bad) FAULT(math_bad)       \
-      FAULT(flags_bad) FAULT(precision_other) FAULT(type_int8) FAULT(input_zero) FAULT(            \
-          hidden_negative) FAULT(proj_zero) FAULT(proj_large) FAULT(proj_small) FAULT(layers_zero) \
-          FAULT(skip_input) FAULT(clip) FAULT(clip_reversed) FAULT(clip_nan) FAULT(clip_mode_bad)  \
-              FAULT(data_null) FAULT(data_int8) FAULT(layout_bad) FAULT(time_zero) FAULT(          \
-                  batch_zero) FAULT(vector_zero) FAULT(lengths_null) FAULT(length_large)           \
-                  FAULT(length_negative) FAULT(lengths_unsorted) FAULT(length_zero) FAULT(         \
-                      lengths_all_zero) FAULT(padded_io_off) FAULT(handle_null) FAULT(x_vector)    \
-                      FAULT(x_type) FAULT(y_vector) FAULT(y_type) FAULT(y_layout) FAULT(y_time)    \
-                          FAULT(y_batch) FAULT(y_lengths) FAULT(x_desc_null) FAULT(y_desc_null)    \
-                              FAULT(h_null) FAULT(h_layers) FAULT(h_batch) FAULT(h_size)           \
-                                  FAULT(h_type) FAULT(h_strides) FAULT(h_rank) FAULT(c_null)       \
-                                      FAULT(c_layers) FAULT(c_batch) FAULT(c_size) FAULT(c_type)   \
-                                          FAULT(h_not_set) FAULT(mode_bad) FAULT(weights_null)     \
-                                              FAULT(weights_short) FAULT(workspace_null)           \
-                                                  FAULT(workspace_short) FAULT(reserve_null)       \
-                                                      FAULT(reserve_short) FAULT(x_null)           \
-                                                          FAULT(y_null) FAULT(states_null)         \
-                                                              FAULT(outputs_null)                  \
-                                                                  FAULT(dev_lengths_null)          \
-                                                                      FAULT(wgrad_set)             \
-                                                                          FAULT(wgrad_bad)
+// clang-format off
+#define BPTT_CUDNN_FAULTS(FAULT) \
+  FAULT(rnn_null) FAULT(algo_bad) FAULT(algo_persist) FAULT(cell_bad) FAULT(bias_bad) \
+  FAULT(direction_bad) FAULT(input_mode_bad) FAULT(math_bad) FAULT(flags_bad) \
+  FAULT(precision_other) FAULT(type_int8) FAULT(input_zero) FAULT(hidden_negative) \
+  FAULT(proj_zero) FAULT(proj_large) FAULT(proj_small) FAULT(layers_zero) FAULT(skip_input) \
+  FAULT(clip) FAULT(clip_reversed) FAULT(clip_nan) FAULT(clip_mode_bad) FAULT(data_null) \
+  FAULT(data_int8) FAULT(layout_bad) FAULT(time_zero) FAULT(batch_zero) FAULT(vector_zero) \
+  FAULT(lengths_null) FAULT(length_large) FAULT(length_negative) FAULT(lengths_unsorted) \
+  FAULT(length_zero) FAULT(lengths_all_zero) FAULT(padded_io_off) FAULT(handle_null) \
+  FAULT(x_vector) FAULT(x_type) FAULT(y_vector) FAULT(y_type) FAULT(y_layout) FAULT(y_time) \
+  FAULT(y_batch) FAULT(y_lengths) FAULT(x_desc_null) FAULT(y_desc_null) FAULT(h_null) \
+  FAULT(h_layers) FAULT(h_batch) FAULT(h_size) FAULT(h_type) FAULT(h_strides) FAULT(h_rank) \
+  FAULT(c_null) FAULT(c_layers) FAULT(c_batch) FAULT(c_size) FAULT(c_type) FAULT(h_not_set) \
+  FAULT(mode_bad) FAULT(weights_null) FAULT(weights_short) FAULT(workspace_null) \
+  FAULT(workspace_short) FAULT(reserve_null) FAULT(reserve_short) FAULT(x_null) FAULT(y_null) \
+  FAULT(states_null) FAULT(outputs_null) FAULT(dev_lengths_null) FAULT(wgrad_set) \
+  FAULT(wgrad_bad)
+// clang-format on
 
 enum class Fault {
 #define BPTT_FAULT(name) name,

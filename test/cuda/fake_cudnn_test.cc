@@ -247,7 +247,8 @@ void test_lengths() {
   Layer none(of);
   CHECK(none.forward() == CUDNN_STATUS_EXECUTION_FAILED);
 
-  Layer layer(small_case());
+  const Case whole = small_case();
+  Layer layer(whole);
   fill_layer(layer, problem);
   const int32_t other[] = {3, 2};
   OK(cudnn->cudnnRNNForward(layer.handle, layer.rnn, CUDNN_FWD_MODE_INFERENCE, other, layer.x_desc,
