@@ -2,9 +2,11 @@
  * device: 'cuda' through the whole library: over fakes of the driver, cuBLASLt and cuDNN and an emulation
  * of the kernels (test/cuda), against the CPU. `.ci/cuda.sh` builds them.
  */
-import { existsSync, rmSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 
 const build = join(import.meta.dirname, '..', 'build', 'cuda', 'check')
@@ -119,5 +121,62 @@ describe.runIf(there)('device: cuda', () => {
     } finally {
       rmSync(path, { force: true })
     }
+  })
+})
+
+describe.runIf(there)('a process that trains on the device', () => {
+  async function train(environment: Record<string, string>): Promise<unknown> {
+    const script = join(import.meta.dirname, 'cuda', 'train.mjs')
+    const env = { ...process.env, ...environment }
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [script], { env })
+    expect(stderr).toBe('')
+    return JSON.parse(stdout)
+  }
+
+  it('leaves nothing behind', async () => {
+    const report = join(tmpdir(), `bptt-cuda-${process.pid}.report`)
+    try {
+      expect(await train({ BPTT_FAKE_CUDA_REPORT: report })).toEqual({ loss: true })
+      expect(readFileSync(report, 'utf8')).toBe('')
+    } finally {
+      rmSync(report, { force: true })
+    }
+  })
+
+  it('goes on after an allocation that fails once: the cache is given back first', async () => {
+    expect(await train({ BPTT_FAKE_CUDA_FAIL: 'cuMemAlloc_v2:9:2' })).toEqual({ loss: true })
+  })
+
+  it.each([
+    ['memory that is too small', { BPTT_FAKE_CUDA_MEMORY: '4000' }, 'ERR_BPTT_OOM', /out of memory/],
+    [
+      'a layer',
+      { BPTT_FAKE_CUDA_FAIL: 'cudnnRNNForward:2:5000' },
+      'ERR_BPTT_CUDA',
+      /recurrent forward: cuDNN/,
+    ],
+    [
+      'a kernel that breaks the context',
+      { BPTT_FAKE_CUDA_FAIL: 'cuLaunchKernel:9:700' },
+      'ERR_BPTT_CUDA',
+      /ILLEGAL/,
+    ],
+    [
+      'the handle of cuDNN',
+      { BPTT_FAKE_CUDA_FAIL: 'cudnnCreate:1:1001' },
+      'ERR_BPTT_CUDA',
+      /NOT_INITIALIZED/,
+    ],
+    [
+      'kernels of another device',
+      { BPTT_FAKE_CUDA_FAIL: 'cuModuleLoadData:1:209' },
+      'ERR_BPTT_CUDA',
+      /kernels/,
+    ],
+  ])('says what failed: %s', async (_, environment, code, message) => {
+    expect(await train(environment as Record<string, string>)).toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    })
   })
 })
