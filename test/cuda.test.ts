@@ -44,6 +44,17 @@ describe.runIf(there)('device: cuda', () => {
     { cell: 'lstm', T: 4, B: 2, I: 3, H: 5, P: 2, batchFirst: true },
     { cell: 'gru', T: 6, B: 4, I: 5, H: 7, L: 3, dropout: 0.4 },
     { cell: 'rnnTanh', T: 3, B: 3, I: 2, H: 4, batchFirst: true, lengths: [1, 3, 2], dropout: 0.3, L: 2 },
+    {
+      cell: 'gruResetBefore',
+      T: 4,
+      B: 3,
+      I: 3,
+      H: 5,
+      L: 2,
+      bidirectional: true,
+      lengths: [0, 4, 2],
+      dropout: 0.3,
+    },
     { cell: 'rnnRelu', T: 3, B: 2, I: 2, H: 4, bias: false, states: false },
   ]
   it.each(

@@ -1,139 +1,13 @@
-// Recurrent layers by cuDNN: rows into a packed sequence, weights into its weight space,
-// its calls, and everything back.
+// Recurrent layers: rows into a packed sequence, the runs of layers one after another, and
+// everything back. A run is one call of cuDNN, with weights in its own layout, or one layer
+// of recurrent_steps.cc.
 #include <algorithm>
 
-#include "cuda/launch.h"
-#include "cuda/recurrent_plan.h"
-#include "runtime/philox.h"
+#include "cuda/recurrent_pass.h"
 
 namespace bptt::cuda {
 
 namespace {
-
-// One call, forward or backward: the plan with the buffers it was given.
-struct Pass {
-  bptt_context* context;
-  const CudaPlan& plan;
-  const Workspace& work;
-  char* workspace;
-  char* reserve;
-  char* packed;  // header and weight spaces
-  bptt_code code = BPTT_OK;
-
-  const CudaDevice& device() const { return device_of(context); }
-  bptt_dtype dtype() const { return plan.desc.dtype; }
-  int64_t scalar() const { return dtype() == BPTT_FLOAT64 ? 8 : 4; }
-  void* at(size_t offset) const { return workspace + offset; }
-  const int32_t* map(size_t begin) const {
-    return reinterpret_cast<const int32_t*>(workspace + work.index) + begin;
-  }
-  char* weights(const Run& run) const { return packed + run.weights; }
-  void* offset(const void* base, int64_t elements) const {
-    return base ? static_cast<char*>(const_cast<void*>(base)) + elements * scalar() : nullptr;
-  }
-
-  // Every step of a pass is skipped once one has failed.
-  template <class Step>
-  void then(Step step) {
-    if (code == BPTT_OK) code = step();
-  }
-};
-
-bptt_code zero(const Pass& pass, void* out, int64_t elements) {
-  if (elements == 0) return BPTT_OK;
-  const CudaDevice& device = pass.device();
-  return check(
-      pass.context,
-      device.driver.cuMemsetD8Async(reinterpret_cast<CUdeviceptr>(out), 0,
-                                    static_cast<size_t>(elements * pass.scalar()), device.stream),
-      "fill with zeros");
-}
-
-bptt_code copy(const Pass& pass, void* out, const void* in, int64_t elements) {
-  if (elements == 0) return BPTT_OK;
-  const CudaDevice& device = pass.device();
-  return check(pass.context,
-               device.driver.cuMemcpyDtoDAsync(
-                   reinterpret_cast<CUdeviceptr>(out), reinterpret_cast<CUdeviceptr>(in),
-                   static_cast<size_t>(elements * pass.scalar()), device.stream),
-               "copy");
-}
-
-bptt_code upload_maps(const Pass& pass) {
-  if (pass.plan.index.empty()) return BPTT_OK;
-  const CudaDevice& device = pass.device();
-  return check(pass.context,
-               device.driver.cuMemcpyHtoDAsync(
-                   reinterpret_cast<CUdeviceptr>(pass.at(pass.work.index)), pass.plan.index.data(),
-                   pass.plan.index.size() * sizeof(int32_t), device.stream),
-               "copy row numbers to the device");
-}
-
-// -- rows and states -------------------------------------------------------------
-
-bptt_code move(const Pass& pass, const MoveRows& rows) {
-  return launch(pass.context, move_rows_kernel, pass.dtype(),
-                grid_of(rows.groups * rows.rows * rows.columns), rows);
-}
-
-// The caller's [T,B,columns] or [B,T,columns] as packed rows.
-bptt_code gather_rows(const Pass& pass, int64_t columns, const void* user, void* packed) {
-  const CudaPlan& plan = pass.plan;
-  return move(pass, {1, plan.rows, plan.desc.T * plan.desc.B, columns,
-                     pass.map(plan.packed_from_user), user, nullptr, packed});
-}
-
-// And back; rows past their length become zero.
-bptt_code scatter_rows(const Pass& pass, int64_t columns, const void* packed, void* user) {
-  const CudaPlan& plan = pass.plan;
-  return move(pass, {1, plan.desc.T * plan.desc.B, plan.rows, columns,
-                     pass.map(plan.user_from_packed), packed, nullptr, user});
-}
-
-// States of rows that have a step, sorted: where they lie then. Null stays null: zeros.
-const void* gather_states(Pass& pass, int64_t columns, const void* user, size_t slice) {
-  const CudaPlan& plan = pass.plan;
-  if (!user || plan.states_in_place) return user;
-  void* sorted = pass.at(slice);
-  pass.then([&] {
-    return move(pass, {plan.states(), plan.active_rows, plan.desc.B, columns,
-                       pass.map(plan.sorted_from_user), user, nullptr, sorted});
-  });
-  return sorted;
-}
-
-// Where cuDNN writes states that scatter_states brings to the caller.
-void* states_target(const Pass& pass, void* user, size_t slice) {
-  return !user || pass.plan.states_in_place ? user : pass.at(slice);
-}
-
-// Rows of no steps pass their initial state on, or the gradient of their last one.
-void scatter_states(Pass& pass, int64_t columns, size_t slice, const void* passed, void* user) {
-  const CudaPlan& plan = pass.plan;
-  if (!user || plan.states_in_place) return;
-  pass.then([&] {
-    return move(pass, {plan.states(), plan.desc.B, plan.active_rows, columns,
-                       pass.map(plan.user_from_sorted), pass.at(slice), passed, user});
-  });
-}
-
-// Without a step every state passes through.
-void pass_states(Pass& pass, int64_t columns, const void* in, void* out) {
-  if (!out) return;
-  const int64_t elements = pass.plan.states() * pass.plan.desc.B * columns;
-  pass.then([&] { return in ? copy(pass, out, in, elements) : zero(pass, out, elements); });
-}
-
-bptt_code drop(const Pass& pass, const Run& run, bptt_rng rng, const void* in, void* out) {
-  const CudaPlan& plan = pass.plan;
-  const bptt_recurrent& desc = plan.desc;
-  const uint64_t used = philox_blocks(desc.T * desc.B * plan.width);
-  return launch(
-      pass.context, dropout_rows_kernel, pass.dtype(), grid_of(plan.rows * plan.width),
-      DropoutRows{plan.rows, plan.width, plan.in_place ? nullptr : pass.map(plan.unsorted),
-                  dropout_threshold(desc.dropout), dropout_scale(desc.dropout), rng.seed,
-                  rng.offset + static_cast<uint64_t>(run.first) * used, in, out});
-}
 
 // -- weights ---------------------------------------------------------------------
 
@@ -223,21 +97,21 @@ bool any_wanted(const CudaPlan& plan, const bptt_recurrent_params* dparams) {
 
 // -- forward ---------------------------------------------------------------------
 
-void run_forward(Pass& pass, const Run& run, const void* x, void* y, const void* h0, const void* c0,
-                 void* hn, void* cn) {
+void cudnn_forward(Pass& pass, const Run& run, const ForwardRows& rows) {
   const CudaPlan& plan = pass.plan;
   const int64_t first = run.first * plan.desc.D * plan.active_rows;
+  const auto h = [&](const void* base) { return pass.offset(base, first * plan.Hout); };
+  const auto c = [&](const void* base) { return pass.offset(base, first * plan.desc.H); };
+  const bool training = plan.desc.training != 0;
   pass.then([&] {
     return check(
         pass.context,
         plan.cudnn.cudnnRNNForward(
             pass.device().cudnn_handle, run.rnn,
-            plan.desc.training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr, run.x,
-            x, run.y, y, run.h, pass.offset(h0, first * plan.Hout),
-            pass.offset(hn, first * plan.Hout), run.c, pass.offset(c0, first * plan.desc.H),
-            pass.offset(cn, first * plan.desc.H), run.weight_bytes, pass.weights(run),
-            run.work_bytes, pass.at(pass.work.cudnn), plan.desc.training ? run.reserve_bytes : 0,
-            plan.desc.training ? pass.reserve + run.reserve : nullptr),
+            training ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE, nullptr, run.x, rows.x,
+            run.y, rows.y, run.h, h(rows.h0), h(rows.hn), run.c, c(rows.c0), c(rows.cn),
+            run.weight_bytes, pass.weights(run), run.work_bytes, pass.at(pass.work.runs),
+            training ? run.reserve_bytes : 0, training ? pass.reserve + run.reserve : nullptr),
         "recurrent forward");
   });
 }
@@ -246,23 +120,32 @@ void forward_rows(Pass& pass, const bptt_recurrent_forward& args) {
   const CudaPlan& plan = pass.plan;
   const Workspace& work = pass.work;
   pass.then([&] { return upload_maps(pass); });
-  pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
-  const void* x = args.x;
+  if (!plan.own_cell) pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
+  ForwardRows rows{};
+  rows.x = args.x;
   if (!plan.in_place) {
-    x = pass.at(work.x);
+    rows.x = pass.at(work.x);
     pass.then([&] { return gather_rows(pass, plan.desc.I, args.x, pass.at(work.x)); });
   }
-  const void* h0 = gather_states(pass, plan.Hout, args.h0, work.h[0]);
-  const void* c0 = gather_states(pass, plan.desc.H, args.c0, work.c[0]);
-  void* hn = states_target(pass, args.hn, work.h[1]);
-  void* cn = states_target(pass, args.cn, work.c[1]);
+  rows.h0 = gather_states(pass, plan.Hout, args.h0, work.h[0]);
+  rows.c0 = gather_states(pass, plan.desc.H, args.c0, work.c[0]);
+  rows.hn = states_target(pass, args.hn, work.h[1]);
+  rows.cn = states_target(pass, args.cn, work.c[1]);
   void* top = plan.in_place ? args.y : pass.at(work.y);
   for (const Run& run : plan.runs) {
-    void* y = plan.drops(run) ? pass.reserve + run.saved_y : top;
-    run_forward(pass, run, x, y, h0, c0, hn, cn);
-    if (plan.drops(run)) {
-      pass.then([&] { return drop(pass, run, args.rng, y, pass.at(work.dropped)); });
-      x = pass.at(work.dropped);
+    const bool last = run.first + run.layers == plan.desc.L;
+    rows.y = last                 ? top
+             : plan.desc.training ? pass.reserve + run.saved_y
+                                  : pass.at(work.inner[run.first % 2]);
+    if (plan.own_cell) {
+      steps_forward(pass, run, args.params, rows);
+    } else {
+      cudnn_forward(pass, run, rows);
+    }
+    rows.x = rows.y;
+    if (!last && plan.desc.dropout > 0) {
+      pass.then([&] { return drop(pass, run, args.rng, rows.y, pass.at(work.dropped)); });
+      rows.x = pass.at(work.dropped);
     }
   }
   if (!plan.in_place) pass.then([&] { return scatter_rows(pass, plan.width, top, args.y); });
@@ -272,20 +155,14 @@ void forward_rows(Pass& pass, const bptt_recurrent_forward& args) {
 
 // -- backward --------------------------------------------------------------------
 
-// What a run of layers reads and writes, as packed rows and sorted states.
-struct BackwardRows {
-  const void *x, *y, *dy, *h0, *c0, *dhn, *dcn;
-  void *dx, *dh0, *dc0;
-};
-
-void run_backward(Pass& pass, const Run& run, const BackwardRows& rows, char* dweights) {
+void cudnn_backward(Pass& pass, const Run& run, const BackwardRows& rows, char* dweights) {
   const CudaPlan& plan = pass.plan;
   cudnnHandle_t handle = pass.device().cudnn_handle;
   const int64_t first = run.first * plan.desc.D * plan.active_rows;
   const auto h = [&](const void* base) { return pass.offset(base, first * plan.Hout); };
   const auto c = [&](const void* base) { return pass.offset(base, first * plan.desc.H); };
   char* reserve = pass.reserve + run.reserve;
-  void* scratch = pass.at(pass.work.cudnn);
+  void* scratch = pass.at(pass.work.runs);
   pass.then([&] {
     return check(
         pass.context,
@@ -312,7 +189,7 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
   const Workspace& work = pass.work;
   const int64_t rows = plan.rows;
   pass.then([&] { return upload_maps(pass); });
-  pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
+  if (!plan.own_cell) pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
 
   const void *x = args.x, *top = args.y, *dtop = args.dy;
   if (!plan.in_place) {
@@ -338,7 +215,7 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
   at.dc0 = states_target(pass, args.dc0, work.c[2]);
 
   char* dweights = nullptr;
-  if (any_wanted(plan, args.dparams)) {
+  if (!plan.own_cell && any_wanted(plan, args.dparams)) {
     dweights = static_cast<char*>(pass.at(work.dweights));
     for (const Run& run : plan.runs) {
       pass.then([&] {
@@ -356,16 +233,22 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
     at.x = x;
     at.dx = pass.at(work.dx);
     if (lowest && args.dx && plan.in_place) at.dx = args.dx;
+    const bool drops = below && plan.desc.dropout > 0;
     if (below) {
-      at.x = pass.at(work.dropped);
+      at.x = pass.reserve + below->saved_y;
       at.dx = pass.at(work.dy[(plan.runs.size() - i) % 2]);
-      pass.then([&] {
-        return drop(pass, *below, args.rng, pass.reserve + below->saved_y, pass.at(work.dropped));
-      });
     }
-    run_backward(pass, run, at, dweights);
+    if (drops) {
+      pass.then([&] { return drop(pass, *below, args.rng, at.x, pass.at(work.dropped)); });
+      at.x = pass.at(work.dropped);
+    }
+    if (plan.own_cell) {
+      steps_backward(pass, run, args.params, args.dparams, at);
+    } else {
+      cudnn_backward(pass, run, at, dweights);
+    }
+    if (drops) pass.then([&] { return drop(pass, *below, args.rng, at.dx, at.dx); });
     if (below) {
-      pass.then([&] { return drop(pass, *below, args.rng, at.dx, at.dx); });
       at.dy = at.dx;
       at.y = pass.reserve + below->saved_y;
     }
@@ -394,7 +277,7 @@ bptt_code recurrent_forward(bptt_context* context, const bptt_plan* opaque,
                workspace,
                static_cast<char*>(args->reserve),
                packed_of(args->packed, workspace, plan.forward)};
-  pass.code = use_cudnn(context);
+  if (!plan.own_cell) pass.code = use_cudnn(context);
   if (plan.rows > 0) {
     forward_rows(pass, *args);
     return pass.code;
@@ -418,7 +301,7 @@ bptt_code recurrent_backward(bptt_context* context, const bptt_plan* opaque,
                workspace,
                static_cast<char*>(args->reserve),
                packed_of(args->packed, workspace, plan.backward)};
-  pass.code = use_cudnn(context);
+  if (!plan.own_cell) pass.code = use_cudnn(context);
   if (plan.rows > 0) {
     backward_rows(pass, *args);
     return pass.code;

@@ -42,8 +42,37 @@ struct HoldStamp {
   uint64_t stamp;
 };
 
-#define BPTT_CUDA_RECURRENT_KERNELS(KERNEL) \
-  KERNEL(move_rows, MoveRows)               \
-  KERNEL(dropout_rows, DropoutRows) KERNEL(copy_parts, CopyParts) KERNEL(hold_stamp, HoldStamp)
+// A step of the GRU that resets before its product, for rows of H units.
+struct ResetBefore {
+  int64_t rows, H;
+  const void* bias;  // T[3H], b_hh; may be null
+  void* gates;       // T[rows, 3H]
+  void* state;       // T[rows, H]: h_prev, then h
+  void* operand;     // T[rows, H]: r * h_prev
+  void* saved;       // T[rows, H]: h_prev for backward; may be null
+  void* y;           // T[rows, H] in rows of y_row
+  int64_t y_row;
+};
+
+struct ResetBeforeBackward {
+  int64_t rows, H;
+  void* gates;         // T[rows, 3H]: r z n, then their gradients
+  const void* h_prev;  // T[rows, H]
+  const void* dy;      // T[rows, H] in rows of dy_row
+  int64_t dy_row;
+  void* dstate;          // T[rows, H]: gradient of h, then of h_prev
+  void* operand;         // T[rows, H]: r * h_prev, for the weights' gradient
+  const void* doperand;  // T[rows, H]
+};
+
+#define BPTT_CUDA_RECURRENT_KERNELS(KERNEL)            \
+  KERNEL(move_rows, MoveRows)                          \
+  KERNEL(dropout_rows, DropoutRows)                    \
+  KERNEL(copy_parts, CopyParts)                        \
+  KERNEL(hold_stamp, HoldStamp)                        \
+  KERNEL(reset_before_r, ResetBefore)                  \
+  KERNEL(reset_before_h, ResetBefore)                  \
+  KERNEL(reset_before_h_backward, ResetBeforeBackward) \
+  KERNEL(reset_before_r_backward, ResetBeforeBackward)
 
 }  // namespace bptt::cuda

@@ -283,12 +283,12 @@ bool lay_out(CudaPlan& plan) {
     run.weights = packed.take_bytes(static_cast<int64_t>(run.weight_bytes));
     if (desc.training) {
       run.reserve = reserve.take_bytes(static_cast<int64_t>(run.reserve_bytes));
-      if (plan.drops(run)) run.saved_y = reserve.take({rows, plan.width});
+      if (plan.followed(run)) run.saved_y = reserve.take({rows, plan.width});
     }
     work = std::max(work, static_cast<int64_t>(run.work_bytes));
   }
   const bool moves = !plan.in_place, sorts = !plan.states_in_place;
-  const bool drops = plan.runs.size() > 1;
+  const bool several = plan.runs.size() > 1, drops = several && desc.dropout > 0;
   const auto lay = [&](Workspace& w, bool backward) {
     Slices s(scalar, kAlignment);
     w.index = s.take_bytes(static_cast<int64_t>(plan.index.size() * sizeof(int32_t)));
@@ -299,14 +299,17 @@ bool lay_out(CudaPlan& plan) {
     // cuDNN wants dx even where the caller does not.
     w.dx = s.take({backward ? rows : 0, desc.I});
     w.dy[0] = s.take({backward ? rows : 0, plan.width});
-    w.dy[1] = s.take({backward && drops ? rows : 0, plan.width});
+    w.dy[1] = s.take({backward && several ? rows : 0, plan.width});
+    for (size_t& y : w.inner) {
+      y = s.take({several && !backward && !desc.training ? rows : 0, plan.width});
+    }
     w.dropped = s.take({drops ? rows : 0, plan.width});
     for (int i = 0; i < 4; ++i) {
       const int64_t states = sorts && (i < 2 || backward) ? plan.states() : 0;
       w.h[i] = s.take({states, active, plan.Hout});
       w.c[i] = s.take({plan.has_cell() ? states : 0, active, desc.H});
     }
-    w.cudnn = s.take_bytes(work);
+    w.runs = s.take_bytes(work);
     (backward ? plan.sizes.backward_workspace_bytes : plan.sizes.forward_workspace_bytes) =
         static_cast<size_t>(s.bytes());
     return !s.overflow();
@@ -331,7 +334,8 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan&
   plan.states_in_place = plan.sorted && plan.active_rows == desc.B;
   map_rows(plan);
 
-  const bool layer_by_layer = desc.training && desc.dropout > 0 && desc.L > 1;
+  plan.own_cell = desc.cell == BPTT_GRU_RESET_BEFORE;
+  const bool layer_by_layer = desc.L > 1 && (plan.own_cell || (desc.training && desc.dropout > 0));
   for (int64_t layer = 0; layer < desc.L; layer += layer_by_layer ? 1 : desc.L) {
     plan.runs.emplace_back(layer, layer_by_layer ? 1 : desc.L, plan.input(layer));
   }
@@ -340,6 +344,10 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan&
     std::vector<int> lengths(plan.active_rows);
     for (int64_t r = 0; r < plan.active_rows; ++r) lengths[r] = static_cast<int>(plan.length[r]);
     for (Run& run : plan.runs) {
+      if (plan.own_cell) {
+        size_steps(plan, run);
+        continue;
+      }
       const bptt_code code = describe(context, plan, run, lengths);
       if (code != BPTT_OK) return code;
     }
@@ -364,17 +372,16 @@ bptt_code recurrent_plan_create(bptt_context* context, const bptt_recurrent* des
                                 bptt_plan** out) {
   *out = nullptr;
   if (const char* message = mistake(*desc)) return fail(context, BPTT_INTERNAL, message);
-  if (desc->cell == BPTT_GRU_RESET_BEFORE) {
-    return fail(context, BPTT_DEVICE, "recurrent plan: cuDNN has no GRU that resets before");
-  }
   if (too_large(*desc)) {
     return fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: the sizes overflow");
   }
   try {
-    bptt_code code = use_planning(context);
-    if (code != BPTT_OK) return code;
+    if (desc->cell != BPTT_GRU_RESET_BEFORE) {
+      const bptt_code code = use_planning(context);
+      if (code != BPTT_OK) return code;
+    }
     auto plan = std::make_unique<CudaPlan>(device_of(context).cudnn);
-    code = make_plan(context, *desc, *plan);
+    const bptt_code code = make_plan(context, *desc, *plan);
     if (code == BPTT_OK) *out = reinterpret_cast<bptt_plan*>(plan.release());
     return code;
   } catch (const std::bad_alloc&) {

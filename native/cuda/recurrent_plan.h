@@ -1,7 +1,8 @@
-// A stack of recurrent layers as cuDNN runs it: one call for all layers, or one per layer
-// where our dropout lies between them; what follows from shapes and lengths alone.
+// A stack of recurrent layers as runs of layers: one call of cuDNN for all of them, or one
+// per layer where our dropout lies between them, or one per layer of a cell of our own;
+// what follows from shapes and lengths alone.
 //
-// cuDNN gets packed sequences only: sorted rows of at least one step. So padding is never
+// Runs get packed sequences only: sorted rows of at least one step. So padding is never
 // read, rows of no steps need no care of it, and any order of the caller's rows will do.
 #pragma once
 
@@ -24,7 +25,7 @@ struct WeightPlace {
   int64_t size;   // elements
 };
 
-// Layers that cuDNN runs in one call.
+// Layers that run in one call. The descriptors are cuDNN's, null for a cell of our own.
 struct Run {
   Run(int64_t first_layer, int64_t count, int64_t input_size)
       : first(first_layer), layers(count), input(input_size) {}
@@ -36,7 +37,7 @@ struct Run {
   std::vector<WeightPlace> places;
   size_t weights = 0, weight_bytes = 0;  // offset in packed, size
   size_t reserve = 0, reserve_bytes = 0;
-  size_t saved_y = 0;  // in the reserve: [rows,D*Hout], where dropout follows
+  size_t saved_y = 0;  // in the reserve: [rows,D*Hout], where another run follows
   size_t work_bytes = 0;
 };
 
@@ -47,9 +48,10 @@ struct Workspace {
   size_t dweights;    // gradients in cuDNN's layout
   size_t x, y;        // [rows,I], [rows,D*Hout]
   size_t dx, dy[2];   // [rows,I], [rows,D*Hout]
+  size_t inner[2];    // [rows,D*Hout], runs in turn, where no reserve serves
   size_t dropped;     // [rows,D*Hout]
   size_t h[4], c[4];  // [L*D,active,Hout], [L*D,active,H]: in, out, gradients in, out
-  size_t cudnn;       // cuDNN's own
+  size_t runs;        // what each run needs for itself
 };
 
 struct CudaPlan : PackedSequence {
@@ -60,6 +62,7 @@ struct CudaPlan : PackedSequence {
   const Cudnn& cudnn;
   bptt_recurrent desc;  // lengths is null
   int64_t gates;
+  bool own_cell;        // cuDNN does not have it: recurrent_steps.cc
   int64_t Hout, width;  // P ? P : H; D * Hout
   int64_t active_rows;  // of the batch: those of at least one step
   bool in_place;        // x and y lie as the packed rows do
@@ -79,11 +82,14 @@ struct CudaPlan : PackedSequence {
   int64_t input(int64_t layer) const { return layer == 0 ? desc.I : width; }
   int64_t states() const { return desc.L * desc.D; }
   bool has_cell() const { return desc.cell == BPTT_LSTM; }
-  bool drops(const Run& run) const { return run.first + run.layers < desc.L; }
+  bool followed(const Run& run) const { return run.first + run.layers < desc.L; }
 };
 
 // packed begins with the stamp of what it holds; cuDNN's weight space follows.
 constexpr size_t kPackedHeader = 256;
+
+// Scratch and reserve of a layer of a cell of our own (recurrent_steps.cc).
+void size_steps(const CudaPlan&, Run&);
 
 bptt_code recurrent_plan_create(bptt_context*, const bptt_recurrent*, bptt_plan**);
 void recurrent_plan_destroy(bptt_plan*);

@@ -8,7 +8,8 @@ using namespace bptt_test;
 
 namespace {
 
-constexpr bptt_cell kCells[] = {BPTT_RNN_TANH, BPTT_RNN_RELU, BPTT_LSTM, BPTT_GRU};
+constexpr bptt_cell kCells[] = {BPTT_RNN_TANH, BPTT_RNN_RELU, BPTT_LSTM, BPTT_GRU,
+                                BPTT_GRU_RESET_BEFORE};
 constexpr const char* kGradients[] = {"dx",         "dh0",      "dc0",      "dweight_ih",
                                       "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr"};
 
@@ -38,7 +39,7 @@ void check_case(const bptt_ops* ops, const RecurrentCase& at, uint32_t seed,
 RecurrentCase random_case(std::mt19937& random) {
   const auto below = [&](int n) { return static_cast<int64_t>(random() % n); };
   RecurrentCase at;
-  at.cell = kCells[below(4)];
+  at.cell = kCells[below(5)];
   at.T = 1 + below(5), at.B = 1 + below(4), at.I = 1 + below(5), at.H = 1 + below(6);
   at.L = 1 + below(3), at.D = 1 + below(2);
   if (at.cell == BPTT_LSTM && at.H > 1 && below(2)) at.P = 1 + below(static_cast<int>(at.H) - 1);
@@ -56,7 +57,7 @@ RecurrentCase random_case(std::mt19937& random) {
 
 void test_random(const bptt_ops* ops) {
   std::mt19937 random(11);
-  for (uint32_t i = 0; i < 150; ++i) {
+  for (uint32_t i = 0; i < 200; ++i) {
     RunOptions options;
     options.packed = i % 3 != 0;
     check_case(ops, random_case(random), i, options);
