@@ -1,6 +1,7 @@
 /**
- * device: 'cuda' through the whole library: over fakes of the driver, cuBLASLt and cuDNN and an emulation
- * of the kernels (test/cuda), against the CPU. `.ci/cuda.sh` builds them.
+ * device: 'cuda' through the whole library, against the CPU: over fakes of the driver, cuBLASLt and cuDNN
+ * and an emulation of the kernels (test/cuda), which `.ci/cuda.sh` builds; or, where BPTT_TEST_CUDA is
+ * "hardware", on a GPU (`npm run test:cuda`).
  */
 import { execFile } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
@@ -11,8 +12,11 @@ import { describe, expect, it } from 'vitest'
 
 const build = join(import.meta.dirname, '..', 'build', 'cuda', 'check')
 const library = join(build, 'fakes', 'bptt_cuda.so')
-process.env.BPTT_CUDA_LIBRARY = library
-process.env.BPTT_CUDA_PATH = join(build, 'fakes')
+const hardware = process.env.BPTT_TEST_CUDA === 'hardware'
+if (!hardware) {
+  process.env.BPTT_CUDA_LIBRARY = library
+  process.env.BPTT_CUDA_PATH = join(build, 'fakes')
+}
 
 const bptt = await import('../lib/index.ts')
 const { describeConfig, runLibrary } = await import('./library.ts')
@@ -20,7 +24,7 @@ const { makeCase } = await import('./recurrent.ts')
 const { expectClose } = await import('./tolerance.ts')
 type Config = import('./recurrent.ts').Config
 
-const there = existsSync(library)
+const there = hardware || existsSync(library)
 if (!there) console.log(`skipped: the CUDA backend over fakes is not built (${library}); .ci/cuda.sh does`)
 
 describe.runIf(!there)('without the backend', () => {
@@ -135,7 +139,7 @@ describe.runIf(there)('device: cuda', () => {
   })
 })
 
-describe.runIf(there)('a process that trains on the device', () => {
+describe.runIf(there && !hardware)('a process that trains on the device', () => {
   async function train(environment: Record<string, string>): Promise<unknown> {
     const script = join(import.meta.dirname, 'cuda', 'train.mjs')
     const env = { ...process.env, ...environment }
