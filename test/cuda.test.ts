@@ -119,6 +119,37 @@ describe.runIf(there)('device: cuda', () => {
     expect(() => a.add(b)).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DEVICE' }))
   })
 
+  it('refuses an optimizer that was made before its parameters moved', () => {
+    const linear = new Linear(2, 1)
+    const optimizer = new Adam(linear.parameters())
+    linear.to('cuda')
+    linear
+      .forward(bptt.ones([1, 2], { device: 'cuda' }))
+      .sum()
+      .backward()
+    expect(() => optimizer.step()).toThrow(/\[Adam.step\] expected parameter 0 on cpu, got cuda:0/)
+  })
+
+  it('updates parameters on two devices', async () => {
+    const [here, away] = [
+      new Linear(1, 1, { bias: false }),
+      new Linear(1, 1, { bias: false, device: 'cuda' }),
+    ]
+    away.loadStateDict(here.stateDict())
+    const optimizer = new Adam([...here.parameters(), ...away.parameters()])
+    here
+      .forward(bptt.ones([1, 1]))
+      .sum()
+      .backward()
+    away
+      .forward(bptt.ones([1, 1], { device: 'cuda' }))
+      .sum()
+      .backward()
+    optimizer.step()
+    const [a, b] = [await here.weight.item(), await away.weight.item()]
+    expect(Math.abs(a - b)).toBeLessThan(1e-6)
+  })
+
   it('streams on the CPU with the weights of a layer on the device', () => {
     const lstm = new LSTM(3, 4)
     const x = Float32Array.of(1, -2, 0.5)

@@ -108,16 +108,24 @@ export abstract class Optimizer {
    */
   step(): void {
     const where = `${this.#name}.step`
-    const all: Handle[] = []
-    for (const parameter of this.parameters) {
-      parameter._live(where)
-      const { grad } = parameter
-      if (grad !== null) all.push(grad._handle(where))
-    }
     const cohorts = this.#cohorts
-    // One cohort's failed gradient must stop the others too.
-    const guards = cohorts.length > 1 ? all : []
-    for (let i = 0; i < cohorts.length; i++) this.#update(cohorts[i] as Cohort, guards)
+    for (const { members, dtype, step } of cohorts) {
+      for (const i of members) {
+        const parameter = this.parameters[i] as Tensor
+        parameter._live(where)
+        // Module.to may have moved it since.
+        checkPlacement(where, `parameter ${i}`, parameter, dtype, step.device)
+      }
+    }
+    const gradients = this.parameters.flatMap(({ grad }) => grad ?? [])
+    const guardsOf = ({ step }: Cohort) =>
+      gradients.filter(({ device }) => device === step.device).map((grad) => grad._handle(where))
+    // One cohort's failed gradient must stop the others of its device too.
+    const several = cohorts.length > 1
+    for (let i = 0; i < cohorts.length; i++) {
+      const cohort = cohorts[i] as Cohort
+      this.#update(cohort, several ? guardsOf(cohort) : [])
+    }
   }
 
   /** Disposes the gradients of all parameters. */
