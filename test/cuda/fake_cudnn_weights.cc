@@ -1,4 +1,6 @@
 // The fake cuDNN's weight space and sizes.
+#include <cstdlib>
+
 #include "fake_cudnn.h"
 #include "fake_cudnn_math.h"
 
@@ -57,6 +59,14 @@ void* address(const void* space, cudnnDataType_t type, const Part& part) {
   return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(space) + part.offset * size_of(type));
 }
 
+// The environment may plant a bug, to see that tests notice it: the first two gates change
+// places, as if the backend took them in the wrong order.
+int32_t planted(int32_t id, int32_t gates) {
+  static const bool swaps = std::getenv("BPTT_FAKE_CUDNN_SWAP_GATES") != nullptr;
+  if (!swaps || gates < 2 || id >= 2 * gates || id % gates > 1) return id;
+  return id % gates == 0 ? id + 1 : id - 1;
+}
+
 }  // namespace
 }  // namespace fake_cudnn
 
@@ -85,8 +95,9 @@ cudnnStatus_t cudnnGetRNNWeightParams(cudnnHandle_t handle, cudnnRNNDescriptor_t
   FAKE_CUDNN_BAD((mDesc == nullptr) != (mAddr == nullptr));
   FAKE_CUDNN_BAD((bDesc == nullptr) != (bAddr == nullptr));
   const cudnnDataType_t type = rnnDesc->type;
-  const Part matrix = layout.matrices[pseudoLayer][linLayerID];
-  const Part bias = layout.biases[pseudoLayer][linLayerID];
+  const int32_t id = planted(linLayerID, rnnDesc->gates());
+  const Part matrix = layout.matrices[pseudoLayer][id];
+  const Part bias = layout.biases[pseudoLayer][id];
   FAKE_CUDNN_BAD(weightSpaceSize == 0 || weightSpaceSize < end_of(matrix, type) ||
                  weightSpaceSize < end_of(bias, type));
   if (mDesc) {
