@@ -70,8 +70,8 @@ export interface Native {
   setErrorClass(errorClass: new (code: ErrorCode, message: string) => Error): void
   info(): NativeInfo
   stats(device: number): NativeStats
-  /** Null where CUDA devices can be used, else why not: what is missing, and where it was looked for. */
-  cudaReason(): string | null
+  /** Whether CUDA devices can be used; versions and devices, or what is missing and where it was looked for. */
+  cuda(): { available: boolean; words: string }
   setNumThreads(threads: number): void
   getNumThreads(): number
   /** float32 operations per second of fused multiply-adds by the whole team; waits that long, at most 60. */

@@ -178,9 +178,9 @@ export function checkFloatDType<D extends DType>(where: string, dtype: D): D {
 export function checkDevice(where: string, device: unknown): Device {
   if (device === 'cpu') return 'cpu'
   if (typeof device === 'string' && /^cuda(:\d{1,4})?$/.test(device)) {
-    const reason = native().cudaReason()
-    if (reason !== null) {
-      throw new BpttError('ERR_BPTT_DEVICE', `[${where}] device '${device}' is not available: ${reason}`)
+    const { available, words } = native().cuda()
+    if (!available) {
+      throw new BpttError('ERR_BPTT_DEVICE', `[${where}] device '${device}' is not available: ${words}`)
     }
     return device === 'cuda' ? 'cuda:0' : (device as Device)
   }

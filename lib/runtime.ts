@@ -42,10 +42,16 @@ export async function synchronize(device: Device = 'cpu'): Promise<void> {
 export const cuda = {
   /** Whether the CUDA backend, its libraries and a device are there. */
   isAvailable(): boolean {
-    return native().cudaReason() === null
+    return native().cuda().available
+  },
+  /** Versions of driver and libraries, and the devices; null where CUDA is not available. */
+  description(): string | null {
+    const { available, words } = native().cuda()
+    return available ? words : null
   },
   /** Why not: which library is missing and where it was looked for; null where CUDA is available. */
   unavailableReason(): string | null {
-    return native().cudaReason()
+    const { available, words } = native().cuda()
+    return available ? null : words
   },
 }

@@ -39,6 +39,7 @@ describe.runIf(there)('device: cuda', () => {
 
   it('is available', () => {
     expect(bptt.cuda.unavailableReason()).toBeNull()
+    expect(bptt.cuda.description()).toMatch(/driver of CUDA \d+\.\d+, cuBLASLt .*, cuDNN 9\..*; cuda:0 /)
     expect(bptt.zeros([2], { device: 'cuda' }).device).toBe('cuda:0')
     expect(() => bptt.zeros([2], { device: 'cuda:63' })).toThrow(/no CUDA device 63/)
   })

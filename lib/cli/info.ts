@@ -8,7 +8,7 @@ export async function showInfo(options: { json?: boolean }): Promise<void> {
     ...build,
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
-    cuda: cuda.unavailableReason() ?? 'available',
+    cuda: cuda.description() ?? `not available: ${cuda.unavailableReason()}`,
   }
   if (options.json) {
     await printJson({ ...all, memory })

@@ -6,7 +6,7 @@
 // clang-format off
 #define BPTT_FUNCTIONS(F) \
   /* tensor.cc */ \
-  F(setErrorClass) F(info) F(stats) F(cudaReason) F(setNumThreads) F(getNumThreads) \
+  F(setErrorClass) F(info) F(stats) F(cuda) F(setNumThreads) F(getNumThreads) \
   F(measureMultiplyAdds) F(measureReads) \
   F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
   /* ops.cc */ \

@@ -60,7 +60,7 @@ Stream& Environment::stream(int device) {
     stream = std::make_unique<Stream>(cpu_backend());
   } else {
     const CudaBackend& cuda = cuda_backend();
-    if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.reason);
+    if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.words);
     stream = std::make_unique<Stream>(cuda.table, device);
   }
   return *streams_.emplace(device, std::move(stream)).first->second;

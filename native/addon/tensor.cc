@@ -75,11 +75,12 @@ napi_value stats(Call& call) {
   return stats;
 }
 
-// Null where CUDA can be used, else why not.
-napi_value cudaReason(Call& call) {
-  const CudaBackend& cuda = cuda_backend();
-  if (cuda.table) return Napi::Env(call.env()).Null();
-  return Napi::String::New(call.env(), cuda.reason);
+napi_value cuda(Call& call) {
+  const CudaBackend& backend = cuda_backend();
+  Napi::Object found = Napi::Object::New(call.env());
+  found.Set("available", backend.table != nullptr);
+  found.Set("words", backend.words);
+  return found;
 }
 
 napi_value setNumThreads(Call& call) {

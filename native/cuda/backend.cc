@@ -282,10 +282,8 @@ bptt_ops make_ops() {
 const bptt_backend* bptt_cuda_backend(char* message, size_t size) {
   using namespace bptt::cuda;
   const Library& found = library();
-  if (!found.reason.empty()) {
-    if (size > 0) std::snprintf(message, size, "%s", found.reason.c_str());
-    return nullptr;
-  }
+  if (size > 0) std::snprintf(message, size, "%s", found.words.c_str());
+  if (!found.usable) return nullptr;
   static const bptt_backend backend = {BPTT_BACKEND_VERSION,
                                        "cuda",
                                        open,

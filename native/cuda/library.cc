@@ -208,12 +208,33 @@ std::string load_all(Library& library) {
   return {};
 }
 
+std::string description(const Library& library) {
+  const size_t cudnn = library.cudnn_version, cublas = library.cublas_version;
+  const auto dotted = [](size_t major, size_t minor, size_t patch) {
+    return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
+  };
+  std::string words = "driver of CUDA " + version_text(library.driver_version);
+  words += ", cuBLASLt " + dotted(cublas / 10000, cublas / 100 % 100, cublas % 100);
+  words += ", cuDNN " + dotted(cudnn / 10000, cudnn / 100 % 100, cudnn % 100);
+  for (int number = 0; number < library.devices; ++number) {
+    char name[128] = "unknown";
+    CUdevice device;
+    if (library.driver.cuDeviceGet(&device, number) == CUDA_SUCCESS) {
+      library.driver.cuDeviceGetName(name, sizeof(name), device);
+    }
+    words += "; cuda:" + std::to_string(number) + " " + name;
+  }
+  return words;
+}
+
 }  // namespace
 
 const Library& library() {
   static const Library* const loaded = [] {
     auto* fresh = new Library;
-    fresh->reason = load_all(*fresh);
+    const std::string reason = load_all(*fresh);
+    fresh->usable = reason.empty();
+    fresh->words = fresh->usable ? description(*fresh) : reason;
     return fresh;
   }();
   return *loaded;

@@ -65,8 +65,8 @@ struct Library {
   int driver_version = 0;  // 1000 * major + 10 * minor of the CUDA it knows
   size_t cublas_version = 0, cudnn_version = 0;
   int devices = 0;
-  // Why they cannot be used; empty where they can.
-  std::string reason;
+  bool usable = false;
+  std::string words;  // what was found, or why it cannot be used
 };
 
 // Opened at the first call and never closed. Each library is looked for, in this order:

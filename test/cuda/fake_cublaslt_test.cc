@@ -257,9 +257,9 @@ void bugs_end_the_process() {
 }  // namespace
 
 int main() {
-  const std::string& reason = bptt::cuda::library().reason;
-  CHECK_MSG(reason.empty(), "%s", reason.c_str());
-  if (!reason.empty()) return bptt_test::finish();
+  const bptt::cuda::Library& found = bptt::cuda::library();
+  CHECK_MSG(found.usable, "%s", found.words.c_str());
+  if (!found.usable) return bptt_test::finish();
   products();
   old_values_are_not_read();
   bad_arguments_are_refused();

@@ -111,7 +111,7 @@ const floats = () => new Float32Array(pick([0, 3, 6, 8, 16, 64]))
 const shapes = {
   info: [],
   stats: [() => pick([cpu, cpu, 0, 3])],
-  cudaReason: [],
+  cuda: [],
   setNumThreads: [() => pick([1, 2, 3, -1, 1e9])],
   getNumThreads: [],
   allocate: [() => pick([cpu, cpu, 0, 3]), () => pick([0, 1, 100, 1e6, 2 ** 50, 2 ** 53, -1, 1e300])],

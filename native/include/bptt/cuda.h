@@ -12,6 +12,7 @@
 #define BPTT_CUDA_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// The table, or null; then message says which library is missing, where it was looked for
-// and what the loader said. The same at every call.
+// The table, with what was found (versions, devices) as message; or null, and the message
+// says which library is missing, where it was looked for and what the loader said. The
+// same at every call.
 BPTT_CUDA_EXPORT const bptt_backend* bptt_cuda_backend(char* message, size_t size);
