@@ -12,9 +12,31 @@
 // step: its candidate multiplies weight_hn with (r * h).
 #pragma once
 
+#include "backend.h"
+
 #define BPTT_CELLS(CELL)         \
   CELL(Rnn, BPTT_RNN_TANH, 1, 1) \
   CELL(Rnn, BPTT_RNN_RELU, 1, 1) \
   CELL(Lstm, BPTT_LSTM, 4, 2)    \
   CELL(Gru, BPTT_GRU, 3, 1)      \
   CELL(GruResetBefore, BPTT_GRU_RESET_BEFORE, 3, 1)
+
+namespace bptt {
+
+#define BPTT_GATES(Name, enumerator, gates, states) \
+  if (cell == enumerator) return gates;
+constexpr int gates_of(bptt_cell cell) {
+  BPTT_CELLS(BPTT_GATES)
+  return 0;
+}
+#undef BPTT_GATES
+
+#define BPTT_STATES(Name, enumerator, gates, states) \
+  if (cell == enumerator) return states;
+constexpr int states_of(bptt_cell cell) {
+  BPTT_CELLS(BPTT_STATES)
+  return 0;
+}
+#undef BPTT_STATES
+
+}  // namespace bptt

@@ -36,13 +36,7 @@ Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   if (!(dropout >= 0 && dropout <= 1)) broken("dropout is not in [0, 1]");
 }
 
-int64_t Layer::gates() const {
-#define BPTT_GATES(Name, enumerator, gates, states) \
-  if (cell == enumerator) return gates;
-  BPTT_CELLS(BPTT_GATES)
-#undef BPTT_GATES
-  return 0;
-}
+int64_t Layer::gates() const { return gates_of(cell); }
 
 int64_t Layer::x_count() const { return product({T, B, I}); }
 int64_t Layer::y_count() const { return product({T, B, D, output_size()}); }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "runtime/recurrent_description.h"
 #include "runtime/slices.h"
 
 namespace bptt::cpu {
@@ -27,21 +28,6 @@ bool too_large(const bptt_recurrent& desc) {
   }
   const double rows = static_cast<double>(desc.T) * static_cast<double>(desc.B);
   return rows > static_cast<double>(most) || desc.L > (1 << 20);
-}
-
-const char* mistake(const bptt_recurrent& desc, const CellShape& cell) {
-  if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
-    return "a size is negative or zero";
-  }
-  if (desc.D != 1 && desc.D != 2) return "directions must be 1 or 2";
-  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) return "dtype must be a float";
-  if (desc.P > 0 && cell.states != 2) return "only a cell with c can have a projection";
-  if (!(desc.dropout >= 0 && desc.dropout <= 1)) return "dropout must be in 0 .. 1";
-  if (desc.lengths == nullptr) return nullptr;
-  for (int64_t b = 0; b < desc.B; ++b) {
-    if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) return "a length is not in 0 .. T";
-  }
-  return nullptr;
 }
 
 // Sets the sizes; false when one of them overflows.
@@ -138,7 +124,7 @@ int64_t pad_stride(int64_t n) {
 bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape cell,
                     int64_t panel, bptt_plan** out) {
   *out = nullptr;
-  if (const char* message = mistake(*desc, cell)) return fail(context, BPTT_INTERNAL, message);
+  if (const char* message = mistake_in(*desc)) return fail(context, BPTT_INTERNAL, message);
   if (too_large(*desc)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
   try {
     auto plan = std::make_unique<bptt_plan>();

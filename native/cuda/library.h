@@ -16,12 +16,12 @@ namespace bptt::cuda {
 #define BPTT_DRIVER_FUNCTIONS(FUNCTION) \
   FUNCTION(cuInit) FUNCTION(cuDriverGetVersion) FUNCTION(cuGetErrorName) \
   FUNCTION(cuGetErrorString) FUNCTION(cuDeviceGetCount) FUNCTION(cuDeviceGet) \
-  FUNCTION(cuDeviceGetName) FUNCTION(cuDeviceGetAttribute) FUNCTION(cuDeviceTotalMem) \
+  FUNCTION(cuDeviceGetName) \
   FUNCTION(cuDevicePrimaryCtxRetain) FUNCTION(cuDevicePrimaryCtxRelease) \
   FUNCTION(cuCtxSetCurrent) FUNCTION(cuModuleLoadData) FUNCTION(cuModuleUnload) \
   FUNCTION(cuModuleGetFunction) FUNCTION(cuMemAlloc) FUNCTION(cuMemFree) \
   FUNCTION(cuMemcpyHtoDAsync) FUNCTION(cuMemcpyDtoHAsync) FUNCTION(cuMemcpyDtoDAsync) \
-  FUNCTION(cuMemsetD8Async) FUNCTION(cuMemsetD32Async) FUNCTION(cuStreamCreate) \
+  FUNCTION(cuMemsetD8Async) FUNCTION(cuStreamCreate) \
   FUNCTION(cuStreamDestroy) FUNCTION(cuStreamSynchronize) FUNCTION(cuLaunchKernel)
 
 #define BPTT_CUBLASLT_FUNCTIONS(FUNCTION) \

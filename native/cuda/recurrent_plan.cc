@@ -1,10 +1,11 @@
 #include "cuda/recurrent_plan.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 #include <new>
 
-#include "cells.h"
+#include "runtime/recurrent_description.h"
 #include "runtime/slices.h"
 
 namespace bptt::cuda {
@@ -21,37 +22,6 @@ bool too_large(const bptt_recurrent& desc) {
   }
   return static_cast<double>(desc.T) * static_cast<double>(desc.B) > static_cast<double>(most) ||
          desc.D * desc.H > most || desc.L > (1 << 20);
-}
-
-const char* mistake(const bptt_recurrent& desc) {
-  if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
-    return "recurrent plan: a size is negative or zero";
-  }
-  if (desc.D != 1 && desc.D != 2) return "recurrent plan: directions must be 1 or 2";
-  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) {
-    return "recurrent plan: dtype must be a float";
-  }
-  if (desc.P > 0 && desc.cell != BPTT_LSTM) {
-    return "recurrent plan: only a cell with c can have a projection";
-  }
-  if (!(desc.dropout >= 0 && desc.dropout <= 1)) {
-    return "recurrent plan: dropout must be in 0 .. 1";
-  }
-  if (!desc.lengths) return nullptr;
-  for (int64_t b = 0; b < desc.B; ++b) {
-    if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) {
-      return "recurrent plan: a length is not in 0 .. T";
-    }
-  }
-  return nullptr;
-}
-
-int gates_of(bptt_cell cell) {
-#define BPTT_GATES(Name, enumerator, gates, states) \
-  if (cell == enumerator) return gates;
-  BPTT_CELLS(BPTT_GATES)
-#undef BPTT_GATES
-  return 0;
 }
 
 cudnnRNNMode_t mode_of(bptt_cell cell) {
@@ -79,9 +49,9 @@ cudnnMathType_t math_of(bptt_dtype dtype) {
 }
 
 // The one rule. The persistent kernels take no projection, no float64, no rows of different
-// lengths and no layer without biases, and pay only below these sizes (PyTorch's
-// aten/src/ATen/native/cudnn/ RNN.cpp, get_algo, for devices of capability 6.0 and later; training
-// is bound by its backward).
+// lengths and no layer without biases, and pay only below these sizes (get_algo in PyTorch's
+// aten/src/ATen/native/cudnn/RNN.cpp, for devices of capability 6.0 and later; training is
+// bound by its backward).
 cudnnRNNAlgo_t algorithm_of(const CudaPlan& plan) {
   const bptt_recurrent& desc = plan.desc;
   if (desc.P > 0 || desc.dtype == BPTT_FLOAT64 || !desc.bias || !plan.full) {
@@ -371,7 +341,10 @@ CudaPlan::~CudaPlan() {
 bptt_code recurrent_plan_create(bptt_context* context, const bptt_recurrent* desc,
                                 bptt_plan** out) {
   *out = nullptr;
-  if (const char* message = mistake(*desc)) return fail(context, BPTT_INTERNAL, message);
+  if (const char* message = mistake_in(*desc)) {
+    std::snprintf(context->message, sizeof(context->message), "recurrent plan: %s", message);
+    return BPTT_INTERNAL;
+  }
   if (too_large(*desc)) {
     return fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: the sizes overflow");
   }

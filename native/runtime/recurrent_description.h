@@ -1,0 +1,26 @@
+// What is wrong with a description of recurrent layers, whatever backend gets it.
+#pragma once
+
+#include <cstdint>
+
+#include "cells.h"
+
+namespace bptt {
+
+// Null where nothing is.
+inline const char* mistake_in(const bptt_recurrent& desc) {
+  if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
+    return "a size is negative or zero";
+  }
+  if (desc.D != 1 && desc.D != 2) return "directions must be 1 or 2";
+  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) return "dtype must be a float";
+  if (desc.P > 0 && states_of(desc.cell) != 2) return "only a cell with c can have a projection";
+  if (!(desc.dropout >= 0 && desc.dropout <= 1)) return "dropout must be in 0 .. 1";
+  if (desc.lengths == nullptr) return nullptr;
+  for (int64_t b = 0; b < desc.B; ++b) {
+    if (desc.lengths[b] < 0 || desc.lengths[b] > desc.T) return "a length is not in 0 .. T";
+  }
+  return nullptr;
+}
+
+}  // namespace bptt
