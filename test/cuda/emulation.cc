@@ -27,7 +27,7 @@ struct Thread {
   State state = State::kUnstarted;
   Fiber* fiber = nullptr;
   const char* at = "";  // what it waits at
-  Site site;
+  Site site = {"", 0};
 };
 
 // Lanes write the slots of one phase while slower ones may still read the last one's.
@@ -48,7 +48,7 @@ struct Machine {
   std::recursive_mutex mutex;
   uint64_t random = 1;
   const char* kernel = nullptr;  // null: nothing runs
-  Body body = nullptr;
+  const Body* body = nullptr;
   const void* arguments = nullptr;
 
   // The running block.
@@ -134,11 +134,11 @@ void open_barrier_if_full() {
     Thread& thread = m.threads[i];
     if (thread.state != State::kBarrier) continue;
     if (!first) first = &thread;
-    if (thread.site.line() != first->site.line()) {
+    if (thread.site.line != first->site.line) {
       m.current = i;
       threadIdx = place(i, blockDim);
-      fail("%s at %s:%u met another at line %u", thread.at, thread.site.file_name(),
-           unsigned(thread.site.line()), unsigned(first->site.line()));
+      fail("%s at %s:%u met another at line %u", thread.at, thread.site.file, thread.site.line,
+           first->site.line);
     }
     make_ready(i);
   }
@@ -158,7 +158,7 @@ void return_thread() {
         m.current = i;
         threadIdx = place(i, blockDim);
         fail("%s at %s:%u is not reached by every lane: thread %d has returned", m.threads[i].at,
-             m.threads[i].site.file_name(), unsigned(m.threads[i].site.line()), returned);
+             m.threads[i].site.file, m.threads[i].site.line, returned);
       }
   }
   open_barrier_if_full();
@@ -175,7 +175,7 @@ void work() {
       self->thread = thread;
       m.threads[thread].fiber = self;
       enter(thread);
-      m.body(m.arguments);
+      (*m.body)(m.arguments);
       return_thread();
     }
     m.idle.push_back(self);
@@ -235,9 +235,8 @@ void pause() {
     if (thread.state != State::kMeeting) continue;
     m.current = static_cast<int>(i);
     threadIdx = place(m.current, blockDim);
-    fail("%s at %s:%u is not reached by every lane%s%s", thread.at, thread.site.file_name(),
-         unsigned(thread.site.line()), barrier ? ": others wait at " : "",
-         barrier ? barrier->at : "");
+    fail("%s at %s:%u is not reached by every lane%s%s", thread.at, thread.site.file,
+         thread.site.line, barrier ? ": others wait at " : "", barrier ? barrier->at : "");
   }
   fail("no thread can go on");
 }
@@ -278,12 +277,12 @@ void seed(uint64_t value) {
   m.random = value;
 }
 
-void run(const char* kernel, uint3 grid, uint3 block, Body body, const void* arguments) {
+void run(const char* kernel, uint3 grid, uint3 block, const Body& body, const void* arguments) {
   Machine& m = machine();
   std::lock_guard lock(m.mutex);
   if (m.kernel) fail("a kernel starts %s", kernel);
   m.kernel = kernel;
-  m.body = body;
+  m.body = &body;
   m.arguments = arguments;
   gridDim = grid;
   blockDim = block;
@@ -325,11 +324,10 @@ const Slot* meet(const void* value, size_t bytes, unsigned mask, const char* nam
   const int thread = m.current, first = thread / warpSize * warpSize;
   Warp& warp = m.warps[thread / warpSize];
   if (mask != kFullMask || first + warpSize > static_cast<int>(m.threads.size()))
-    fail("%s at %s:%u: only full warps are supported", name, site.file_name(),
-         unsigned(site.line()));
+    fail("%s at %s:%u: only full warps are supported", name, site.file, site.line);
   if (warp.returned)
-    fail("%s at %s:%u is not reached by every lane: %d of the warp have returned", name,
-         site.file_name(), unsigned(site.line()), warp.returned);
+    fail("%s at %s:%u is not reached by every lane: %d of the warp have returned", name, site.file,
+         site.line, warp.returned);
   const unsigned phase = warp.phase % 2;
   if (bytes) std::memcpy(warp.slots[phase][thread - first], value, bytes);
   wait(State::kMeeting, name, site);
@@ -337,9 +335,9 @@ const Slot* meet(const void* value, size_t bytes, unsigned mask, const char* nam
     warp.arrived = 0;
     ++warp.phase;
     for (int i = first; i < first + warpSize; ++i) {
-      if (m.threads[i].site.line() != site.line())
-        fail("%s at %s:%u met %s at line %u", name, site.file_name(), unsigned(site.line()),
-             m.threads[i].at, unsigned(m.threads[i].site.line()));
+      if (m.threads[i].site.line != site.line)
+        fail("%s at %s:%u met %s at line %u", name, site.file, site.line, m.threads[i].at,
+             m.threads[i].site.line);
       make_ready(i);
     }
   }

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <source_location>
 #include <type_traits>
 
@@ -39,12 +40,19 @@ constexpr unsigned kFullMask = 0xffffffffu;
 constexpr size_t kSharedLimit = 48 * 1024;  // static shared memory of a block
 constexpr size_t kSlotBytes = 16;           // what a lane can exchange
 
-using Body = void (*)(const void* arguments);  // one thread
-using Site = std::source_location;
+using Body = std::function<void(const void* arguments)>;  // one thread
 using Slot = unsigned char[kSlotBytes];
 
+// Where a thread waits: threads that meet must have come to the same place.
+struct Site {
+  const char* file;
+  unsigned line;
+  Site(const char* file_name, unsigned line_number) : file(file_name), line(line_number) {}
+  Site(const std::source_location& at) : Site(at.file_name(), at.line()) {}
+};
+
 // Runs body for every thread of the grid.
-void run(const char* kernel, uint3 grid, uint3 block, Body body, const void* arguments);
+void run(const char* kernel, uint3 grid, uint3 block, const Body& body, const void* arguments);
 void seed(uint64_t value);
 // "kernel NAME, block (0,0,0), thread (3,0,0)", or an empty string outside a kernel.
 void describe(char* out, size_t size);
@@ -74,18 +82,18 @@ T exchange(T value, int source, unsigned mask, const char* name, const Site& sit
 
 // -- barriers and exchanges between the lanes of a full warp -----------------
 
-inline void __syncthreads(const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+inline void __syncthreads(const bptt_emulation::Site& site = std::source_location::current()) {
   bptt_emulation::barrier("__syncthreads", site);
 }
 
 inline void __syncwarp(unsigned mask = bptt_emulation::kFullMask,
-                       const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                       const bptt_emulation::Site& site = std::source_location::current()) {
   bptt_emulation::meet(nullptr, 0, mask, "__syncwarp", site);
 }
 
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
-                   const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                   const bptt_emulation::Site& site = std::source_location::current()) {
   const int lane = bptt_emulation::lane();
   const bool inside = lane % width + int64_t(delta) < width;
   return bptt_emulation::exchange(value, inside ? lane + int(delta) : lane, mask,
@@ -94,7 +102,7 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
 
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
-                 const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                 const bptt_emulation::Site& site = std::source_location::current()) {
   const int lane = bptt_emulation::lane();
   const bool inside = lane % width - int64_t(delta) >= 0;
   return bptt_emulation::exchange(value, inside ? lane - int(delta) : lane, mask, "__shfl_up_sync",
@@ -103,7 +111,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize,
 
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize,
-                  const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                  const bptt_emulation::Site& site = std::source_location::current()) {
   const int lane = bptt_emulation::lane(), other = (lane ^ lane_mask) % warpSize;
   const bool inside = other / width <= lane / width;
   return bptt_emulation::exchange(value, inside ? other : lane, mask, "__shfl_xor_sync", site);
@@ -111,13 +119,13 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = warpSize,
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = warpSize,
-              const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+              const bptt_emulation::Site& site = std::source_location::current()) {
   const int base = bptt_emulation::lane() / width * width;
   return bptt_emulation::exchange(value, base + (source & (width - 1)), mask, "__shfl_sync", site);
 }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate,
-                              const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                              const bptt_emulation::Site& site = std::source_location::current()) {
   const unsigned char vote = predicate != 0;
   const auto* slots = bptt_emulation::meet(&vote, 1, mask, "__ballot_sync", site);
   unsigned votes = 0;
@@ -126,12 +134,12 @@ inline unsigned __ballot_sync(unsigned mask, int predicate,
 }
 
 inline int __any_sync(unsigned mask, int predicate,
-                      const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                      const bptt_emulation::Site& site = std::source_location::current()) {
   return __ballot_sync(mask, predicate, site) != 0;
 }
 
 inline int __all_sync(unsigned mask, int predicate,
-                      const bptt_emulation::Site& site = bptt_emulation::Site::current()) {
+                      const bptt_emulation::Site& site = std::source_location::current()) {
   return __ballot_sync(mask, predicate, site) == bptt_emulation::kFullMask;
 }
 
