@@ -2,7 +2,7 @@
 # The CUDA backend, as far as it can be proven without a GPU. A part that cannot run here
 # says why, and is no failure.
 #
-#   .ci/cuda.sh         kernels for one architecture, tests over the fakes and the emulation
+#   .ci/cuda.sh         kernels for one architecture, tests over the fakes, the emulation and PTX
 #   .ci/cuda.sh whole   every architecture; the tests under sanitizers too, and against
 #                       NVIDIA's own libraries (a gigabyte, by native/cuda/fetch.mjs)
 set -uo pipefail

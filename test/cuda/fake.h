@@ -5,6 +5,7 @@
 //   BPTT_EMULATION_SEED     order of emulated threads
 //   BPTT_FAKE_CUDA_FAIL     "NAME:NTH:CODE,...": fake_cuda_fail_call for each
 //   BPTT_FAKE_CUDA_MEMORY   bytes of device memory
+//   BPTT_FAKE_CUDA_BLOCKS   the most blocks of a launch: every kernel strides over what is left
 //   BPTT_FAKE_CUDA_EAGER    1: queued work runs at once, so that a debugger shows who queued it
 //   BPTT_FAKE_CUDA_PTX      a file of PTX: its kernels are interpreted, in place of those linked in
 //   BPTT_FAKE_CUDA_REPORT   a file that gets the live objects when the process ends

@@ -236,13 +236,15 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned g
                                 unsigned block_z, unsigned shared_bytes, CUstream stream,
                                 void** parameters, void** extra) {
   FAKE_CALL(kContext);
-  const uint3 grid = {grid_x, grid_y, grid_z}, block = {block_x, block_y, block_z};
+  uint3 grid = {grid_x, grid_y, grid_z};
+  const uint3 block = {block_x, block_y, block_z};
   const bptt_fake::EmulatedKernel* kernel = nullptr;
   for (CUmodule module : state().modules)
     for (const auto& [name, candidate] : module->functions)
       if (&candidate == function) kernel = candidate.kernel;
   if (!kernel || !find_stream(stream)) return CUDA_ERROR_INVALID_HANDLE;
   if (!fits(grid, block)) return CUDA_ERROR_INVALID_VALUE;
+  grid.x = std::min(grid.x, state().most_blocks);
   if (extra || !parameters || !parameters[0]) return CUDA_ERROR_INVALID_VALUE;
   if (shared_bytes != 0) return CUDA_ERROR_NOT_SUPPORTED;  // the fake has none
   // One struct is every kernel's only argument.

@@ -83,6 +83,7 @@ struct State {
   pthread_t executor{};
   std::string operation;
   bool eager = false;
+  unsigned most_blocks = ~0u;
 };
 
 State& state();

@@ -40,6 +40,8 @@ void read_environment() {
     fake_cuda_set_memory(std::strtoull(text, nullptr, 10));
   const char* eager = std::getenv("BPTT_FAKE_CUDA_EAGER");
   state().eager = eager && *eager == '1';
+  if (const char* text = std::getenv("BPTT_FAKE_CUDA_BLOCKS"))
+    state().most_blocks = static_cast<unsigned>(std::strtoul(text, nullptr, 10));
   const char* text = std::getenv("BPTT_FAKE_CUDA_FAIL");
   std::string failures = text ? text : "";
   for (size_t at = 0; at < failures.size();) {

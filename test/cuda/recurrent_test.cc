@@ -79,6 +79,23 @@ void test_empty(const bptt_ops* ops) {
   }
 }
 
+// More units than a block has threads, several times: kernels stride (BPTT_FAKE_CUDA_BLOCKS).
+void test_wide(const bptt_ops* ops) {
+  for (const bptt_cell cell : {BPTT_LSTM, BPTT_GRU_RESET_BEFORE}) {
+    for (const bool plain : {true, false}) {
+      RecurrentCase at;
+      at.cell = cell;
+      at.T = 2, at.B = 37, at.I = 3, at.H = 43, at.L = 2;
+      at.bias = at.states = !plain;
+      if (!plain) {
+        at.dropout = 0.3;
+        for (int64_t b = 0; b < at.B; ++b) at.lengths.push_back(static_cast<int32_t>(b % 3));
+      }
+      check_case(ops, at, 3);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -94,6 +111,7 @@ int main() {
     const DeviceTable device(*backend, context);
     test_random(device.table());
     test_empty(device.table());
+    test_wide(device.table());
   }
   backend->close(&context);
   return finish();
