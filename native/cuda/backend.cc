@@ -58,9 +58,17 @@ namespace {
 bptt_code use_handle(bptt_context* context, cudnnHandle_t& handle) {
   if (handle) return BPTT_OK;
   const CudaDevice& device = device_of(context);
-  const bptt_code code = check(context, device.cudnn.cudnnCreate(&handle), "recurrent layer");
+  const Cudnn& cudnn = device.cudnn;
+  cudnnHandle_t made = nullptr;
+  bptt_code code = check(context, cudnn.cudnnCreate(&made), "recurrent layer");
   if (code != BPTT_OK) return code;
-  return check(context, device.cudnn.cudnnSetStream(handle, device.stream), "recurrent layer");
+  code = check(context, cudnn.cudnnSetStream(made, device.stream), "recurrent layer");
+  if (code == BPTT_OK) {
+    handle = made;
+  } else {
+    cudnn.cudnnDestroy(made);
+  }
+  return code;
 }
 
 }  // namespace
@@ -209,9 +217,10 @@ bptt_code download(bptt_context* context, void* host, const void* source, size_t
 
 // Kernels cannot return a code: what they found wrong is told here.
 bptt_code wait(bptt_context* context) {
-  const CudaDevice& device = device_of(context);
+  CudaDevice& device = device_of(context);
   const Driver& driver = device.driver;
-  int32_t flag = 0;
+  int32_t& flag = device.flag;
+  flag = 0;
   bptt_code code = use(context);
   if (code == BPTT_OK) {
     code = check(context,

@@ -34,8 +34,9 @@ struct CudaDevice {
   // owner's, layers run on the stream's.
   cudnnHandle_t cudnn_handle = nullptr, plan_handle = nullptr;
 
-  // Kernels set a word of it where an index is out of range; wait() reports it.
+  // Kernels set a word of it where an index is out of range; wait() copies it and reports it.
   Scratch flags;
+  int32_t flag = 0;  // outlives a wait that fails before its copy is made
   Scratch product;    // cuBLASLt's workspace
   Scratch reduction;  // partial results of sums
 };
