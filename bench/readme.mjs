@@ -12,12 +12,12 @@ const { findPeers } = await import(built('bench/contenders.js'))
 const {
   caseLabel,
   cellName,
-  countOf,
   formatFactor,
   formatGigaflops,
   formatShare,
   passName,
   summarizeRatios,
+  whereOf,
 } = await import(built('bench/format.js'))
 
 const BEGIN = '<!-- bench:begin -->'
@@ -88,9 +88,7 @@ function makeTable(report) {
     ...report.results.flatMap(({ ratios }) => (ratios[PEER] ? [ratios[PEER].pairs] : [])),
   )
   const { machine, limits } = report
-  const measured = limits.map(
-    ({ threads, gigaflops }) => `${formatGigaflops(gigaflops)} GF/s on ${countOf(threads, 'thread')}`,
-  )
+  const measured = limits.map((limit) => `${formatGigaflops(limit.gigaflops)} GF/s on ${whereOf(limit)}`)
   return [
     `How many times as fast as PyTorch ${version}: the median of ${pairs} or more pairs of timings, with its 95 %`,
     "interval; below it bptt's GF/s and their share of what the machine can do, measured in the same run",
@@ -108,8 +106,8 @@ function makeTable(report) {
   ].join('\n')
 }
 
-function titleOf({ case: { pass }, threads }) {
-  return `${passName(pass)}, ${countOf(threads, 'thread')}`
+function titleOf(result) {
+  return `${passName(result.case.pass)}, ${whereOf(result)}`
 }
 
 function tableOf(title, results) {

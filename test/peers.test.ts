@@ -137,7 +137,7 @@ describe.each(found)('$name', (contender) => {
   it('says which passes and devices it does not know', async () => {
     const unsupported = { unsupported: expect.stringMatching(/./) }
     expect((await prepare({ ...PLAIN, pass: 'ops' })).reply).toEqual(unsupported)
-    expect((await prepare(PLAIN, true, 'cuda')).reply).toEqual(unsupported)
+    expect((await prepare(PLAIN, true, 'tpu')).reply).toEqual(unsupported)
   })
 
   it('answers what fails with the error, and goes on', async () => {

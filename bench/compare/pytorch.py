@@ -29,6 +29,7 @@ class Given:
     def __init__(self, request):
         self.case = request["case"]
         self.dtype = DTYPES[self.case["dtype"]]
+        self.device = torch.device(request["device"])
         self._path = request["data"]
 
     def __getitem__(self, name):
@@ -38,7 +39,12 @@ class Given:
         # Mapped, not read: what is freed on the heap would stay resident and hide a peak.
         size = os.path.getsize(self._path) // dtype.itemsize
         flat = torch.from_file(self._path, shared=False, size=size, dtype=dtype)
-        return flat[start:start + shape.numel()].reshape(shape).clone()
+        return flat[start:start + shape.numel()].reshape(shape).clone().to(self.device)
+
+    def wait(self):
+        """Until the device has done what was queued: a call ends with its result."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def load(self, module, prefix=""):
         """Gives the module its parameters from the file."""
@@ -50,7 +56,7 @@ class Given:
         options = {"proj_size": case["projSize"]} if case["projSize"] else {}
         layer = LAYERS[case["cell"]](
             case["I"], case["H"], case["layers"],
-            bidirectional=case["bidirectional"], dtype=self.dtype, **options,
+            bidirectional=case["bidirectional"], dtype=self.dtype, device=self.device, **options,
         )
         self.load(layer, prefix)
         return layer
@@ -75,11 +81,13 @@ class Forward:
     def __init__(self, given):
         self.call = caller(given, given.layer().eval())
         self.x = given["x"]
+        self.wait = given.wait
 
     @torch.inference_mode()
     def run(self, iterations):
         for _ in range(iterations):
             self.call(self.x)
+            self.wait()
 
     @torch.inference_mode()
     def check(self, given):
@@ -93,10 +101,12 @@ class Train:
         self.layer = given.layer()
         self.call = caller(given, self.layer)
         self.x = given["x"].requires_grad_()
+        self.wait = given.wait
 
     def run(self, iterations):
         for _ in range(iterations):
             self.call(self.x).sum().backward()
+            self.wait()
             self.drop()
 
     def drop(self):
@@ -118,6 +128,8 @@ class Step:
 
     def __init__(self, given):
         case = given.case
+        if given.device.type != "cpu":
+            raise Unsupported("single steps are timed on the CPU alone")
         if case["bidirectional"] or case["lengths"] != "full":
             raise Unsupported("a step goes forward in time, in all rows at once")
         # What a user has at hand: one tensor per step.
@@ -196,10 +208,12 @@ class Demo:
     def __init__(self, given):
         case = given.case
         self.ids, self.targets = given["ids"].long(), given["targets"].long().flatten()
-        self.embedding = nn.Embedding(case["V"], case["I"], dtype=given.dtype)
+        self.wait = given.wait
+        options = {"dtype": given.dtype, "device": given.device}
+        self.embedding = nn.Embedding(case["V"], case["I"], **options)
         given.load(self.embedding, "embedding.")
         self.layer = given.layer("lstm.")
-        self.linear = nn.Linear(case["H"], case["V"], dtype=given.dtype)
+        self.linear = nn.Linear(case["H"], case["V"], **options)
         given.load(self.linear, "linear.")
         modules = nn.ModuleList([self.embedding, self.layer, self.linear])
         self.optimizer = torch.optim.Adam(modules.parameters(), lr=0.002, fused=True)
@@ -215,6 +229,7 @@ class Demo:
     def run(self, iterations):
         for _ in range(iterations):
             self.step()
+            self.wait()
 
     def check(self, given):
         return {"losses": torch.stack([self.step() for _ in range(3)])}
@@ -231,8 +246,15 @@ class Contender:
 
     def prepare(self, request):
         self.work = None
-        if request["device"] != "cpu":
-            raise Unsupported("this contender knows the CPU alone")
+        cuda = request["device"].startswith("cuda")
+        if cuda and not torch.cuda.is_available():
+            raise Unsupported("PyTorch sees no CUDA device")
+        if cuda:
+            # float32 is float32, as it is for bptt.
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+        elif request["device"] != "cpu":
+            raise Unsupported(f"this contender knows no device {request['device']}")
         torch.set_num_threads(request["threads"])
         given = Given(request)
         if given.case["pass"] not in PASSES:
@@ -241,8 +263,11 @@ class Contender:
         results = {}
         if request["check"]:
             results = write(request["out"], self.work.check(given))
+        version = torch.__version__
+        if cuda:
+            version += f" (CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()})"
         threads = torch.get_num_threads()
-        return {"ready": True, "name": "torch", "version": torch.__version__, "threads": threads,
+        return {"ready": True, "name": "torch", "version": version, "threads": threads,
                 "results": results}
 
     def warm(self, request):

@@ -1,7 +1,7 @@
 /** `bptt bench`: bptt beside its peers and beside the limits of the machine. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism, loadavg } from 'node:os'
-import { BpttError, info, zeros } from '../../index.ts'
+import { BpttError, cuda, type Device, info, zeros } from '../../index.ts'
 import { EXIT_FAILURE, note, print, readingInput, UsageError } from '../output.ts'
 import { catchSignals } from '../signals.ts'
 import { describeCase } from './cases.ts'
@@ -13,7 +13,7 @@ import { type Case, type CellName, type Machine, type Pass, PEERS, type Peer, ty
 import { Interrupted, Runner } from './runner.ts'
 import { DEFAULTS, type Settings } from './settings.ts'
 import { type CaseGroup, expand, findSuite } from './suites.ts'
-import { describeLimit, describeMachine, describeResult, describeSummary, findResult } from './table.ts'
+import { describeOtherDevice, describeResult, describeRun, describeSummary, findResult } from './table.ts'
 
 export interface BenchOptions {
   suite?: string
@@ -49,6 +49,24 @@ export interface Plan {
 
 /** @throws UsageError if nothing is left to run, or what is makes no sense */
 export function makePlan(options: BenchOptions): Plan {
+  const plan = planCases(options)
+  if (options.device !== 'cpu') refuseOnDevice(options, plan)
+  return plan
+}
+
+/** What is of the CPU alone is not passed off as the device's. */
+function refuseOnDevice({ device, isa, threads }: BenchOptions, { cases, settings }: Plan): void {
+  const refuse = (what: string, why: string): void => {
+    throw new UsageError(`${what} cannot be measured with --device ${device}: ${why}`)
+  }
+  if (cases.some(({ pass }) => pass === 'step')) refuse('pass step', 'streams run on the CPU')
+  if (cases.some(({ pass }) => pass === 'ops')) refuse('pass ops', 'it times native calls of the CPU')
+  if (isa !== undefined) refuse('--isa', "it names the CPU's kernels")
+  if (threads !== undefined) refuse('--threads', "they are the CPU's, and the device computes")
+  if (settings.memory) refuse('--memory', "it is the host's, not the device's")
+}
+
+function planCases(options: BenchOptions): Plan {
   const { suite: name, pass, cells, shapes, layers, bidirectional, proj, ragged, dtype } = options
   if (name === undefined) {
     const group: CaseGroup = {
@@ -94,44 +112,48 @@ export async function bench(options: BenchOptions, command: string): Promise<num
   try {
     const plan = makePlan(options)
     const older = options.compare === undefined ? undefined : await readReport(options.compare)
-    zeros([1], { device: options.device as 'cpu' }).dispose() // a device that is not there says so
-    const { version, isas, cpu, threads: usual } = info()
+    const device = openDevice(options.device as Device)
+    plan.settings.device = device
+    const { version, isas, isa, cpu, threads: usual } = info()
     if (options.isa !== undefined && !isas.includes(options.isa)) {
       throw new UsageError(`--isa ${options.isa}: this machine has ${isas.join(', ')}`)
     }
     // Rather now than after hours.
     for (const path of [options.json, options.html]) if (path !== undefined) await writeResult(path, '', 'a')
-    const threads = plan.threads ?? [usual]
+    const threads = device === 'cpu' ? (plan.threads ?? [usual]) : [null]
     const ours = ourselves(options.isa)
-    const { found, missing } = await findPeers(options.peers ?? peersOf(plan), options.python)
+    const { found, missing } = await findPeers(options.peers ?? peersOf(plan), options.python, device)
     for (const { peer, reason, install } of missing)
-      note(`without ${peer}: ${reason}; to install it: ${install}`)
+      note(`without ${peer}: ${reason}${install === null ? '' : `; to install it: ${install}`}`)
 
     const loadAverage = loadavg()[0] as number
-    const counts = [...new Set([1, ...threads, usual])].sort((a, b) => a - b)
-    const { limits, isa } = await measureLimits(ours, counts, interrupt.signal)
+    const counts = [...new Set([1, ...(plan.threads ?? []), usual])].sort((a, b) => a - b)
+    const dtypes = [...new Set(plan.cases.map(({ dtype }) => dtype))]
+    const limits = await measureLimits(ours, device, counts, dtypes, interrupt.signal)
     const machine: Machine = {
       cpu,
       cores: availableParallelism(),
-      isa,
+      isa: options.isa ?? isa,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
       loadAverage,
+      ...(device !== 'cpu' && { cuda: cuda.description() ?? '' }),
     }
     const report: Report = {
       format: 1,
       version,
       date: new Date().toISOString(),
       command,
+      device,
       machine,
       versions: {},
       missing,
       limits,
       results: [],
     }
-    await print(
-      `bptt ${version}, ${describeMachine(machine)}\n${limits.map((l) => `${describeLimit(l)}\n`).join('')}`,
-    )
+    await print(describeRun(report))
+    const other = older && describeOtherDevice(report, older)
+    if (other) await print(`${other}\n`)
     progress = startProgress(plan.cases.length)
     await runPlan(plan, threads, [ours, ...found], report, older, progress, interrupt.signal)
     await print(describeSummary(report))
@@ -153,6 +175,13 @@ export async function bench(options: BenchOptions, command: string): Promise<num
   }
 }
 
+/** Its whole name, e.g. 'cuda:0'. A device that is not there says so. */
+function openDevice(device: Device): string {
+  const there = zeros([1], { device })
+  there.dispose()
+  return there.device
+}
+
 const isFailure = ({ status }: { status: string }): boolean => status === 'failed'
 
 /** All, unless nobody but us is asked. */
@@ -161,7 +190,7 @@ const peersOf = ({ cases }: Plan): readonly Peer[] => (cases.every(({ pass }) =>
 /** Fills the report, case by case, until the signal. */
 async function runPlan(
   { cases, settings }: Plan,
-  threads: readonly number[],
+  threads: readonly (number | null)[],
   contenders: ConstructorParameters<typeof Runner>[0],
   report: Report,
   older: Report | undefined,

@@ -67,7 +67,7 @@ export function chartsOf(group: Group, report: Report, older?: Report): Chart[] 
 
   const limit = limitOf(results)
   const flops = make(contenders, gigaflopsMark, {
-    title: limit ? 'GF/s, and share of the multiply-add limit' : 'GF/s',
+    title: limit ? 'GF/s, and share of the limit' : 'GF/s',
     axis: 'GF/s',
     scale: 'linear',
     ...(limit && { full: limit, line: limit }),

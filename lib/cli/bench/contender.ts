@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { native } from '../../binding.ts'
 import { type Device, info, setNumThreads } from '../../index.ts'
 import { readTensor, writeTensors } from './data.ts'
+import { measureDevice } from './device_limits.ts'
 import { prepareNative } from './native_calls.ts'
 import { type Given, type Prepared as Pass, preparePass } from './passes.ts'
 import type { MeasuredLimits, MemoryUse, Prepared, Request, Timed } from './protocol.ts'
@@ -87,13 +88,12 @@ function resident(field: 'VmRSS' | 'VmHWM'): number | undefined {
 }
 
 /** The best of several tries: a limit is what can be reached, and something else may be running now and then. */
-function limits(threads: number, seconds: number): MeasuredLimits {
+function cpuLimits(threads: number, seconds: number): MeasuredLimits {
   setNumThreads(threads)
   const best = (measure: () => number): number => Math.max(...Array.from({ length: 5 }, measure))
   return {
     operations: best(() => native().measureMultiplyAdds(seconds)),
     bytes: best(() => native().measureReads(seconds)),
-    isa: info().isa,
   }
 }
 
@@ -108,7 +108,9 @@ async function answer(request: Request): Promise<object> {
     case 'memory':
       return memory(request.iterations)
     case 'limits':
-      return limits(request.threads, request.seconds)
+      return request.device === 'cpu'
+        ? cpuLimits(request.threads, request.seconds)
+        : measureDevice(request.device as Device, request.dtype, request.seconds)
     case 'stop':
       process.exit(0)
   }

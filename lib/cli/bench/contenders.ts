@@ -19,26 +19,54 @@ export function ourselves(isa?: string): ContenderCommand {
   }
 }
 
-/** @param python the interpreter to look for PyTorch in */
+/**
+ * @param python the interpreter to look for PyTorch in
+ * @param device a peer that computes on the CPU alone has no part on another
+ */
 export async function findPeers(
   peers: readonly Peer[],
   python: string,
+  device = 'cpu',
 ): Promise<{ found: ContenderCommand[]; missing: Missing[] }> {
   const found: ContenderCommand[] = []
   const missing: Missing[] = []
   for (const peer of peers) {
-    const one = peer === 'torch' ? await findTorch(python) : findInstalled(peer)
+    const one =
+      peer === 'torch'
+        ? await findTorch(python, device)
+        : device === 'cpu'
+          ? findInstalled(peer)
+          : {
+              peer,
+              reason: `bptt bench runs it on the CPU alone, which has no part in ${device}`,
+              install: null,
+            }
     if ('command' in one) found.push(one)
     else missing.push(one)
   }
   return { found, missing }
 }
 
-async function findTorch(python: string): Promise<ContenderCommand | Missing> {
-  const install = `${python} -m pip install torch --index-url https://download.pytorch.org/whl/cpu`
+const TORCH_WHEELS = 'https://download.pytorch.org/whl'
+const NO_DEVICE = 3
+/** Ends with NO_DEVICE, and says which PyTorch it is. */
+const FIND_DEVICE = `
+import sys, torch
+if not torch.cuda.is_available():
+    sys.exit(print(torch.__version__) or ${NO_DEVICE})`
+
+async function findTorch(python: string, device: string): Promise<ContenderCommand | Missing> {
+  const onCpu = device === 'cpu'
+  // Of one version, the build for CUDA counts as the newer one.
+  const install = onCpu
+    ? `${python} -m pip install torch --index-url ${TORCH_WHEELS}/cpu`
+    : `${python} -m pip install --upgrade torch --index-url ${TORCH_WHEELS}/cu130`
   try {
-    await promisify(execFile)(python, ['-c', 'import torch'])
+    await promisify(execFile)(python, ['-c', onCpu ? 'import torch' : FIND_DEVICE])
   } catch (error) {
+    const { code: status, stdout } = error as { code?: unknown; stdout?: string }
+    if (status === NO_DEVICE)
+      return { peer: 'torch', reason: `PyTorch ${stdout?.trim()} of ${python} sees no CUDA device`, install }
     const { code, stderr } = error as { code?: unknown; stderr?: string }
     const reason =
       code === 'ENOENT'

@@ -1,6 +1,6 @@
 /** How a report's cases and numbers are named, the same in the HTML page and in the README's table. */
 import { variantOf } from './cases.ts'
-import type { Case, Outcome, Ratio, Report, Result } from './report.ts'
+import type { Case, Limit, Outcome, Ratio, Report, Result } from './report.ts'
 import { geometricMean, median } from './statistics.ts'
 
 const CELL_NAMES = { lstm: 'LSTM', gru: 'GRU', rnn: 'RNN' }
@@ -15,26 +15,32 @@ const PASS_NAMES = {
 /** Results that can stand in one chart: the same question at different shapes. */
 export interface Group {
   title: string
-  threads: number
   results: Result[]
 }
 
-/** By pass, cell, threads and dtype, in the order of the report. */
+/** By pass, cell, threads or device, and dtype, in the order of the report. */
 export function groupResults(results: Result[]): Group[] {
   const groups = new Map<string, Group>()
   for (const result of results) {
     const title = groupTitle(result)
-    const group = groups.get(title) ?? { title, threads: result.threads, results: [] }
+    const group = groups.get(title) ?? { title, results: [] }
     groups.set(title, group)
     group.results.push(result)
   }
   return [...groups.values()]
 }
 
-function groupTitle({ case: { pass, cell, dtype }, threads }: Result): string {
+function groupTitle(result: Result): string {
+  const { pass, cell, dtype } = result.case
   const extra = dtype === 'float32' ? '' : `, ${dtype}`
-  return `${cellName(cell)} ${passName(pass)}, ${countOf(threads, 'thread')}${extra}`
+  return `${cellName(cell)} ${passName(pass)}, ${whereOf(result)}${extra}`
 }
+
+/** What computed: '2 threads' of the CPU, or a device. */
+export const whereOf = ({ threads, device = 'cpu' }: Pick<Result, 'threads' | 'device'>): string =>
+  threads === null ? device : countOf(threads, 'thread')
+
+export const deviceOf = ({ device = 'cpu' }: Pick<Report, 'device'>): string => device
 
 // A later version may know more passes and cells than this one.
 export const cellName = (cell: Case['cell']): string => CELL_NAMES[cell] ?? cell
@@ -101,6 +107,14 @@ export const formatGigaflops = (value: number): string => value.toFixed(value < 
 
 export function formatBytes(bytes: number): string {
   return bytes < 2 ** 20 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}
+
+/** e.g. '150 GF/s of multiply-adds, 14.3 GB/s read', or what was done on a device. */
+export function describeSpeeds({ gigaflops, gigabytesPerSecond, dtype, matrix, bytes }: Limit): string {
+  const [flops, reads] = [`${formatGigaflops(gigaflops)} GF/s`, `${gigabytesPerSecond.toFixed(1)} GB/s`]
+  if (!dtype) return `${flops} of multiply-adds, ${reads} read`
+  const buffer = bytes === undefined ? '' : ` of ${formatBytes(bytes)}`
+  return `${flops} in products of ${matrix} x ${matrix} ${dtype}, ${reads} read and written in additions to a buffer${buffer}`
 }
 
 export const countOf = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`

@@ -9,6 +9,8 @@ import {
   apiCost,
   caseLabel,
   contendersOf,
+  describeSpeeds,
+  deviceOf,
   formatBytes,
   formatFactor,
   formatGigaflops,
@@ -19,6 +21,7 @@ import {
   peersAmong,
   summarizeRatios,
   takingPart,
+  whereOf,
   whyNotTimed,
 } from './format.ts'
 import { html, jsonIn, Markup } from './markup.ts'
@@ -84,7 +87,9 @@ const hash = (text: string | undefined): string =>
     .update(text ?? '')
     .digest('base64')}'`
 
-function renderRun({ date, command, version, machine, versions, limits, missing }: Report): Markup {
+function renderRun(report: Report): Markup {
+  const { date, command, version, machine, versions, limits, missing } = report
+  const device = deviceOf(report)
   const others = Object.entries(versions).filter(([name]) => name !== 'bptt')
   return html`
 <p>A ratio is the peer's time over bptt's, taken pair by pair in the same run: above 1x bptt is faster. Shapes are
@@ -93,15 +98,15 @@ the median ratio, and from the 10th to the 90th percentile elsewhere.</p>
 <dl>
 <dt>Date</dt><dd>${date}</dd>
 <dt>Machine</dt><dd>${machine.cpu}, ${machine.cores} cores, ${machine.platform}; load average ${machine.loadAverage.toFixed(2)} at the start</dd>
-<dt>Kernels</dt><dd>${machine.isa}</dd>
+${device === 'cpu' ? html`<dt>Kernels</dt><dd>${machine.isa}</dd>` : html`<dt>Device</dt><dd>${device}; ${machine.cuda}</dd>`}
 <dt>Versions</dt><dd>bptt ${version}, Node ${machine.node}${others.map(([name, text]) => `, ${name} ${text}`)}</dd>
 <dt>Command</dt><dd><code>${command}</code></dd>
 <dt>Limits</dt><dd>${
     limits.length === 0
       ? 'not measured'
       : limits.map(
-          ({ threads, gigaflops, gigabytesPerSecond }) =>
-            html`<span class="limit">${threads} thread${threads !== 1 && 's'}: ${formatGigaflops(gigaflops)} GF/s of multiply-adds, ${gigabytesPerSecond.toFixed(1)} GB/s read</span>`,
+          (limit) =>
+            html`<span class="limit">${whereOf({ ...limit, device })}: ${describeSpeeds(limit)}</span>`,
         )
   }</dd>
 </dl>
@@ -109,7 +114,7 @@ ${
   missing.length > 0 &&
   html`<h2>Missing peers</h2>
 <div class="scroll"><table><thead><tr><th>Peer<th>Why<th>To install it</thead><tbody>
-${missing.map(({ peer, reason, install }) => html`<tr><td>${peer}<td class="text">${reason}<td class="text"><code>${install}</code>`)}
+${missing.map(({ peer, reason, install }) => html`<tr><td>${peer}<td class="text">${reason}<td class="text">${install !== null && html`<code>${install}</code>`}`)}
 </tbody></table></div>`
 }`
 }
@@ -118,6 +123,8 @@ function renderOlder(report: Report, older: Report): Markup {
   const both = report.results.filter((result) => findResult(older, result)).length
   const differences = (
     [
+      ['device', deviceOf(older), deviceOf(report)],
+      ['CUDA', older.machine.cuda ?? 'not used', report.machine.cuda ?? 'not used'],
       ['CPU', older.machine.cpu, report.machine.cpu],
       ['cores', older.machine.cores, report.machine.cores],
       ['kernels', older.machine.isa, report.machine.isa],

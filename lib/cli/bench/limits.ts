@@ -1,32 +1,39 @@
 /** What the machine can do, measured by bptt's own process. */
 import { Child, type ContenderCommand } from './child.ts'
 import type { MeasuredLimits } from './protocol.ts'
-import type { Limit } from './report.ts'
+import type { Case, Limit } from './report.ts'
 
 const SECONDS = 0.1
 
-/** @throws ContenderError if our own process fails, e.g. for lack of a native binary */
+/**
+ * One limit for each number of CPU threads; on a device, whose own limits they then are, one for each dtype.
+ *
+ * @throws ContenderError if our own process fails, e.g. for lack of a native binary
+ */
 export async function measureLimits(
   contender: ContenderCommand,
+  device: string,
   threads: readonly number[],
+  dtypes: readonly Case['dtype'][],
   signal: AbortSignal,
-): Promise<{ limits: Limit[]; isa: string }> {
+): Promise<Limit[]> {
   const child = new Child(contender, 60)
   const abort = (): void => child.kill('interrupted')
   signal.addEventListener('abort', abort)
+  const measure = async (count: number, dtype: Case['dtype']): Promise<MeasuredLimits> =>
+    child.ask({ do: 'limits', threads: count, seconds: SECONDS, device, dtype })
   const limits: Limit[] = []
-  let isa = ''
   try {
-    for (const count of threads) {
-      const measured = await child.ask<MeasuredLimits>({ do: 'limits', threads: count, seconds: SECONDS })
-      isa = measured.isa
-      limits.push({
-        threads: count,
-        gigaflops: measured.operations / 1e9,
-        gigabytesPerSecond: measured.bytes / 1e9,
-      })
+    for (const count of device === 'cpu' ? threads : []) {
+      const { operations, bytes } = await measure(count, 'float32')
+      limits.push({ threads: count, gigaflops: operations / 1e9, gigabytesPerSecond: bytes / 1e9 })
     }
-    return { limits, isa }
+    for (const dtype of device === 'cpu' ? [] : dtypes) {
+      const { operations, bytes, matrix = 0, buffer = 0 } = await measure(1, dtype)
+      const speeds = { gigaflops: operations / 1e9, gigabytesPerSecond: bytes / 1e9 }
+      limits.push({ threads: null, ...speeds, dtype, matrix, bytes: buffer })
+    }
+    return limits
   } finally {
     signal.removeEventListener('abort', abort)
     await child.stop()

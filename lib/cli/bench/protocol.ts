@@ -32,7 +32,8 @@ export type Request =
   | { do: 'warm'; seconds: number; call?: string }
   | { do: 'time'; iterations: number; call?: string }
   | { do: 'memory'; iterations: number }
-  | { do: 'limits'; threads: number; seconds: number } // bptt's own alone
+  // bptt's own alone; on a device the limits are those of a dtype
+  | { do: 'limits'; threads: number; seconds: number; device: string; dtype: Case['dtype'] }
   | { do: 'stop' }
 
 export interface Ready {
@@ -56,5 +57,6 @@ export interface MemoryUse {
 export interface MeasuredLimits {
   operations: number // per second
   bytes: number // per second
-  isa: string
+  matrix?: number // on a device: rows and columns of the matrices, and bytes of the buffer
+  buffer?: number
 }

@@ -34,13 +34,17 @@ export interface Machine {
   node: string
   platform: string
   loadAverage: number // of one minute, at the start
+  cuda?: string // driver, libraries and devices, where a device computed
 }
 
-/** What the machine can do, measured in the same run. */
+/** What the machine can do, measured in the same run: its CPU, or the device that computed. */
 export interface Limit {
-  threads: number
-  gigaflops: number // fused multiply-adds of the ISA in use, two operations each
-  gigabytesPerSecond: number // sums over a buffer far larger than the caches
+  threads: number | null // null on a device
+  gigaflops: number // CPU: fused multiply-adds of the ISA in use, two operations each; device: products of matrices
+  gigabytesPerSecond: number // CPU: sums over a buffer far larger than the caches; device: its reads and writes
+  dtype?: Case['dtype'] // of what was measured on a device
+  matrix?: number // rows and columns of its matrices
+  bytes?: number // of its buffer
 }
 
 export interface Spread {
@@ -56,7 +60,7 @@ export type Outcome =
       seconds: Spread // of one call
       samples: number[] // seconds per call, in the order they were taken
       gigaflops: number | null // null where a count of operations says nothing
-      shareOfLimit: number | null // of Limit.gigaflops at these threads
+      shareOfLimit: number | null // of Limit.gigaflops at these threads, or of this device and dtype
       peakBytes?: number // most resident memory above that before the first call, where asked for
     }
   | { status: 'failed'; reason: string } // its result was wrong, or it ended: never timed
@@ -72,7 +76,8 @@ export interface Ratio {
 
 export interface Result {
   case: Case
-  threads: number
+  threads: number | null // null on a device
+  device?: string // 'cpu' in reports that do not say
   operations: number // floating-point operations of one call
   outcomes: Record<string, Outcome> // by contender; 'bptt' is ours
   ratios: Record<string, Ratio> // by peer
@@ -83,9 +88,10 @@ export interface Report {
   version: string // of bptt
   date: string // ISO 8601
   command: string
+  device?: string // cuda:<n>; 'cpu' in reports that do not say
   machine: Machine
   versions: Record<string, string> // contender -> version
-  missing: { peer: string; reason: string; install: string }[]
+  missing: { peer: string; reason: string; install: string | null }[] // null: nothing to install helps
   limits: Limit[]
   results: Result[]
 }

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { getNumThreads } from '../../index.ts'
 import { operations, rowLengths, VOCABULARY } from './cases.ts'
 import { boundsFor, type Expected, expected, findErrors } from './check.ts'
 import { Child, type ContenderCommand, ContenderError } from './child.ts'
@@ -34,7 +35,7 @@ interface Trial {
 
 interface Question {
   one: Case
-  threads: number
+  threads: number | null
   request: Extract<Request, { do: 'prepare' }>
   data: CaseData
   expected: Expected
@@ -73,11 +74,11 @@ export class Runner {
   }
 
   /**
-   * One result per number of threads.
+   * One result per number of threads; null leaves the CPU's threads, which do not compute on a device, as they are.
    *
    * @throws Interrupted once the signal has come
    */
-  async *run(one: Case, threads: readonly number[]): AsyncGenerator<Result, void, void> {
+  async *run(one: Case, threads: readonly (number | null)[]): AsyncGenerator<Result, void, void> {
     this.#folder ??= await mkdtemp(join(tmpdir(), 'bptt-bench-'))
     const path = join(this.#folder, `case-${++this.#cases}.bin`)
     this.#onProgress('computing the reference')
@@ -95,7 +96,7 @@ export class Runner {
         const request = {
           do: 'prepare',
           case: prepared,
-          threads: count,
+          threads: count ?? getNumThreads(),
           device: this.#settings.device,
           data: path,
           out: '',
@@ -144,7 +145,14 @@ export class Runner {
     }
     const order = [...this.#contenders.map(({ name }) => name), 'native']
     const sorted = Object.entries(outcomes).sort(([a], [b]) => order.indexOf(a) - order.indexOf(b))
-    return { case: one, threads, operations: operations(one), outcomes: Object.fromEntries(sorted), ratios }
+    return {
+      case: one,
+      threads,
+      device: this.#settings.device,
+      operations: operations(one),
+      outcomes: Object.fromEntries(sorted),
+      ratios,
+    }
   }
 
   /** Runs a part of a contender's trial; if the contender fails, so says its outcome. */
@@ -186,7 +194,14 @@ export class Runner {
     this.versions[name] = reply.version
     let problems: string[]
     try {
-      problems = findErrors(one, data.sample, expected, reply.results ?? {}, out, boundsFor(name, one))
+      problems = findErrors(
+        one,
+        data.sample,
+        expected,
+        reply.results ?? {},
+        out,
+        boundsFor(name, one, this.#settings.device),
+      )
     } catch (error) {
       problems = [`its results cannot be read: ${(error as Error).message}`]
     }
@@ -270,9 +285,11 @@ export class Runner {
 
   #timed({ one, threads }: Question, samples: number[], peakBytes?: number): Outcome {
     const gigaflops = one.pass === 'ops' ? null : operations(one) / median(samples) / 1e9
-    const limit = this.#limits.find((known) => known.threads === threads)
-    // A vector holds half as many float64.
-    const reach = limit && (one.dtype === 'float64' ? limit.gigaflops / 2 : limit.gigaflops)
+    const limit = this.#limits.find(
+      ({ threads: count, dtype = one.dtype }) => count === threads && dtype === one.dtype,
+    )
+    // On the CPU a vector holds half as many float64.
+    const reach = limit && (one.dtype === 'float64' && !limit.dtype ? limit.gigaflops / 2 : limit.gigaflops)
     return {
       status: 'timed',
       seconds: spread(samples),

@@ -1,15 +1,46 @@
 /** A report as lines of text. */
 import { describeCase } from './cases.ts'
-import { contendersOf, countOf, formatBytes, formatFactor, groupResults, summarizeRatios } from './format.ts'
+import {
+  contendersOf,
+  countOf,
+  describeSpeeds,
+  deviceOf,
+  formatBytes,
+  formatFactor,
+  groupResults,
+  summarizeRatios,
+  whereOf,
+} from './format.ts'
 import type { Limit, Machine, Outcome, Report, Result } from './report.ts'
 import { median } from './statistics.ts'
 
-export function describeMachine({ cpu, cores, isa, node, platform, loadAverage }: Machine): string {
-  return `${cpu || 'unknown CPU'}, ${cores} cores, ${isa}; Node ${node}, ${platform}; load ${loadAverage.toFixed(2)}`
+/** The first lines of a run: bptt, what computes, and what that can do. */
+export function describeRun(report: Report): string {
+  const { version, machine, limits } = report
+  const device = deviceOf(report)
+  const on = device === 'cpu' ? '' : ` on ${device}: ${machine.cuda}\n`
+  const lines = limits.map((limit) => `${describeLimit(limit, device)}\n`)
+  return `bptt ${version}${on || ', '}${describeMachine(machine)}\n${lines.join('')}`
 }
 
-export function describeLimit({ threads, gigaflops, gigabytesPerSecond }: Limit): string {
+/** The instruction set is that of the CPU's kernels: it says nothing of a device. */
+function describeMachine({ cpu, cores, isa, node, platform, loadAverage, cuda }: Machine): string {
+  const host = `${cuda ? 'host: ' : ''}${cpu || 'unknown CPU'}, ${cores} cores${cuda ? '' : `, ${isa}`}`
+  return `${host}; Node ${node}, ${platform}; load ${loadAverage.toFixed(2)}`
+}
+
+function describeLimit(limit: Limit, device: string): string {
+  const { threads, gigaflops, gigabytesPerSecond } = limit
+  if (threads === null) return `limit of ${device}: ${describeSpeeds(limit)}`
   return `limit with ${countOf(threads, 'thread')}: ${gigaflops.toFixed(1)} GF/s, reads ${gigabytesPerSecond.toFixed(1)} GB/s`
+}
+
+/** Null, or how the machine of an older report is another one where times are compared. */
+export function describeOtherDevice(report: Report, older: Report): string | null {
+  const [now, then] = [deviceOf(report), deviceOf(older)]
+  if (now !== then) return `the older report is of ${then}, this one of ${now}: their times are not compared`
+  const [gpu, before] = [report.machine.cuda, older.machine.cuda]
+  return gpu === before ? null : `the older report is of another device or driver: ${before}`
 }
 
 /**
@@ -21,7 +52,7 @@ export function describeLimit({ threads, gigaflops, gigabytesPerSecond }: Limit)
  */
 export function describeResult(result: Result, width: number, older?: Result): string {
   const { case: one, threads, outcomes, ratios } = result
-  const cells = [`${describeCase(one).padEnd(width)}  ${threads} thread${threads === 1 ? ' ' : 's'}`]
+  const cells = [`${describeCase(one).padEnd(width)}  ${whereOf(result)}${threads === 1 ? ' ' : ''}`]
   for (const [name, outcome] of Object.entries(outcomes)) {
     const ratio = ratios[name]
     const bytes =
@@ -77,9 +108,11 @@ export function formatSeconds(seconds: number): string {
   return `${(seconds * factor).toFixed(size * factor < 10 ? 2 : 1)} ${unit}`
 }
 
-/** The result of the same case in another report. */
-export function findResult(report: Report | undefined, { case: one, threads }: Result): Result | undefined {
-  return report?.results.find((other) => other.threads === threads && sameCase(other.case, one))
+/** The result of the same case in another report, by as many threads or on the same device. */
+export function findResult(report: Report | undefined, result: Result): Result | undefined {
+  return report?.results.find(
+    (other) => whereOf(other) === whereOf(result) && sameCase(other.case, result.case),
+  )
 }
 
 const sameCase = (a: Result['case'], b: Result['case']): boolean =>
