@@ -149,10 +149,13 @@ Passes: forward (inference), train (forward, sum, backward, all gradients), step
 ops (what the API costs beside its native calls), demo (a training step of a whole model).
 Every contender runs in a process of its own. Its results are checked before it is timed; one that
 fails is reported, and the exit code is 1. With a suite, --pass and --cells choose among its cases.
+With --device cuda the passes are forward, train and demo, and the peer is a torch that sees the device;
+--threads, --isa and --memory are of the CPU alone.
 
 Examples:
   $ bptt bench
   $ bptt bench --suite readme --json report.json
+  $ bptt bench --suite readme --device cuda
   $ bptt bench --pass train --cells gru --shapes '16,50,128,128;1,100,512,512' --threads 1,2 --peers torch`,
     )
     .action(async (_options: unknown, command: Command) => {

@@ -1,40 +1,44 @@
-// `npm run test:cuda`, on a machine with a GPU: the tests of device 'cuda' on the real libraries, then
-// its speed. Ends with a table for docs/cuda.md.
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+// `npm run test:cuda`, on a machine with a GPU: builds what is needed, runs every test that can tell something about
+// device 'cuda', on NVIDIA's libraries and the GPU, and measures its speed. Ends with a table for docs/cuda.md,
+// which is in build/cuda-report.md, too. A part that fails does not keep the next from running; then it exits with 1.
+//
+//   node test/cuda/hardware.mjs [--parts programs,suite,training,bench,rest] [--python PATH] [--report FILE] [--quick]
+//
+// Where BPTT_CUDA_LIBRARY names a backend, that one is tested as it is, and nothing is fetched or built. With
+// --quick shapes are small: so test/hardware.test.ts tries this program itself, over the fakes.
+import { parseArgs } from 'node:util'
+import { PARTS, runPart } from './hardware_parts.mjs'
+import { describeMachine, Report } from './hardware_report.mjs'
+import { Refusal, setUp } from './hardware_setup.mjs'
 
-const root = join(import.meta.dirname, '..', '..')
-const report = join(root, 'build', 'cuda.json')
-const fetched = join(root, 'build', 'cuda', 'lib')
-// What was fetched serves where the machine has no libraries of its own.
-const libraries = process.env.BPTT_CUDA_PATH ?? (existsSync(fetched) ? fetched : '')
-const env = { ...process.env, BPTT_CUDA_PATH: libraries, BPTT_TEST_CUDA: 'hardware' }
+const { values } = parseArgs({
+  options: {
+    parts: { type: 'string', default: Object.keys(PARTS).join(',') },
+    python: { type: 'string', default: 'python3' },
+    report: { type: 'string', default: 'build/cuda-report.md' },
+    quick: { type: 'boolean', default: false },
+  },
+})
 
-const run = (command, ...args) => spawnSync(command, args, { cwd: root, env, stdio: 'inherit' }).status === 0
-const bptt = (...args) => run(process.execPath, 'dist/cli/main.js', ...args)
-
-process.env.BPTT_CUDA_PATH = libraries
-const { cuda } = await import('../../dist/index.js')
-const reason = cuda.unavailableReason()
-if (reason !== null) {
-  console.error(`There is no CUDA device to test: ${reason}`)
-  process.exit(1)
+try {
+  process.exitCode = await main(values)
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error
+  console.error(`test:cuda: ${error.message}`)
+  process.exitCode = 1
 }
-const passed = run('npx', '--no-install', 'vitest', 'run', 'test/cuda.test.ts')
-const timed = bptt('bench', '--suite', 'readme', '--device', 'cuda', '--peers', 'none', '--json', report)
 
-console.log(`\n| ${new Date().toISOString().slice(0, 10)} | |\n| --- | --- |`)
-console.log(`| tests of device 'cuda' | ${passed ? 'passed' : 'FAILED'} |`)
-if (existsSync(report) && timed) {
-  const { machine, results } = JSON.parse(readFileSync(report, 'utf8'))
-  console.log(`| machine | ${machine.cpu}, Node ${machine.node} |`)
-  for (const { case: one, outcomes } of results) {
-    const { pass, cell, B, T, I, H } = one
-    const { status, seconds, gigaflops, reason: why } = outcomes.bptt
-    const said =
-      status === 'timed' ? `${(seconds.median * 1e3).toFixed(3)} ms, ${gigaflops.toFixed(0)} GF/s` : why
-    console.log(`| ${cell} ${pass} ${B},${T},${I},${H} | ${said} |`)
+async function main({ parts: list, python, report: path, quick }) {
+  const parts = list.split(',')
+  const unknown = parts.filter((name) => !Object.hasOwn(PARTS, name))
+  if (unknown.length > 0)
+    throw new Refusal(`there is no part ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
+  const setup = await setUp()
+  const report = new Report(path, describeMachine(setup))
+  for (const [i, name] of parts.entries()) {
+    console.log(`\ntest:cuda: part ${i + 1} of ${parts.length}: ${PARTS[name].title}`)
+    for await (const outcome of runPart(name, { ...setup, python, quick })) report.add(outcome)
   }
+  console.log(`\n${report.text()}\ntest:cuda: the table is in ${path}, to be pasted into docs/cuda.md`)
+  return report.failed() ? 1 : 0
 }
-process.exit(passed && timed ? 0 : 1)

@@ -17,7 +17,8 @@ export async function measureLimits(
   dtypes: readonly Case['dtype'][],
   signal: AbortSignal,
 ): Promise<Limit[]> {
-  const child = new Child(contender, 60)
+  // The first call on a device waits until NVIDIA's libraries are read from disk.
+  const child = new Child(contender, device === 'cpu' ? 60 : 600)
   const abort = (): void => child.kill('interrupted')
   signal.addEventListener('abort', abort)
   const measure = async (count: number, dtype: Case['dtype']): Promise<MeasuredLimits> =>
