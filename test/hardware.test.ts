@@ -37,7 +37,7 @@ function row(text: string, first: string): string[] {
 }
 
 describe.runIf(there)('over the fakes', () => {
-  it('goes through every part that needs a device, and prints the table', async () => {
+  it('goes through every part that needs a device, and prints the table', { timeout: 600_000 }, async () => {
     const { code, stdout, stderr } = await testOnDevice('programs,suite,training,bench')
     expect(code, stdout + stderr).toBe(0)
     const text = readFileSync(report, 'utf8')
@@ -77,7 +77,7 @@ describe.runIf(there)('over the fakes', () => {
     expect(row(text, '2, 3, 4, 5 | lstm forward')[2]).toBe('failed')
   })
 
-  it('names a failed check and a failed test', async () => {
+  it('names a failed check and a failed test', { timeout: 600_000 }, async () => {
     const environment = { BPTT_FAKE_CUDNN_SWAP_GATES: '1' }
     const { code, stdout, stderr } = await testOnDevice('programs,suite', environment)
     expect(code, stdout + stderr).toBe(1)

@@ -37,7 +37,7 @@ async function main({ parts: list, python, report: path, quick }) {
   const report = new Report(path, describeMachine(setup))
   for (const [i, name] of parts.entries()) {
     console.log(`\ntest:cuda: part ${i + 1} of ${parts.length}: ${PARTS[name].title}`)
-    for await (const outcome of runPart(name, { ...setup, python, quick })) report.add(outcome)
+    for await (const outcome of runPart(name, { ...setup, python, quick, report: path })) report.add(outcome)
   }
   console.log(`\n${report.text()}\ntest:cuda: the table is in ${path}, to be pasted into docs/cuda.md`)
   return report.failed() ? 1 : 0

@@ -1,12 +1,19 @@
 // The parts of `npm run test:cuda`. Each yields outcomes: how many tests of what passed, failed and were left out.
 //
 //   { name, passed, failed: [{ name, words }], skipped: [{ name, why }], seconds, bench? }
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { check, lastLine, root, run } from './hardware_setup.mjs'
 
 const HOUR = 3600
+
+/** A new folder, until this process ends. */
+function scratch() {
+  const folder = mkdtempSync(join(tmpdir(), 'bptt-test-cuda-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
 
 export const PARTS = {
   programs: { title: 'ops and recurrent layers on the device, in C++', run: runPrograms },
@@ -71,7 +78,7 @@ async function* runSuite({ env }) {
 }
 
 async function vitest(name, files, env) {
-  const json = join(mkdtempSync(join(tmpdir(), 'bptt-test-cuda-')), 'vitest.json')
+  const json = join(scratch(), 'vitest.json')
   const program = join(root, 'node_modules', 'vitest', 'vitest.mjs')
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${json}`]
   const args = [program, 'run', ...reporters, ...files]
@@ -106,7 +113,7 @@ const STILL_CLOSE = 1e-3
 
 /** The command line trains the same model on the device and on the CPU. */
 async function* runTraining({ env, quick }) {
-  const folder = mkdtempSync(join(tmpdir(), 'bptt-test-cuda-'))
+  const folder = scratch()
   const text = join(folder, 'text.txt')
   const words = 'the cat sat on the mat and the dog lay by the door until the sun went down over the hills. '
   writeFileSync(text, words.repeat(quick ? 4 : 400))
@@ -144,17 +151,21 @@ function compareLosses(cpu, cuda) {
 
 // -- bench -------------------------------------------------------------------------
 
-async function* runBench({ env, python, quick }) {
-  const folder = mkdtempSync(join(tmpdir(), 'bptt-test-cuda-'))
-  const runs = quick
-    ? [['--shapes', '2,3,4,5', '--cells', 'lstm,gru', '--pairs', '2', '--peers', 'none']]
-    : ['readme', 'demo'].map((suite) => ['--suite', suite, '--peers', 'torch', '--python', python])
-  for (const [i, options] of runs.entries()) {
-    const json = join(folder, `${i}.json`)
+const SUITES = ['readme', 'variants', 'demo']
+
+/** Every case is checked against the float64 reference before it is timed, in sizes that the tests have not. */
+async function* runBench({ env, python, quick, report }) {
+  const quickly = ['--shapes', '2,3,4,5', '--cells', 'lstm,gru', '--pairs', '2', '--peers', 'none']
+  const full = (suite) => ['--suite', suite, '--peers', 'torch', '--python', python]
+  const runs = quick ? { quick: quickly } : Object.fromEntries(SUITES.map((suite) => [suite, full(suite)]))
+  for (const [suite, options] of Object.entries(runs)) {
+    // For `bptt bench --compare`.
+    const json = `${report.replace(/\.md$/, '')}-${suite}.json`
+    rmSync(resolve(root, json), { force: true }) // never the figures of an older run
     const shown = ['bench', '--device', 'cuda', ...options]
     const name = `bptt ${shown.join(' ')}`
     const { ok, ended, output, seconds } = await bptt([...shown, '--json', json], env, 3 * HOUR)
-    const bench = readJson(json)
+    const bench = readJson(resolve(root, json))
     if (bench === null) {
       yield one(name, seconds, `${ended}: ${lastLine(output)}`)
       continue
