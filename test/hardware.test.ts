@@ -3,7 +3,7 @@
  * not by its own mistakes. `.ci/cuda.sh` builds the fakes.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -14,6 +14,7 @@ const check = join(root, 'build', 'cuda', 'check')
 const fakes = join(check, 'fakes')
 const library = join(fakes, 'bptt_cuda.so')
 const there = existsSync(library)
+const compiled = there && existsSync(join(check, 'test', 'cuda', 'cuda_recurrent_test_on_device'))
 if (!there) console.log(`skipped: the CUDA backend over fakes is not built (${library}); .ci/cuda.sh does`)
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-hardware-'))
@@ -48,7 +49,7 @@ describe.runIf(there)('over the fakes', () => {
     // Linked with kernels by nvcc, where there is one.
     for (const name of ['ops_test', 'ops_train_test', 'recurrent_test']) {
       const program = `cuda_${name}_on_device`
-      if (!existsSync(join(check, 'test', 'cuda', program))) expect(text).toContain(program)
+      if (!compiled) expect(text).toContain(program)
       else expect(Number(row(text, program)[1])).toBeGreaterThan(10_000)
     }
     const [, passed, failed, left] = row(text, 'test/cuda*.test.ts')
@@ -77,13 +78,36 @@ describe.runIf(there)('over the fakes', () => {
     expect(row(text, '2, 3, 4, 5 | lstm forward')[2]).toBe('failed')
   })
 
+  it.runIf(compiled)('says what compute-sanitizer finds', { timeout: 600_000 }, async () => {
+    const home = join(folder, 'toolkit')
+    mkdirSync(join(home, 'bin'), { recursive: true })
+    // Stands for NVIDIA's: hazards in ops_test, else what the program itself says.
+    const found =
+      'echo "========= Error: Race reported\n=========     in a kernel\n========= RACECHECK SUMMARY"; exit 99'
+    const script = `#!/bin/sh
+case "$1 $2 $3 $4 $5" in
+  --version*) exit 0 ;;
+  "--tool racecheck --error-exitcode 99 "*/cuda_ops_test_on_device) ${found} ;;
+esac
+test "$1 $3 $4" = "--tool --error-exitcode 99" && test -x "$5"`
+    writeFileSync(join(home, 'bin', 'compute-sanitizer'), script, { mode: 0o755 })
+    const { code, stdout, stderr } = await testOnDevice('sanitizer', { CUDA_HOME: home })
+    expect(code, stdout + stderr).toBe(1)
+    const text = readFileSync(report, 'utf8')
+    expect(text).toContain(
+      'FAILED: racecheck of cuda_ops_test_on_device\n\n' +
+        '    ended with exit code 99: ========= Error: Race reported\n    =========     in a kernel\n',
+    )
+    expect(text.match(/^\| (mem|race|sync)check of [^|]* \| 1 \| 0 \| 0 \|/gm)?.length).toBe(5)
+  })
+
   it('names a failed check and a failed test', { timeout: 600_000 }, async () => {
     const environment = { BPTT_FAKE_CUDNN_SWAP_GATES: '1' }
     const { code, stdout, stderr } = await testOnDevice('programs,suite', environment)
     expect(code, stdout + stderr).toBe(1)
     const text = readFileSync(report, 'utf8')
     expect(text).toMatch(/^FAILED: device: cuda lstm .*\n\n {4}\S/m)
-    if (existsSync(join(check, 'test', 'cuda', 'cuda_recurrent_test_on_device'))) {
+    if (compiled) {
       expect(text).toMatch(
         /^FAILED: cuda_recurrent_test_on_device\n\n {4}\d+ checks, first: .*recurrent_test\.cc:\d+: failed: /m,
       )

@@ -2,7 +2,7 @@
 // device 'cuda', on NVIDIA's libraries and the GPU, and measures its speed. Ends with a table for docs/cuda.md,
 // which is in build/cuda-report.md, too. A part that fails does not keep the next from running; then it exits with 1.
 //
-//   node test/cuda/hardware.mjs [--parts programs,suite,training,bench,rest] [--python PATH] [--report FILE] [--quick]
+//   node test/cuda/hardware.mjs [--parts programs,suite,training,bench,sanitizer,rest] [--python PATH] [--report FILE] [--quick]
 //
 // Where BPTT_CUDA_LIBRARY names a backend, that one is tested as it is, and nothing is fetched or built. With
 // --quick shapes are small: so test/hardware.test.ts tries this program itself, over the fakes.

@@ -4,7 +4,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { check, lastLine, root, run } from './hardware_setup.mjs'
+import { check, findTool, lastLine, root, run } from './hardware_setup.mjs'
 
 const HOUR = 3600
 
@@ -20,6 +20,7 @@ export const PARTS = {
   suite: { title: "the suite of device 'cuda', on the device", run: runSuite },
   training: { title: 'bptt train and sample, beside the CPU', run: runTraining },
   bench: { title: 'bptt bench --device cuda', run: runBench },
+  sanitizer: { title: 'the same programs under compute-sanitizer', run: runSanitizer },
   rest: { title: 'everything else, which needs no GPU, on this machine', run: runRest },
 }
 
@@ -46,6 +47,34 @@ async function* runPrograms({ env, programs }) {
     if (programs !== null) yield one(name, 0, programs)
     else if (!existsSync(program)) yield leftOut(name, 'not built in build/cuda/check: that takes nvcc')
     else yield readChecks(name, await run(program, [], { env, seconds: HOUR / 2 }))
+  }
+}
+
+// Not every tool for every program: the kernels of cuDNN are not ours to clear of hazards.
+const TOOLS = [
+  ['memcheck', 'cuda_ops_test_on_device'],
+  ['memcheck', 'cuda_ops_train_test_on_device'],
+  ['memcheck', 'cuda_recurrent_test_on_device'],
+  ['racecheck', 'cuda_ops_test_on_device'],
+  ['racecheck', 'cuda_ops_train_test_on_device'],
+  ['synccheck', 'cuda_ops_test_on_device'],
+]
+const SANITIZER_FOUND = 99
+
+/** What no emulation shows: the accesses of nvcc's code, and threads that run at once. */
+async function* runSanitizer({ env }) {
+  const sanitizer = findTool('compute-sanitizer')
+  for (const [tool, test] of TOOLS) {
+    const name = `${tool} of ${test}`
+    const program = join(check, 'test', 'cuda', test)
+    if (sanitizer === null) yield leftOut(name, 'no compute-sanitizer on the PATH or in the CUDA toolkit')
+    else if (!existsSync(program)) yield leftOut(name, 'not built in build/cuda/check: that takes nvcc')
+    else {
+      const args = ['--tool', tool, '--error-exitcode', String(SANITIZER_FOUND), program]
+      const { ok, ended, output, seconds } = await run(sanitizer, args, { env, seconds: 2 * HOUR })
+      const first = /^={9} (?!COMPUTE-SANITIZER).*(?:\n={9} {2,}.*)*/m.exec(output)?.[0]
+      yield one(name, seconds, ok ? null : `${ended}: ${first ?? lastLine(output)}`)
+    }
   }
 }
 

@@ -106,14 +106,21 @@ function requireDriver() {
 /** The version of nvcc, which CMake then finds in the same places. */
 function requireCompiler() {
   if (spawnSync('cmake', ['--version']).status !== 0) throw new Refusal('cmake is not installed, and must be')
-  const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'].filter(Boolean)
-  for (const nvcc of ['nvcc', ...homes.map((home) => join(home, 'bin', 'nvcc'))]) {
-    const { status, stdout } = spawnSync(nvcc, ['--version'], { encoding: 'utf8' })
-    if (status === 0) return /V([\d.]+)/.exec(stdout)?.[1] ?? 'of unknown version'
+  const nvcc = findTool('nvcc')
+  if (nvcc !== null) {
+    const { stdout } = spawnSync(nvcc, ['--version'], { encoding: 'utf8' })
+    return /V([\d.]+)/.exec(stdout)?.[1] ?? 'of unknown version'
   }
   throw new Refusal(
     'no nvcc on the PATH, in CUDA_HOME, CUDA_PATH or /usr/local/cuda: install the CUDA toolkit, 13.0 or later',
   )
+}
+
+/** A program of the CUDA toolkit, or null. */
+export function findTool(name) {
+  const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'].filter(Boolean)
+  const paths = [name, ...homes.map((home) => join(home, 'bin', name))]
+  return paths.find((path) => spawnSync(path, ['--version']).status === 0) ?? null
 }
 
 async function build() {
