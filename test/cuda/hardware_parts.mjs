@@ -71,7 +71,7 @@ async function* runSanitizer({ env }) {
     else if (!existsSync(program)) yield leftOut(name, 'not built in build/cuda/check: that takes nvcc')
     else {
       const args = ['--tool', tool, '--error-exitcode', String(SANITIZER_FOUND), program]
-      const { ok, ended, output, seconds } = await run(sanitizer, args, { env, seconds: 2 * HOUR })
+      const { ok, ended, output, seconds } = await run(sanitizer, args, { env, seconds: HOUR / 2 })
       const first = /^={9} (?!COMPUTE-SANITIZER).*(?:\n={9} {2,}.*)*/m.exec(output)?.[0]
       yield one(name, seconds, ok ? null : `${ended}: ${first ?? lastLine(output)}`)
     }

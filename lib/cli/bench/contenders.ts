@@ -53,7 +53,8 @@ const NO_DEVICE = 3
 const FIND_DEVICE = `
 import sys, torch
 if not torch.cuda.is_available():
-    sys.exit(print(torch.__version__) or ${NO_DEVICE})`
+    print(torch.__version__)
+    sys.exit(${NO_DEVICE})`
 
 async function findTorch(python: string, device: string): Promise<ContenderCommand | Missing> {
   const onCpu = device === 'cpu'
