@@ -23,7 +23,7 @@ export function describeMachine({ words, path, nvcc, ownBackend }) {
     ['devices', devices.join('; ')],
     ['versions', versions],
     ['nvidia-smi', smi?.replaceAll('\n', '; ') ?? 'is not here'],
-    ['libraries', path ? `first looked for in ${path.replaceAll(`${root}/`, '')}` : "the system's"],
+    ['libraries', path ? `first looked for in ${path}` : "the system's"],
     [
       'machine',
       `${cpus()[0]?.model ?? 'unknown CPU'}, ${availableParallelism()} cores, Linux ${release()}, Node ${process.version}`,
@@ -75,7 +75,9 @@ export class Report {
       ...this.#outcomes.flatMap(({ failed }) => (failed.length > 0 ? [describeFailures(failed)] : [])),
       ...this.#skips(),
       ...this.#outcomes.flatMap(({ bench }) => (bench ? [describeBench(bench)] : [])),
-    ].join('\n')
+    ]
+      .join('\n')
+      .replaceAll(`${root}/`, '')
   }
 
   #skips() {
