@@ -6,6 +6,8 @@
 //   BPTT_FAKE_CUDA_FAIL     "NAME:NTH:CODE,...": fake_cuda_fail_call for each
 //   BPTT_FAKE_CUDA_MEMORY   bytes of device memory
 //   BPTT_FAKE_CUDA_BLOCKS   the most blocks of a launch: every kernel strides over what is left
+//   BPTT_FAKE_CUDA_DEVICE   "CAPABILITY:MULTIPROCESSORS", as fake_cuda_set_device
+//   BPTT_FAKE_CUDNN_VERSION what cudnnGetVersion says
 //   BPTT_FAKE_CUDA_EAGER    1: queued work runs at once, so that a debugger shows who queued it
 //   BPTT_FAKE_CUDA_PTX      a file of PTX: its kernels are interpreted, in place of those linked in
 //   BPTT_FAKE_CUDA_REPORT   a file that gets the live objects when the process ends
@@ -28,6 +30,8 @@ enum { FAKE_CUDA_EXIT_CODE = 77 };
 void fake_cuda_reset(void);
 void fake_cuda_set_memory(size_t bytes);
 void fake_cuda_set_devices(int count);
+// What every device says of itself; capability is 10 * major + minor. At first 80 and 4.
+void fake_cuda_set_device(int capability, int multiprocessors);
 void fake_cuda_seed(uint64_t seed);
 
 // -- failures -----------------------------------------------------------------

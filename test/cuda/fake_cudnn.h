@@ -28,6 +28,9 @@ void fake_cudnn_set_checks_only(int on);
 // The first broken rule that only the device could see, such as a reserve space used
 // twice, or an empty string; and forgets it. Over the fake driver it ends the process.
 const char* fake_cudnn_complaint(void);
+
+// What cudnnSetRNNDescriptor_v8 was told counts as a call, too: fake_cuda_calls("algo 0 type 0
+// precision 0 math 3") is how often these were, by the values of their enumerators.
 }
 #pragma GCC visibility pop
 
@@ -60,6 +63,7 @@ struct cudnnRNNStruct {
   int I, H, P, L;  // P = H: no projection
   bool dropout, clip, padded_io;
   bool asks_device;  // what it can do depends on the device, which the checks look at
+  bool tf32;         // products of float32 may be TF32's
 
   int D() const { return direction == CUDNN_BIDIRECTIONAL ? 2 : 1; }
   int gates() const { return cell == CUDNN_LSTM ? 4 : cell == CUDNN_GRU ? 3 : 1; }

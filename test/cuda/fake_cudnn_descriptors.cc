@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -125,7 +126,10 @@ const char* fake_cudnn_complaint() {
 
 // -- library and handle -------------------------------------------------------
 
-size_t cudnnGetVersion() { return CUDNN_VERSION; }
+size_t cudnnGetVersion() {
+  const char* version = std::getenv("BPTT_FAKE_CUDNN_VERSION");
+  return version ? std::strtoull(version, nullptr, 10) : CUDNN_VERSION;
+}
 cudnnStatus_t cudnnAdvVersionCheck() { return CUDNN_STATUS_SUCCESS; }
 
 const char* cudnnGetErrorString(cudnnStatus_t status) {
@@ -307,7 +311,12 @@ cudnnStatus_t cudnnSetRNNDescriptor_v8(cudnnRNNDescriptor_t desc, cudnnRNNAlgo_t
            false,
            (auxFlags & CUDNN_RNN_PADDED_IO_ENABLED) != 0,
            mathPrec == CUDNN_DATA_HALF || dataType == CUDNN_DATA_BFLOAT16 ||
-               algo != CUDNN_RNN_ALGO_STANDARD};
+               algo != CUDNN_RNN_ALGO_STANDARD,
+           dataType == CUDNN_DATA_FLOAT && mathType != CUDNN_FMA_MATH};
+  const auto number = [](int value) { return std::to_string(value); };
+  const std::string chosen = "algo " + number(algo) + " type " + number(dataType) + " precision " +
+                             number(mathPrec) + " math " + number(mathType);
+  fake_cuda_call(chosen.c_str());
   return CUDNN_STATUS_SUCCESS;
 }
 

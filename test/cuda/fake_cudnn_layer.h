@@ -17,6 +17,7 @@ inline void run_now(cudaStream_t, void (*run)(void*), void* data) { run(data); }
 struct Case {
   RecurrentCase at;  // lengths are given, and positive
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  cudnnMathType_t math = CUDNN_FMA_MATH;
   cudnnRNNDataLayout_t layout = CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED;
   cudnnRNNBiasMode_t bias = CUDNN_RNN_DOUBLE_BIAS;
   bool fill = false;         // y's padding is 7
@@ -60,8 +61,8 @@ class Layer {
     OK(cudnn->cudnnSetRNNDescriptor_v8(
         rnn, CUDNN_RNN_ALGO_STANDARD, mode_of(at.cell), of.bias,
         at.D == 2 ? CUDNN_BIDIRECTIONAL : CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT, of.type,
-        of.type == CUDNN_DATA_DOUBLE ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT, CUDNN_DEFAULT_MATH,
-        at.I, at.H, at.Hout(), at.L, nullptr, CUDNN_RNN_PADDED_IO_ENABLED));
+        of.type == CUDNN_DATA_DOUBLE ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT, of.math, at.I, at.H,
+        at.Hout(), at.L, nullptr, CUDNN_RNN_PADDED_IO_ENABLED));
     Bytes seven = stored(of.type, {7});
     OK(cudnn->cudnnSetRNNDataDescriptor(x_desc, of.type, of.layout, at.T, at.B, at.I,
                                         at.lengths.data(), nullptr));

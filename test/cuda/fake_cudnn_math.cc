@@ -3,19 +3,32 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fake_cudnn_number.h"
+
 namespace fake_cudnn {
 namespace {
 
 double sigmoid(double a) { return 1 / (1 + std::exp(-a)); }
 
-double dot(const double* a, const double* b, int n) {
+double factor(const Pass& pass, double value) { return pass.tf32 ? rounded_to_tf32(value) : value; }
+
+double dot(const Pass& pass, const double* a, const double* b, int n) {
   double sum = 0;
-  for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+  for (int i = 0; i < n; ++i) sum += factor(pass, a[i]) * factor(pass, b[i]);
   return sum;
 }
 
-void add_scaled(double* out, double scale, const double* a, int n) {
-  for (int i = 0; i < n; ++i) out[i] += scale * a[i];
+void add_scaled(const Pass& pass, double* out, double scale, const double* a, int n) {
+  scale = factor(pass, scale);
+  for (int i = 0; i < n; ++i) out[i] += scale * factor(pass, a[i]);
+}
+
+void add(double* out, const double* a, int n) {
+  for (int i = 0; i < n; ++i) out[i] += a[i];
+}
+
+void round_all(const Pass& pass, std::vector<double>& values) {
+  for (double& value : values) value = rounded(pass.type, value);
 }
 
 // One row of the batch through one pseudo-layer.
@@ -99,7 +112,7 @@ double unit(Sequence& s, int t, int j, const double* of_x, const double* of_h, d
       const double g = std::tanh(of_x[2] + of_h[2]), o = sigmoid(of_x[3] + of_h[3]);
       const double values[] = {i, f, g, o};
       for (int k = 0; k < 4; ++k) s.saved(t, k)[j] = values[k];
-      const double c = f * c_prev + i * g;
+      const double c = rounded(s.pass.type, f * c_prev + i * g);
       s.cell(t)[j] = c;
       return o * std::tanh(c);
     }
@@ -125,15 +138,19 @@ void forward_step(Sequence& s, int step) {
   for (int j = 0; j < shape.H; ++j) {
     double of_x[4], of_h[4];
     for (int g = 0; g < G; ++g) {
-      of_x[g] = dot(s.matrix(g) + size_t(j) * n, x, n) + s.bias(g, j);
-      of_h[g] = dot(s.matrix(G + g) + size_t(j) * shape.P, h.data(), shape.P) + s.bias(G + g, j);
+      of_x[g] = dot(s.pass, s.matrix(g) + size_t(j) * n, x, n) + s.bias(g, j);
+      of_h[g] =
+          dot(s.pass, s.matrix(G + g) + size_t(j) * shape.P, h.data(), shape.P) + s.bias(G + g, j);
     }
     m[j] = unit(s, t, j, of_x, of_h, shape.projection() ? 0 : h[j], c[j]);
   }
+  round_all(s.pass, m);
   double* out = s.output(t);
   for (int j = 0; j < shape.P; ++j) {
-    out[j] =
-        shape.projection() ? dot(s.matrix(2 * G) + size_t(j) * shape.H, m.data(), shape.H) : m[j];
+    out[j] = m[j];
+    if (!shape.projection()) continue;
+    const double* row = s.matrix(2 * G) + size_t(j) * shape.H;
+    out[j] = rounded(s.pass.type, dot(s.pass, row, m.data(), shape.H));
   }
 }
 
@@ -194,9 +211,10 @@ void backward_step(Sequence& s, int step, std::vector<double>& dh, std::vector<d
   const int t = s.time(step), G = shape.gates, n = shape.input(s.layer);
   std::vector<double> dm(shape.H, 0.0);
   if (shape.projection()) {
+    round_all(s.pass, dh);
     std::copy(dh.begin(), dh.end(), s.projected(t));
     for (int p = 0; p < shape.P; ++p) {
-      add_scaled(dm.data(), dh[p], s.matrix(2 * G) + size_t(p) * shape.H, shape.H);
+      add_scaled(s.pass, dm.data(), dh[p], s.matrix(2 * G) + size_t(p) * shape.H, shape.H);
     }
   } else {
     dm = dh;
@@ -207,16 +225,20 @@ void backward_step(Sequence& s, int step, std::vector<double>& dh, std::vector<d
   std::fill(dh.begin(), dh.end(), 0.0);
   for (int j = 0; j < shape.H; ++j) {
     const bool plain = !shape.projection();
-    const UnitGradient d =
+    UnitGradient d =
         unit_backward(s, t, j, dm[j], dc[j], plain ? s.output(t)[j] : 0, plain ? h[j] : 0, c[j]);
     for (int g = 0; g < G; ++g) {
-      add_scaled(dinput, d.of_x[g], s.matrix(g) + size_t(j) * n, n);
-      add_scaled(dh.data(), d.of_h[g], s.matrix(G + g) + size_t(j) * shape.P, shape.P);
+      d.of_x[g] = rounded(s.pass.type, d.of_x[g]);
+      d.of_h[g] = rounded(s.pass.type, d.of_h[g]);
+      add_scaled(s.pass, dinput, d.of_x[g], s.matrix(g) + size_t(j) * n, n);
+      add_scaled(s.pass, dh.data(), d.of_h[g], s.matrix(G + g) + size_t(j) * shape.P, shape.P);
     }
     dc[j] = d.c_prev;
     if (plain) dh[j] += d.h_prev;
     // Gradients take the place of the gates, for the pass over the weights.
-    if (shape.projection()) s.cell(t)[j] = s.saved(t, 3)[j] * std::tanh(s.cell(t)[j]);
+    if (shape.projection()) {
+      s.cell(t)[j] = rounded(s.pass.type, s.saved(t, 3)[j] * std::tanh(s.cell(t)[j]));
+    }
     for (int g = 0; g < G; ++g) s.saved(t, g)[j] = d.of_x[g];
     if (shape.cell == CUDNN_GRU) s.saved(t, 3)[j] = d.of_h[2];
   }
@@ -274,13 +296,14 @@ void backward_data(Pass& pass) {
         std::vector<double> dc = gradient_of_last(pass.dcy, s.state, shape.H);
         for (int step = s.length() - 1; step >= 0; --step) {
           const size_t row = shape.row(s.time(step), b);
-          add_scaled(dh.data(), 1, doutput.data() + row * width + direction * shape.P, shape.P);
+          add(dh.data(), doutput.data() + row * width + direction * shape.P, shape.P);
           backward_step(s, step, dh, dc, dinput.data() + row * n);
         }
         keep_last(dh, pass.dhx, s.state);
         keep_last(dc, pass.dcx, s.state);
       }
     }
+    round_all(pass, dinput);
     doutput = std::move(dinput);
   }
   pass.dx = std::move(doutput);
@@ -293,27 +316,29 @@ void backward_weights(Pass& pass) {
     for (int direction = 0; direction < shape.D; ++direction) {
       for (int b = 0; b < shape.B; ++b) {
         Sequence s(pass, layer, direction, b);
-        const auto add = [&](const Part& part, const double* d, const double* from) {
+        const auto add_product = [&](const Part& part, const double* d, const double* from) {
           for (int j = 0; j < part.rows; ++j) {
             double* row = pass.dweights.data() + part.offset + size_t(j) * part.cols;
-            add_scaled(row, d[j], from, part.cols);
+            add_scaled(pass, row, d[j], from, part.cols);
           }
+        };
+        const auto add_bias = [&](const Part& part, const double* d) {
+          add(pass.dweights.data() + part.offset, d, part.rows);
         };
         const auto& matrices = pass.layout.matrices[s.pseudo];
         const auto& biases = pass.layout.biases[s.pseudo];
-        const double one = 1;
         for (int step = 0; step < s.length(); ++step) {
           const int t = s.time(step);
           const std::vector<double> h = s.h_before(step);
           for (int g = 0; g < G; ++g) {
             const double* of_x = s.saved(t, g);
             const double* of_h = shape.cell == CUDNN_GRU && g == 2 ? s.saved(t, 3) : of_x;
-            add(matrices[g], of_x, s.input(t));
-            add(matrices[G + g], of_h, h.data());
-            add(biases[g], of_x, &one);
-            add(biases[G + g], of_h, &one);
+            add_product(matrices[g], of_x, s.input(t));
+            add_product(matrices[G + g], of_h, h.data());
+            add_bias(biases[g], of_x);
+            add_bias(biases[G + g], of_h);
           }
-          if (shape.projection()) add(matrices[2 * G], s.projected(t), s.cell(t));
+          if (shape.projection()) add_product(matrices[2 * G], s.projected(t), s.cell(t));
         }
       }
     }

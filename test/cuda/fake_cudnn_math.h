@@ -1,4 +1,5 @@
-// The recurrent layers as cuDNN defines them, in double precision on plain arrays. Names of
+// The recurrent layers as cuDNN defines them, in double precision on plain arrays; rounded to
+// the layer's type are states, outputs, and gradients that are factors of products. Names of
 // gates are NVIDIA's: LSTM i f g o, GRU r i n with h = (1 - i) * n + i * h_prev.
 //
 // T time, B batch, I input, H hidden, P output (of the projection, or H), L layers,
@@ -36,10 +37,13 @@ struct ReserveLayout {
 
 // The tensors of a pass. Dense: [T,B,*] and [L*D,B,*]; empty where a tensor was null.
 struct Pass {
-  Pass(const Shape& shape, const WeightLayout& layout) : shape(shape), layout(layout) {}
+  Pass(const Shape& shape, const WeightLayout& layout, const cudnnRNNStruct& rnn)
+      : shape(shape), layout(layout), type(rnn.type), tf32(rnn.tf32) {}
 
   const Shape& shape;
   const WeightLayout& layout;
+  const cudnnDataType_t type;
+  const bool tf32;
   std::vector<double> weights;  // [layout.elements]
   std::vector<double> x, y, hx, cx, hy, cy;
   std::vector<double> dx, dy, dhx, dcx, dhy, dcy, dweights;

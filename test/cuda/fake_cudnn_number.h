@@ -84,4 +84,24 @@ inline void store(cudnnDataType_t type, void* array, size_t i, double value) {
   }
 }
 
+// As the type would hold it.
+inline double rounded(cudnnDataType_t type, double value) {
+  if (type == CUDNN_DATA_DOUBLE) return value;
+  uint8_t held[sizeof(double)];
+  store(type, held, 0, value);
+  return load(type, held, 0);
+}
+
+// As a factor of a product in TF32: 10 bits of mantissa.
+inline double rounded_to_tf32(double value) {
+  const float narrow = static_cast<float>(value);
+  if (!std::isfinite(narrow)) return narrow;
+  uint32_t bits;
+  std::memcpy(&bits, &narrow, sizeof bits);
+  bits = (bits + 0xfff + (bits >> 13 & 1)) & ~uint32_t(0x1fff);
+  float out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
 }  // namespace fake_cudnn

@@ -142,6 +142,7 @@ inline Configuration random_configuration(uint32_t seed) {
   for (int i = 0; i < faults + (seed % 2 ? 1 : 0); ++i) {
     of.faults.insert(static_cast<Fault>(pick(static_cast<int>(Fault::count))));
   }
+  if (pick(8) == 0) of.faults.insert(Fault::algo_persist);
   // Both types wrong, and equal, is refused with one status or another.
   if (of.has(Fault::x_type)) of.faults.erase(Fault::y_type);
   // In which order the checks of persistent kernels come is nobody's concern either.

@@ -211,7 +211,7 @@ cudnnStatus_t cudnnRNNForward(cudnnHandle_t handle, cudnnRNNDescriptor_t rnnDesc
     const cudnnDataType_t type = at.rnn.type;
     const bool lstm = at.rnn.cell == CUDNN_LSTM, training = fwdMode == CUDNN_FWD_MODE_TRAINING;
     const size_t hs = at.states(at.shape.P), cs = at.states(at.shape.H);
-    Pass pass(at.shape, at.layout);
+    Pass pass(at.shape, at.layout, at.rnn);
     pass.weights = load_all(type, weightSpace, at.layout.elements);
     pass.x = load_data(at.x, x);
     pass.hx = load_all(type, hx, hs);
@@ -277,7 +277,7 @@ cudnnStatus_t cudnnRNNBackwardData_v8(cudnnHandle_t handle, cudnnRNNDescriptor_t
     const cudnnDataType_t type = at.rnn.type;
     const bool lstm = at.rnn.cell == CUDNN_LSTM;
     const size_t hs = at.states(at.shape.P), cs = at.states(at.shape.H);
-    Pass pass(at.shape, at.layout);
+    Pass pass(at.shape, at.layout, at.rnn);
     pass.weights = load_all(type, weightSpace, at.layout.elements);
     pass.y = load_data(at.y, y);
     pass.dy = load_data(at.y, dy);
@@ -341,7 +341,7 @@ cudnnStatus_t cudnnRNNBackwardWeights_v8(cudnnHandle_t handle, cudnnRNNDescripto
   return enqueue(handle, "cudnnRNNBackwardWeights_v8", [=] {
     if (broken(!x || !y, "x or y is null")) return;
     const cudnnDataType_t type = at.rnn.type;
-    Pass pass(at.shape, at.layout);
+    Pass pass(at.shape, at.layout, at.rnn);
     pass.dweights = load_all(type, dweightSpace, at.layout.elements);
     pass.x = load_data(at.x, x);
     pass.y = load_data(at.y, y);

@@ -55,8 +55,8 @@ struct Tolerance {
   double output, gradient;
 };
 
-Tolerance tolerance_of(cudnnDataType_t type) {
-  switch (type) {
+Tolerance tolerance_of(const Case& of) {
+  switch (of.type) {
     case CUDNN_DATA_DOUBLE:
       return {1e-12, 1e-12};
     case CUDNN_DATA_HALF:
@@ -64,7 +64,7 @@ Tolerance tolerance_of(cudnnDataType_t type) {
     case CUDNN_DATA_BFLOAT16:
       return {1.6e-2, 1.6e-1};
     default:
-      return {2e-6, 5e-6};
+      return of.math == CUDNN_FMA_MATH ? Tolerance{2e-6, 5e-6} : Tolerance{4e-3, 2e-2};
   }
 }
 
@@ -93,7 +93,7 @@ void check_case(const Case& of, uint32_t seed) {
   const std::string complaint = cudnn->fake_cudnn_complaint();
   CHECK_MSG(complaint.empty(), "%s", complaint.c_str());
   const Results got = read_layer(layer, want);
-  const Tolerance limit = tolerance_of(of.type);
+  const Tolerance limit = tolerance_of(of);
   const auto compare = [&](const std::vector<double>& a, const std::vector<double>& b,
                            double allowed, const char* name) {
     const double error = error_of(a, b);
@@ -132,6 +132,7 @@ Case random_case(std::mt19937& random) {
   if (of.at.cell == BPTT_LSTM && of.at.H > 1 && pick(2)) of.at.P = 1 + pick(int(of.at.H) - 1);
   of.at.states = pick(2);
   of.type = types[pick(6)];
+  if (of.type == CUDNN_DATA_FLOAT && pick(3) == 0) of.math = CUDNN_DEFAULT_MATH;
   of.layout = static_cast<cudnnRNNDataLayout_t>(pick(3));
   of.bias = static_cast<cudnnRNNBiasMode_t>(pick(4));
   of.at.bias = of.bias != CUDNN_RNN_NO_BIAS;

@@ -68,6 +68,7 @@ struct State {
   Arena arena;
   bool initialised = false;
   std::vector<CUctx_st> contexts{1};  // one per device
+  int capability = 80, multiprocessors = 4;
   std::set<CUstream> streams;
   CUstream_st null_stream;
   std::set<CUmodule> modules;

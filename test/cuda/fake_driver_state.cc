@@ -38,6 +38,12 @@ void watch_faults() {
 void read_environment() {
   if (const char* text = std::getenv("BPTT_FAKE_CUDA_MEMORY"))
     fake_cuda_set_memory(std::strtoull(text, nullptr, 10));
+  int capability = 0, multiprocessors = 0;
+  if (const char* text = std::getenv("BPTT_FAKE_CUDA_DEVICE")) {
+    if (std::sscanf(text, "%d:%d", &capability, &multiprocessors) != 2)
+      violation("BPTT_FAKE_CUDA_DEVICE: \"%s\" is not CAPABILITY:MULTIPROCESSORS", text);
+    fake_cuda_set_device(capability, multiprocessors);
+  }
   const char* eager = std::getenv("BPTT_FAKE_CUDA_EAGER");
   state().eager = eager && *eager == '1';
   if (const char* text = std::getenv("BPTT_FAKE_CUDA_BLOCKS"))
@@ -268,6 +274,12 @@ void fake_cuda_set_memory(size_t bytes) {
 void fake_cuda_set_devices(int count) {
   const Lock lock(state().mutex);
   state().contexts.assign(static_cast<size_t>(count), CUctx_st{});
+}
+
+void fake_cuda_set_device(int capability, int multiprocessors) {
+  const Lock lock(state().mutex);
+  state().capability = capability;
+  state().multiprocessors = multiprocessors;
 }
 
 void fake_cuda_seed(uint64_t seed) { bptt_emulation::seed(seed); }
