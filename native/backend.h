@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 // Changes whenever a struct below does; a backend of another version is refused.
-#define BPTT_BACKEND_VERSION 1
+#define BPTT_BACKEND_VERSION 2
 #define BPTT_MAX_RANK 8
 
 typedef enum bptt_dtype { BPTT_FLOAT32 = 0, BPTT_FLOAT64 = 1, BPTT_INT32 = 2 } bptt_dtype;
@@ -24,10 +24,11 @@ typedef enum bptt_dtype { BPTT_FLOAT32 = 0, BPTT_FLOAT64 = 1, BPTT_INT32 = 2 } b
 typedef enum bptt_code {
   BPTT_OK = 0,
   BPTT_OUT_OF_MEMORY = 1,
-  BPTT_INDEX = 2,      // an index in a tensor's data is out of range
-  BPTT_CANCELLED = 3,  // the environment is going away
-  BPTT_DEVICE = 4,     // the device failed
-  BPTT_INTERNAL = 5    // a broken invariant: a bug in this library
+  BPTT_INDEX = 2,       // an index in a tensor's data is out of range
+  BPTT_CANCELLED = 3,   // the environment is going away
+  BPTT_DEVICE = 4,      // the device failed
+  BPTT_INTERNAL = 5,    // a broken invariant: a bug in this library
+  BPTT_UNSUPPORTED = 6  // this backend or this device cannot do it, whatever is tried
 } bptt_code;
 
 // One per stream. The entry that fails writes the message.
@@ -113,11 +114,22 @@ typedef enum bptt_cell {
   BPTT_GRU_RESET_BEFORE  // reset before it
 } bptt_cell;
 
+// What the products inside recurrent layers compute in, and what the layers keep their
+// rows, states and packed weights as. Every tensor of a call has the dtype all the same.
+typedef enum bptt_compute {
+  BPTT_COMPUTE_DTYPE = 0,  // the dtype itself: float32 is plain float32
+  // Of float32 alone; a backend may lack them:
+  BPTT_COMPUTE_TF32 = 1,     // products of factors with 10 bits of mantissa, all else float32
+  BPTT_COMPUTE_FLOAT16 = 2,  // kept and multiplied as float16, summed in float32
+  BPTT_COMPUTE_BFLOAT16 = 3  // kept and multiplied as bfloat16, summed in float32
+} bptt_compute;
+
 // A stack of recurrent layers: T time, B batch, I input, H hidden, P projection
 // (0: none), L layers, D directions. Hout = P ? P : H.
 typedef struct bptt_recurrent {
   bptt_cell cell;
   bptt_dtype dtype;
+  bptt_compute compute;
   int64_t T, B, I, H, P, L, D;
   int bias;
   int batch_first;         // x and y are [B,T,*] instead of [T,B,*]

@@ -125,6 +125,10 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
                     int64_t panel, bptt_plan** out) {
   *out = nullptr;
   if (const char* message = mistake_in(*desc)) return fail(context, BPTT_INTERNAL, message);
+  if (desc->compute != BPTT_COMPUTE_DTYPE) {
+    return fail(context, BPTT_UNSUPPORTED,
+                "the CPU computes in the layer's dtype alone; mixed precision needs a CUDA device");
+  }
   if (too_large(*desc)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
   try {
     auto plan = std::make_unique<bptt_plan>();

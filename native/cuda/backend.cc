@@ -138,10 +138,27 @@ bptt_code load_kernels(bptt_context* context) {
   return code;
 }
 
+bptt_code read_attributes(bptt_context* context) {
+  CudaDevice& device = device_of(context);
+  const auto read = [&](CUdevice_attribute attribute, int* value) {
+    return check(context, device.driver.cuDeviceGetAttribute(value, attribute, device.number),
+                 "device");
+  };
+  int major = 0, minor = 0;
+  bptt_code code = read(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &major);
+  if (code == BPTT_OK) code = read(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &minor);
+  if (code == BPTT_OK) {
+    code = read(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &device.multiprocessors);
+  }
+  device.capability = 10 * major + minor;
+  return code;
+}
+
 bptt_code open_device(bptt_context* context, int device_index) {
   CudaDevice& device = device_of(context);
   const Driver& driver = device.driver;
   bptt_code code = check(context, driver.cuDeviceGet(&device.number, device_index), "device");
+  if (code == BPTT_OK) code = read_attributes(context);
   if (code == BPTT_OK) {
     code =
         check(context, driver.cuDevicePrimaryCtxRetain(&device.context, device.number), "context");

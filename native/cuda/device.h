@@ -18,13 +18,19 @@ struct Scratch {
 
 struct CudaDevice {
   explicit CudaDevice(const Library& library)
-      : driver(library.driver), cublas(library.cublas), cudnn(library.cudnn) {}
+      : driver(library.driver),
+        cublas(library.cublas),
+        cudnn(library.cudnn),
+        cudnn_version(library.cudnn_version) {}
 
   const Driver& driver;
   const CublasLt& cublas;
   const Cudnn& cudnn;
+  const size_t cudnn_version;  // 10000 * major + 100 * minor + patch
 
   CUdevice number = 0;
+  int capability = 0;  // 10 * major + minor
+  int multiprocessors = 0;
   CUcontext context = nullptr;  // the primary one, shared with every other library
   CUstream stream = nullptr;
   CUmodule module = nullptr;

@@ -16,7 +16,7 @@ namespace bptt::cuda {
 #define BPTT_DRIVER_FUNCTIONS(FUNCTION) \
   FUNCTION(cuInit) FUNCTION(cuDriverGetVersion) FUNCTION(cuGetErrorName) \
   FUNCTION(cuGetErrorString) FUNCTION(cuDeviceGetCount) FUNCTION(cuDeviceGet) \
-  FUNCTION(cuDeviceGetName) \
+  FUNCTION(cuDeviceGetName) FUNCTION(cuDeviceGetAttribute) \
   FUNCTION(cuDevicePrimaryCtxRetain) FUNCTION(cuDevicePrimaryCtxRelease) \
   FUNCTION(cuCtxSetCurrent) FUNCTION(cuModuleLoadData) FUNCTION(cuModuleUnload) \
   FUNCTION(cuModuleGetFunction) FUNCTION(cuMemAlloc) FUNCTION(cuMemFree) \

@@ -1,6 +1,7 @@
 // Recurrent layers: rows into a packed sequence, the runs of layers one after another, and
 // everything back. A run is one call of cuDNN, with weights in its own layout, or one layer
-// of recurrent_steps.cc.
+// of recurrent_steps.cc. Where cuDNN computes in 16 bits, the caller's tensors are converted
+// on their way in and out.
 #include <algorithm>
 
 #include "cuda/recurrent_pass.h"
@@ -14,9 +15,13 @@ namespace {
 // Copies between the parameters and cuDNN's weight spaces, as many at once as a kernel takes.
 class WeightCopies {
  public:
-  WeightCopies(Pass& pass, const uint64_t* held, uint64_t stamp) : pass_(pass) {
+  WeightCopies(Pass& pass, StoredAs in_as, StoredAs out_as, const uint64_t* held = nullptr,
+               uint64_t stamp = 0)
+      : pass_(pass) {
     parts_.held = held;
     parts_.stamp = stamp;
+    parts_.in_as = in_as;
+    parts_.out_as = out_as;
     parts_.count = 0;
   }
   void add(const void* in, void* out, int64_t size) {
@@ -40,10 +45,11 @@ class WeightCopies {
 };
 
 void pack_weights(Pass& pass, const bptt_recurrent_params* params, bool kept, uint64_t stamp) {
-  // One run and one per layer lie differently.
+  // One run and one per layer lie differently, and types do.
   stamp = 2 * stamp + (pass.plan.runs.size() > 1 ? 1 : 0);
+  stamp = 3 * stamp + static_cast<uint64_t>(pass.plan.stored);
   uint64_t* held = kept ? reinterpret_cast<uint64_t*>(pass.packed) : nullptr;
-  WeightCopies copies(pass, held, stamp);
+  WeightCopies copies(pass, kStoredAsT, pass.plan.stored, held, stamp);
   for (const Run& run : pass.plan.runs) {
     for (const WeightPlace& place : run.places) {
       copies.add(pass.offset(params[place.index].*place.which, place.from),
@@ -60,7 +66,7 @@ void pack_weights(Pass& pass, const bptt_recurrent_params* params, bool kept, ui
 }
 
 void unpack_gradients(Pass& pass, const bptt_recurrent_params* dparams, const char* dweights) {
-  WeightCopies copies(pass, nullptr, 0);
+  WeightCopies copies(pass, pass.plan.stored, kStoredAsT);
   for (const Run& run : pass.plan.runs) {
     for (const WeightPlace& place : run.places) {
       void* out = dparams[place.index].*place.which;
@@ -100,8 +106,8 @@ bool any_wanted(const CudaPlan& plan, const bptt_recurrent_params* dparams) {
 void cudnn_forward(Pass& pass, const Run& run, const ForwardRows& rows) {
   const CudaPlan& plan = pass.plan;
   const int64_t first = run.first * plan.desc.D * plan.active_rows;
-  const auto h = [&](const void* base) { return pass.offset(base, first * plan.Hout); };
-  const auto c = [&](const void* base) { return pass.offset(base, first * plan.desc.H); };
+  const auto h = [&](const void* base) { return pass.run_offset(base, first * plan.Hout); };
+  const auto c = [&](const void* base) { return pass.run_offset(base, first * plan.desc.H); };
   const bool training = plan.desc.training != 0;
   pass.then([&] {
     return check(
@@ -123,7 +129,7 @@ void forward_rows(Pass& pass, const bptt_recurrent_forward& args) {
   if (!plan.own_cell) pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
   ForwardRows rows{};
   rows.x = args.x;
-  if (!plan.in_place) {
+  if (!plan.in_place()) {
     rows.x = pass.at(work.x);
     pass.then([&] { return gather_rows(pass, plan.desc.I, args.x, pass.at(work.x)); });
   }
@@ -131,7 +137,7 @@ void forward_rows(Pass& pass, const bptt_recurrent_forward& args) {
   rows.c0 = gather_states(pass, plan.desc.H, args.c0, work.c[0]);
   rows.hn = states_target(pass, args.hn, work.h[1]);
   rows.cn = states_target(pass, args.cn, work.c[1]);
-  void* top = plan.in_place ? args.y : pass.at(work.y);
+  void* top = plan.in_place() ? args.y : pass.at(work.y);
   for (const Run& run : plan.runs) {
     const bool last = run.first + run.layers == plan.desc.L;
     rows.y = last                 ? top
@@ -148,7 +154,7 @@ void forward_rows(Pass& pass, const bptt_recurrent_forward& args) {
       rows.x = pass.at(work.dropped);
     }
   }
-  if (!plan.in_place) pass.then([&] { return scatter_rows(pass, plan.width, top, args.y); });
+  if (!plan.in_place()) pass.then([&] { return scatter_rows(pass, plan.width, top, args.y); });
   scatter_states(pass, plan.Hout, work.h[1], args.h0, args.hn);
   scatter_states(pass, plan.desc.H, work.c[1], args.c0, args.cn);
 }
@@ -159,8 +165,8 @@ void cudnn_backward(Pass& pass, const Run& run, const BackwardRows& rows, char* 
   const CudaPlan& plan = pass.plan;
   cudnnHandle_t handle = pass.device().cudnn_handle;
   const int64_t first = run.first * plan.desc.D * plan.active_rows;
-  const auto h = [&](const void* base) { return pass.offset(base, first * plan.Hout); };
-  const auto c = [&](const void* base) { return pass.offset(base, first * plan.desc.H); };
+  const auto h = [&](const void* base) { return pass.run_offset(base, first * plan.Hout); };
+  const auto c = [&](const void* base) { return pass.run_offset(base, first * plan.desc.H); };
   char* reserve = pass.reserve + run.reserve;
   void* scratch = pass.at(pass.work.runs);
   pass.then([&] {
@@ -187,12 +193,11 @@ void cudnn_backward(Pass& pass, const Run& run, const BackwardRows& rows, char* 
 void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
   const CudaPlan& plan = pass.plan;
   const Workspace& work = pass.work;
-  const int64_t rows = plan.rows;
   pass.then([&] { return upload_maps(pass); });
   if (!plan.own_cell) pack_weights(pass, args.params, args.packed != nullptr, args.stamp);
 
   const void *x = args.x, *top = args.y, *dtop = args.dy;
-  if (!plan.in_place) {
+  if (!plan.in_place()) {
     x = pass.at(work.x);
     top = pass.at(work.y);
     pass.then([&] { return gather_rows(pass, plan.desc.I, args.x, pass.at(work.x)); });
@@ -204,7 +209,8 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
   }
   if (!args.dy) {
     dtop = pass.at(work.dy[0]);
-    pass.then([&] { return zero(pass, pass.at(work.dy[0]), rows * plan.width); });
+    const auto bytes = static_cast<size_t>(plan.rows * plan.width * plan.element);
+    pass.then([&] { return zero_bytes(pass, pass.at(work.dy[0]), bytes); });
   }
   BackwardRows at{};
   at.h0 = gather_states(pass, plan.Hout, args.h0, work.h[0]);
@@ -218,10 +224,7 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
   if (!plan.own_cell && any_wanted(plan, args.dparams)) {
     dweights = static_cast<char*>(pass.at(work.dweights));
     for (const Run& run : plan.runs) {
-      pass.then([&] {
-        return zero(pass, dweights + run.weights,
-                    static_cast<int64_t>(run.weight_bytes) / pass.scalar());
-      });
+      pass.then([&] { return zero_bytes(pass, dweights + run.weights, run.weight_bytes); });
     }
   }
   at.y = top;
@@ -232,7 +235,7 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
     const Run* below = lowest ? nullptr : &plan.runs[i - 1];
     at.x = x;
     at.dx = pass.at(work.dx);
-    if (lowest && args.dx && plan.in_place) at.dx = args.dx;
+    if (lowest && args.dx && plan.in_place()) at.dx = args.dx;
     const bool drops = below && plan.desc.dropout > 0;
     if (below) {
       at.x = pass.reserve + below->saved_y;
@@ -253,7 +256,7 @@ void backward_rows(Pass& pass, const bptt_recurrent_backward& args) {
       at.y = pass.reserve + below->saved_y;
     }
   }
-  if (args.dx && !plan.in_place) {
+  if (args.dx && !plan.in_place()) {
     pass.then([&] { return scatter_rows(pass, plan.desc.I, at.dx, args.dx); });
   }
   scatter_states(pass, plan.Hout, work.h[2], args.dhn, args.dh0);

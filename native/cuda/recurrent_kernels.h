@@ -5,13 +5,18 @@
 
 namespace bptt::cuda {
 
+// How a buffer holds its numbers: the caller's as T, those that a layer computes with
+// perhaps in 16 bits. "S" below is the type so told.
+enum StoredAs : int { kStoredAsT, kStoredFloat16, kStoredBfloat16 };
+
 // Rows between the caller's order and a packed sequence's, in groups of their own.
 struct MoveRows {
   int64_t groups, rows, rows_in, columns;
-  const int32_t* index;   // [rows]: row of `in`, or below 0
-  const void* in;         // T[groups, rows_in, columns]
+  const int32_t* index;  // [rows]: row of `in`, or below 0; null: the same
+  StoredAs in_as, out_as;
+  const void* in;         // S[groups, rows_in, columns]
   const void* otherwise;  // T[groups, rows, columns], may be null
-  void* out;              // T[groups, rows, columns]
+  void* out;              // S[groups, rows, columns]
 };
 
 struct DropoutRows {
@@ -20,8 +25,9 @@ struct DropoutRows {
   uint64_t threshold;
   double scale;
   uint64_t seed, offset;
-  const void* in;  // T[rows, columns]
-  void* out;       // T[rows, columns], may be in
+  StoredAs as;
+  const void* in;  // S[rows, columns]
+  void* out;       // S[rows, columns], may be in
 };
 
 constexpr int kMostParts = 40;
@@ -29,10 +35,11 @@ constexpr int kMostParts = 40;
 struct CopyParts {
   const uint64_t* held;  // may be null: always copied
   uint64_t stamp;
+  StoredAs in_as, out_as;
   int count;
   struct {
-    const void* in;  // T[size]
-    void* out;
+    const void* in;  // S[size]
+    void* out;       // S[size]
     int64_t size;
   } part[kMostParts];
 };

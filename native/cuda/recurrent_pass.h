@@ -19,7 +19,7 @@ struct Pass {
 
   const CudaDevice& device() const { return device_of(context); }
   bptt_dtype dtype() const { return plan.desc.dtype; }
-  int64_t scalar() const { return dtype() == BPTT_FLOAT64 ? 8 : 4; }
+  int64_t scalar() const { return dtype() == BPTT_FLOAT64 ? 8 : 4; }  // of the caller's tensors
   void* at(size_t offset) const { return workspace + offset; }
   const int32_t* map(size_t begin) const {
     return reinterpret_cast<const int32_t*>(workspace + work.index) + begin;
@@ -29,6 +29,11 @@ struct Pass {
     return base ? static_cast<char*>(const_cast<void*>(base)) + elements * scalar() : nullptr;
   }
 
+  // The same in what runs read and write.
+  void* run_offset(const void* base, int64_t elements) const {
+    return base ? static_cast<char*>(const_cast<void*>(base)) + elements * plan.element : nullptr;
+  }
+
   // Every step of a pass is skipped once one has failed.
   template <class Step>
   void then(Step step) {
@@ -36,16 +41,19 @@ struct Pass {
   }
 };
 
+bptt_code zero_bytes(const Pass&, void* out, size_t bytes);
+// The caller's elements.
 bptt_code zero(const Pass&, void* out, int64_t elements);
 bptt_code copy(const Pass&, void* out, const void* in, int64_t elements);
 bptt_code upload_maps(const Pass&);
 
-// The caller's [T,B,columns] or [B,T,columns] as packed rows, and back; rows past their
-// length become zero.
+// The caller's [T,B,columns] or [B,T,columns] as packed rows of what runs compute in, and
+// back; rows past their length become zero.
 bptt_code gather_rows(const Pass&, int64_t columns, const void* user, void* packed);
 bptt_code scatter_rows(const Pass&, int64_t columns, const void* packed, void* user);
 
-// States of rows that have a step, sorted: where they lie then. Null stays null: zeros.
+// States of rows that have a step, sorted, of what runs compute in: where they lie then.
+// Null stays null: zeros.
 const void* gather_states(Pass&, int64_t columns, const void* user, size_t slice);
 // Where states are written that scatter_states brings to the caller.
 void* states_target(const Pass&, void* user, size_t slice);

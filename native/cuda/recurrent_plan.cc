@@ -37,29 +37,97 @@ cudnnRNNMode_t mode_of(bptt_cell cell) {
   }
 }
 
-cudnnDataType_t type_of(bptt_dtype dtype) {
-  return dtype == BPTT_FLOAT64 ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT;
+void choose_type(CudaPlan& plan) {
+  const auto choose = [&](cudnnDataType_t type, StoredAs stored, int64_t element) {
+    plan.type = type, plan.stored = stored, plan.element = element;
+  };
+  if (plan.desc.compute == BPTT_COMPUTE_FLOAT16) return choose(CUDNN_DATA_HALF, kStoredFloat16, 2);
+  if (plan.desc.compute == BPTT_COMPUTE_BFLOAT16) {
+    return choose(CUDNN_DATA_BFLOAT16, kStoredBfloat16, 2);
+  }
+  if (plan.desc.dtype == BPTT_FLOAT64) return choose(CUDNN_DATA_DOUBLE, kStoredAsT, 8);
+  choose(CUDNN_DATA_FLOAT, kStoredAsT, 4);
 }
 
-int64_t scalar_of(const bptt_recurrent& desc) { return desc.dtype == BPTT_FLOAT64 ? 8 : 4; }
+// What sums are kept in: 16 bits are for storage alone.
+cudnnDataType_t precision_of(cudnnDataType_t type) {
+  return type == CUDNN_DATA_DOUBLE ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT;
+}
 
-// float32 means float32: TF32 has 10 bits of mantissa.
-cudnnMathType_t math_of(bptt_dtype dtype) {
-  return dtype == BPTT_FLOAT64 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
+// NVIDIA's manual on cudnnMathType_t and cudnnSetRNNDescriptor_v8: with float32 data, default
+// math permits TF32 from capability 8.0 on, FMA math forbids it, and tensor-op math with
+// conversion would go through float16; float64 takes default math only. PyTorch's choices for
+// float32 and float16 are these, too (aten/src/ATen/cudnn/Descriptors.h).
+cudnnMathType_t math_of(const CudaPlan& plan) {
+  if (plan.stored != kStoredAsT) return CUDNN_TENSOR_OP_MATH;
+  const bool plain = plan.desc.dtype == BPTT_FLOAT32 && plan.desc.compute == BPTT_COMPUTE_DTYPE;
+  return plain ? CUDNN_FMA_MATH : CUDNN_DEFAULT_MATH;
+}
+
+// Whether a layer of float16 pays as one persistent kernel, and is known to work
+// (use_persist_common_heuristics and use_persist_device_heuristics in PyTorch's
+// aten/src/ATen/native/cudnn/RNN.cpp, for the devices that this backend has code for).
+bool persists_in_float16(const CudaPlan& plan, const Run& run, const CudaDevice& device) {
+  const bptt_recurrent& desc = plan.desc;
+  const int64_t B = plan.active_rows;
+  if (run.layers != 1 || desc.D != 1 || desc.H > 1024 || desc.H % 128 || run.input % 128) {
+    return false;
+  }
+  if (device.capability < 80 || device.capability % 10 == 6 || device.multiprocessors < 98) {
+    return false;
+  }
+  if (B % 8 || B > 128 || desc.cell == BPTT_GRU) return false;
+  return desc.cell == BPTT_LSTM || B < 96 || desc.H < 896;
 }
 
 // The one rule. The persistent kernels take no projection, no float64, no rows of different
 // lengths and no layer without biases, and pay only below these sizes (get_algo in PyTorch's
 // aten/src/ATen/native/cudnn/RNN.cpp, for devices of capability 6.0 and later; training is
-// bound by its backward).
-cudnnRNNAlgo_t algorithm_of(const CudaPlan& plan) {
+// bound by its backward). No source says that they take bfloat16.
+cudnnRNNAlgo_t algorithm_of(const CudaPlan& plan, const Run& run, const CudaDevice& device) {
   const bptt_recurrent& desc = plan.desc;
-  if (desc.P > 0 || desc.dtype == BPTT_FLOAT64 || !desc.bias || !plan.full) {
+  if (desc.P > 0 || plan.type == CUDNN_DATA_DOUBLE || plan.type == CUDNN_DATA_BFLOAT16 ||
+      !desc.bias || !plan.full) {
     return CUDNN_RNN_ALGO_STANDARD;
   }
   const bool gated = plan.gates > 1;
   const int64_t most = desc.training ? (gated ? 128 : 256) : (gated ? 192 : 384);
-  return desc.H <= most ? CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H : CUDNN_RNN_ALGO_STANDARD;
+  if (desc.H <= most) return CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H;
+  return plan.type == CUDNN_DATA_HALF && persists_in_float16(plan, run, device)
+             ? CUDNN_RNN_ALGO_PERSIST_STATIC
+             : CUDNN_RNN_ALGO_STANDARD;
+}
+
+// What the device or its cuDNN cannot compute in. bfloat16 is in cuDNN's recurrent layers since
+// 9.13 (https://github.com/pytorch/pytorch/pull/164411); it and TF32 are in devices since
+// capability 8.0 (CUDA C++ Programming Guide, "Compute Capabilities").
+bptt_code check_compute(bptt_context* context, const bptt_recurrent& desc) {
+  constexpr const char* kNames[] = {"", "tf32", "float16", "bfloat16"};
+  constexpr int kCapability = 80;
+  constexpr size_t kVersion = 91300;
+  const CudaDevice& device = device_of(context);
+  const auto refuse = [&](const char* format, auto... values) {
+    std::snprintf(context->message, sizeof(context->message), format, kNames[desc.compute],
+                  values...);
+    return BPTT_UNSUPPORTED;
+  };
+  if (desc.compute == BPTT_COMPUTE_DTYPE) return BPTT_OK;
+  if (desc.cell == BPTT_GRU_RESET_BEFORE) {
+    return refuse("recurrent plan: compute '%s' is cuDNN's, which has no GRU that resets before");
+  }
+  if (desc.compute != BPTT_COMPUTE_FLOAT16 && device.capability < kCapability) {
+    return refuse(
+        "recurrent plan: expected a GPU of compute capability 8.0 or later for compute '%s', "
+        "got one of %d.%d; make the layer without it",
+        device.capability / 10, device.capability % 10);
+  }
+  if (desc.compute == BPTT_COMPUTE_BFLOAT16 && device.cudnn_version < kVersion) {
+    return refuse(
+        "recurrent plan: expected cuDNN 9.13 or later for compute '%s', got %zu.%zu; install a "
+        "later one, or make the layer with 'float16'",
+        device.cudnn_version / 10000, device.cudnn_version / 100 % 100);
+  }
+  return BPTT_OK;
 }
 
 // Fills the maps between the caller's rows and the packed ones.
@@ -72,12 +140,12 @@ void map_rows(CudaPlan& plan) {
   };
   const auto row = [](int64_t i) { return static_cast<int32_t>(i); };
   const bool drops = plan.desc.dropout > 0 && plan.desc.L > 1;
-  map(plan.packed_from_user, plan.in_place ? 0 : plan.rows);
-  map(plan.user_from_packed, plan.in_place ? 0 : T * B);
-  map(plan.unsorted, plan.in_place || !drops ? 0 : plan.rows);
-  map(plan.sorted_from_user, plan.states_in_place ? 0 : plan.active_rows);
-  map(plan.user_from_sorted, plan.states_in_place ? 0 : B);
-  if (!plan.in_place) {
+  map(plan.packed_from_user, plan.in_order ? 0 : plan.rows);
+  map(plan.user_from_packed, plan.in_order ? 0 : T * B);
+  map(plan.unsorted, plan.in_order || !drops ? 0 : plan.rows);
+  map(plan.sorted_from_user, plan.states_in_order ? 0 : plan.active_rows);
+  map(plan.user_from_sorted, plan.states_in_order ? 0 : B);
+  if (!plan.in_order) {
     for (int64_t t = 0; t < plan.steps; ++t) {
       for (int64_t r = 0; r < plan.active(t); ++r) {
         const int64_t b = plan.order[r], packed = plan.offset[t] + r;
@@ -88,7 +156,7 @@ void map_rows(CudaPlan& plan) {
       }
     }
   }
-  if (!plan.states_in_place) {
+  if (!plan.states_in_order) {
     for (int64_t r = 0; r < plan.active_rows; ++r) {
       index[plan.sorted_from_user + r] = row(plan.order[r]);
       index[plan.user_from_sorted + plan.order[r]] = row(r);
@@ -104,8 +172,7 @@ bptt_code describe_states(bptt_context* context, const CudaPlan& plan, const Run
   const int sizes[] = {static_cast<int>(run.layers * plan.desc.D),
                        static_cast<int>(plan.active_rows), static_cast<int>(columns)};
   const int strides[] = {sizes[1] * sizes[2], sizes[2], 1};
-  return check(context,
-               cudnn.cudnnSetTensorNdDescriptor(*out, type_of(plan.desc.dtype), 3, sizes, strides),
+  return check(context, cudnn.cudnnSetTensorNdDescriptor(*out, plan.type, 3, sizes, strides),
                "recurrent plan: states");
 }
 
@@ -114,12 +181,15 @@ bptt_code describe_rows(bptt_context* context, const CudaPlan& plan, int64_t col
   const Cudnn& cudnn = plan.cudnn;
   bptt_code code = check(context, cudnn.cudnnCreateRNNDataDescriptor(out), "recurrent plan");
   if (code != BPTT_OK) return code;
-  return check(context,
-               cudnn.cudnnSetRNNDataDescriptor(
-                   *out, type_of(plan.desc.dtype), CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED,
-                   static_cast<int>(plan.steps), static_cast<int>(plan.active_rows),
-                   static_cast<int>(columns), lengths.data(), nullptr),
-               "recurrent plan: rows");
+  // Rows of one length lie the same either way; PyTorch gives them to persistent kernels so.
+  const cudnnRNNDataLayout_t layout =
+      plan.full ? CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_UNPACKED : CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED;
+  return check(
+      context,
+      cudnn.cudnnSetRNNDataDescriptor(*out, plan.type, layout, static_cast<int>(plan.steps),
+                                      static_cast<int>(plan.active_rows), static_cast<int>(columns),
+                                      lengths.data(), nullptr),
+      "recurrent plan: rows");
 }
 
 // Where cuDNN wants a weight or bias of a pseudo-layer. Nothing is added where it has none.
@@ -164,7 +234,7 @@ bptt_code place_weight(bptt_context* context, const CudaPlan& plan, Run& run, in
     if (!places.empty()) {
       WeightPlace& last = places.back();
       if (last.index == index && last.which == which && last.from + last.size == begin &&
-          last.offset + static_cast<size_t>(last.size * scalar_of(plan.desc)) == offset) {
+          last.offset + static_cast<size_t>(last.size * plan.element) == offset) {
         last.size += size;
         return;
       }
@@ -208,17 +278,16 @@ bptt_code describe(bptt_context* context, const CudaPlan& plan, Run& run,
                    const std::vector<int>& lengths) {
   const bptt_recurrent& desc = plan.desc;
   const Cudnn& cudnn = plan.cudnn;
-  const cudnnDataType_t type = type_of(desc.dtype);
   const auto size = [](int64_t n) { return static_cast<int32_t>(n); };
   bptt_code code = check(context, cudnn.cudnnCreateRNNDescriptor(&run.rnn), "recurrent plan");
   if (code != BPTT_OK) return code;
   // A projection as large as the hidden state means none. No dropout descriptor: it is ours.
   code = check(context,
                cudnn.cudnnSetRNNDescriptor_v8(
-                   run.rnn, algorithm_of(plan), mode_of(desc.cell),
+                   run.rnn, algorithm_of(plan, run, device_of(context)), mode_of(desc.cell),
                    desc.bias ? CUDNN_RNN_DOUBLE_BIAS : CUDNN_RNN_NO_BIAS,
                    desc.D == 2 ? CUDNN_BIDIRECTIONAL : CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
-                   type, type, math_of(desc.dtype), size(run.input), size(desc.H),
+                   plan.type, precision_of(plan.type), math_of(plan), size(run.input), size(desc.H),
                    size(desc.P > 0 ? desc.P : desc.H), size(run.layers), nullptr, 0),
                "recurrent plan");
   if (code != BPTT_OK) return code;
@@ -244,8 +313,8 @@ bptt_code describe(bptt_context* context, const CudaPlan& plan, Run& run,
 // Sets the sizes; false when one of them overflows.
 bool lay_out(CudaPlan& plan) {
   const bptt_recurrent& desc = plan.desc;
-  const int64_t scalar = scalar_of(desc), rows = plan.rows, active = plan.active_rows;
-  Slices packed(1, kAlignment), reserve(scalar, kAlignment);
+  const int64_t rows = plan.rows, active = plan.active_rows;
+  Slices packed(1, kAlignment), reserve(plan.element, kAlignment);
   packed.take_bytes(kPackedHeader);
   int64_t work = 0, weights = 0;
   for (Run& run : plan.runs) {
@@ -257,10 +326,10 @@ bool lay_out(CudaPlan& plan) {
     }
     work = std::max(work, static_cast<int64_t>(run.work_bytes));
   }
-  const bool moves = !plan.in_place, sorts = !plan.states_in_place;
+  const bool moves = !plan.in_place(), sorts = !plan.states_in_place();
   const bool several = plan.runs.size() > 1, drops = several && desc.dropout > 0;
   const auto lay = [&](Workspace& w, bool backward) {
-    Slices s(scalar, kAlignment);
+    Slices s(plan.element, kAlignment);
     w.index = s.take_bytes(static_cast<int64_t>(plan.index.size() * sizeof(int32_t)));
     w.weights = s.take_bytes(packed.bytes());
     w.dweights = s.take_bytes(backward ? packed.bytes() : 0);
@@ -287,6 +356,7 @@ bool lay_out(CudaPlan& plan) {
   bool fits = lay(plan.forward, false);
   if (desc.training) fits = lay(plan.backward, true) && fits;
   // The same for one run and for one per layer: a layer keeps one buffer for both.
+  weights = (weights + kAlignment - 1) / kAlignment * kAlignment;
   plan.sizes.packed_bytes = kPackedHeader + static_cast<size_t>(weights + desc.L * kAlignment);
   plan.sizes.reserve_bytes = static_cast<size_t>(reserve.bytes());
   return fits && !packed.overflow() && !reserve.overflow();
@@ -300,8 +370,9 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan&
   static_cast<PackedSequence&>(plan) = PackedSequence(desc.T, desc.B, desc.lengths);
   plan.desc.lengths = nullptr;
   plan.active_rows = plan.steps > 0 ? plan.active(0) : 0;
-  plan.in_place = plan.full && (!desc.batch_first || desc.T == 1 || desc.B == 1);
-  plan.states_in_place = plan.sorted && plan.active_rows == desc.B;
+  choose_type(plan);
+  plan.in_order = plan.full && (!desc.batch_first || desc.T == 1 || desc.B == 1);
+  plan.states_in_order = plan.sorted && plan.active_rows == desc.B;
   map_rows(plan);
 
   plan.own_cell = desc.cell == BPTT_GRU_RESET_BEFORE;
@@ -348,6 +419,8 @@ bptt_code recurrent_plan_create(bptt_context* context, const bptt_recurrent* des
   if (too_large(*desc)) {
     return fail(context, BPTT_OUT_OF_MEMORY, "recurrent plan: the sizes overflow");
   }
+  const bptt_code refused = check_compute(context, *desc);
+  if (refused != BPTT_OK) return refused;
   try {
     if (desc->cell != BPTT_GRU_RESET_BEFORE) {
       const bptt_code code = use_planning(context);

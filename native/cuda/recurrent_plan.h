@@ -65,8 +65,12 @@ struct CudaPlan : PackedSequence {
   bool own_cell;        // cuDNN does not have it: recurrent_steps.cc
   int64_t Hout, width;  // P ? P : H; D * Hout
   int64_t active_rows;  // of the batch: those of at least one step
-  bool in_place;        // x and y lie as the packed rows do
-  bool states_in_place;
+  // What the runs read and write, and its size in bytes.
+  cudnnDataType_t type;
+  StoredAs stored;
+  int64_t element;
+  bool in_order;  // x and y lie as the packed rows do
+  bool states_in_order;
 
   std::vector<Run> runs;
   // int32 maps, one after another, and where each begins:
@@ -82,6 +86,9 @@ struct CudaPlan : PackedSequence {
   int64_t input(int64_t layer) const { return layer == 0 ? desc.I : width; }
   int64_t states() const { return desc.L * desc.D; }
   bool has_cell() const { return desc.cell == BPTT_LSTM; }
+  // The runs use the caller's x, y and states themselves.
+  bool in_place() const { return in_order && stored == kStoredAsT; }
+  bool states_in_place() const { return states_in_order && stored == kStoredAsT; }
   bool followed(const Run& run) const { return run.first + run.layers < desc.L; }
 };
 

@@ -14,6 +14,12 @@ inline const char* mistake_in(const bptt_recurrent& desc) {
   }
   if (desc.D != 1 && desc.D != 2) return "directions must be 1 or 2";
   if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) return "dtype must be a float";
+  if (desc.compute < BPTT_COMPUTE_DTYPE || desc.compute > BPTT_COMPUTE_BFLOAT16) {
+    return "an unknown type to compute in";
+  }
+  if (desc.compute != BPTT_COMPUTE_DTYPE && desc.dtype != BPTT_FLOAT32) {
+    return "only float32 layers compute in another type";
+  }
   if (desc.P > 0 && states_of(desc.cell) != 2) return "only a cell with c can have a projection";
   if (!(desc.dropout >= 0 && desc.dropout <= 1)) return "dropout must be in 0 .. 1";
   if (desc.lengths == nullptr) return nullptr;

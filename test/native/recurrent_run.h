@@ -58,6 +58,7 @@ struct RunOptions {
   bool outer = true;        // dy, dhn and dcn are given
   uint64_t wanted = ~0ull;  // bit i: gradient number i of for_each_tensor
   bptt_code expected = BPTT_OK;
+  bptt_compute compute = BPTT_COMPUTE_DTYPE;
 };
 
 struct Problem {
@@ -166,7 +167,8 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   const bool lstm = at.cell == BPTT_LSTM;
   const int64_t width = at.D * at.Hout();
   Results results;
-  const bptt_recurrent desc = describe(at, dtype, options.training);
+  bptt_recurrent desc = describe(at, dtype, options.training);
+  desc.compute = options.compute;
   PlanOwner owner = {ops};
   if (!CHECK(ops->plan_create(&context, &desc, &owner.plan) == BPTT_OK)) return results;
   bptt_plan_sizes sizes;

@@ -411,6 +411,17 @@ void test_mistakes() {
     RecurrentCase at;
     at.B = 2, at.T = 3;
     CHECK(code_of(at) == BPTT_OK);
+    bptt_recurrent mixed = describe(at, BPTT_FLOAT32, true);
+    bptt_context context = {};
+    bptt_plan* none = nullptr;
+    for (int compute = BPTT_COMPUTE_TF32; compute <= BPTT_COMPUTE_BFLOAT16; ++compute) {
+      mixed.compute = static_cast<bptt_compute>(compute);
+      mixed.dtype = BPTT_FLOAT32;
+      CHECK(ops->plan_create(&context, &mixed, &none) == BPTT_UNSUPPORTED && !none);
+      CHECK(std::strstr(context.message, "CUDA"));
+      mixed.dtype = BPTT_FLOAT64;
+      CHECK(ops->plan_create(&context, &mixed, &none) == BPTT_INTERNAL && !none);
+    }
     at.lengths = {3, 4};
     CHECK(code_of(at) == BPTT_INTERNAL);
     at.lengths = {-1, 1};

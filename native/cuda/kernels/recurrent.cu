@@ -1,29 +1,28 @@
 // What surrounds cuDNN's recurrent layers: rows of packed sequences, dropout between
-// layers, and weights in cuDNN's layout.
-#include "kernel.h"
+// layers, and weights in cuDNN's layout; each converts where cuDNN computes in 16 bits.
 #include "runtime/philox.h"
+#include "stored.h"
 
 // out[g, r] = in[g, index[r]], or `otherwise`'s row [g, r] (null: zeros) where the index is
 // negative.
 BPTT_KERNEL(move_rows, MoveRows) {
-  const T* in = static_cast<const T*>(a.in);
   const T* otherwise = static_cast<const T*>(a.otherwise);
-  T* out = static_cast<T*>(a.out);
   BPTT_EACH(i, a.groups * a.rows * a.columns) {
     const int64_t column = i % a.columns, row = i / a.columns;
-    const int64_t group = row / a.rows, from = a.index[row % a.rows];
+    const int64_t group = row / a.rows, place = row % a.rows;
+    const int64_t from = a.index ? a.index[place] : place;
+    T value = T(0);
     if (from >= 0) {
-      out[i] = in[(group * a.rows_in + from) * a.columns + column];
-    } else {
-      out[i] = otherwise ? otherwise[i] : T(0);
+      value = load<T>(a.in_as, a.in, (group * a.rows_in + from) * a.columns + column);
+    } else if (otherwise) {
+      value = otherwise[i];
     }
+    store(a.out_as, a.out, i, value);
   }
 }
 
 // The mask is a function of the place in the unsorted [T,B,columns]: the CPU's numbers.
 BPTT_KERNEL(dropout_rows, DropoutRows) {
-  const T* in = static_cast<const T*>(a.in);
-  T* out = static_cast<T*>(a.out);
   BPTT_EACH(i, a.rows * a.columns) {
     const int64_t row = i / a.columns;
     const int64_t place = (a.index ? a.index[row] : row) * a.columns + i % a.columns;
@@ -34,7 +33,7 @@ BPTT_KERNEL(dropout_rows, DropoutRows) {
                           : w == 1 ? block.word[1]
                           : w == 2 ? block.word[2]
                                    : block.word[3];
-    out[i] = word >= a.threshold ? in[i] * T(a.scale) : T(0);
+    store(a.as, a.out, i, word >= a.threshold ? load<T>(a.as, a.in, i) * T(a.scale) : T(0));
   }
 }
 
@@ -43,9 +42,8 @@ BPTT_KERNEL(dropout_rows, DropoutRows) {
 BPTT_KERNEL(copy_parts, CopyParts) {
   if (a.held && *a.held == a.stamp) return;
   for (int part = 0; part < a.count; ++part) {
-    const T* in = static_cast<const T*>(a.part[part].in);
-    T* out = static_cast<T*>(a.part[part].out);
-    BPTT_EACH(i, a.part[part].size) out[i] = in[i];
+    const auto& piece = a.part[part];
+    BPTT_EACH(i, piece.size) store(a.out_as, piece.out, i, load<T>(a.in_as, piece.in, i));
   }
 }
 
