@@ -38,6 +38,7 @@ export const BINARY = { add: 0, sub: 1, mul: 2, div: 3 } as const
 export const REDUCTION = { none: 0, mean: 1, sum: 2 } as const
 export const PAIRWISE_LOSS = { mse: 0, bceWithLogits: 1 } as const
 export const OPTIMIZER = { sgd: 0, adam: 1, adamW: 2, rmsprop: 3 } as const
+export const COMPUTE = { tf32: 1, float16: 2, bfloat16: 3 } as const
 export const CELL = { rnnTanh: 0, rnnRelu: 1, lstm: 2, gru: 3, gruResetBefore: 4 } as const
 
 /** Device number of the CPU; `cuda:n` is n. */

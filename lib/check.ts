@@ -39,6 +39,18 @@ export function refusal(where: string, text: string): RangeError {
   return rangeError('ERR_BPTT_VALUE', `[${where}] ${text}`)
 }
 
+export function computeError(where: string, compute: string): BpttError {
+  return new BpttError(
+    'ERR_BPTT_DEVICE',
+    message(
+      where,
+      `the parameters of a layer with compute '${compute}' on a CUDA device`,
+      'cpu',
+      "move it with .to('cuda'), or make it without compute",
+    ),
+  )
+}
+
 export function graphError(where: string, text: string): BpttError {
   return new BpttError('ERR_BPTT_GRAPH', `[${where}] ${text}`)
 }

@@ -7,7 +7,7 @@ export type ErrorCode =
   | 'ERR_BPTT_VALUE' /** an argument outside its range */
   | 'ERR_BPTT_SHAPE' /** shapes that do not fit */
   | 'ERR_BPTT_DTYPE' /** an element type that does not fit */
-  | 'ERR_BPTT_DEVICE' /** an unknown, missing or mixed device */
+  | 'ERR_BPTT_DEVICE' /** an unknown, missing or mixed device, or one that cannot do what is asked */
   | 'ERR_BPTT_DISPOSED' /** use after dispose() */
   | 'ERR_BPTT_GRAPH' /** backward without a graph, or a second one without retainGraph */
   | 'ERR_BPTT_MODIFIED' /** a tensor saved for backward was changed in place */

@@ -28,6 +28,7 @@ export {
   type Reduction,
 } from './ops/loss.ts'
 export { linear } from './ops/matmul.ts'
+export type { Compute } from './ops/recurrent.ts'
 export type { ReduceOptions } from './ops/reduce.ts'
 export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'

@@ -32,7 +32,8 @@ export interface StreamState<D extends FloatDType> {
 /**
  * A recurrent layer that runs one time step per call on the calling thread, made by
  * layer.stream(). It holds a snapshot of the weights, and starts from a state of zeros.
- * Its results equal those of forward() over the whole sequence, to the bit.
+ * Its results equal those of forward() on the CPU over the whole sequence, to the bit. It runs
+ * there in the layer's dtype, also where the layer is on another device or has `compute`.
  */
 export class RecurrentStream<D extends FloatDType = 'float32'> {
   readonly batch: number
@@ -65,7 +66,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     this.inputSize = shape.inputSize
     this.outputSize = shape.projSize || shape.hiddenSize
     this.#stepper = native().createStepper(
-      describeStack(shape, 1, this.batch, false, false, 0),
+      describeStack({ ...shape, compute: null }, 1, this.batch, false, false, 0),
       parameters.map((parameter) => parameter?._handle(where) ?? null),
     )
   }

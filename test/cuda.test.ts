@@ -23,6 +23,7 @@ const { describeConfig, runLibrary } = await import('./library.ts')
 const { makeCase } = await import('./recurrent.ts')
 const { expectClose } = await import('./tolerance.ts')
 type Config = import('./recurrent.ts').Config
+type Compute = import('../lib/index.ts').Compute
 
 const there = hardware || existsSync(library)
 if (!there) console.log(`skipped: the CUDA backend over fakes is not built (${library}); .ci/cuda.sh does`)
@@ -74,18 +75,61 @@ describe.runIf(there)('device: cuda', () => {
     }
   })
 
-  function train(device: 'cpu' | 'cuda'): number[] {
+  const computes = ['tf32', 'float16', 'bfloat16'] as const
+  it.each(computes)('compute: %s', async (compute) => {
+    for (const config of configs) {
+      if (config.cell === 'gruResetBefore') continue
+      const given = makeCase(config, 5)
+      const expected = await runLibrary(given, 'float32', { seed: 9 })
+      const actual = await runLibrary(given, 'float32', { seed: 9, device: 'cuda', compute })
+      expectClose(actual, expected, compute, { group: true })
+      // It does compute in it: float32 alone is nearer.
+      expect(() => expectClose(actual, expected, 'float32', { group: true })).toThrow()
+    }
+  })
+
+  it('goes backward twice in half the precision, to the same gradients', () => {
+    const gru = new bptt.GRU(3, 4, { numLayers: 2, device: 'cuda', compute: 'float16' })
+    const sum = gru.forward(bptt.ones([4, 2, 3], { device: 'cuda' })).output.sum()
+    const gradients = () => gru.parameters().map((parameter) => parameter.grad?.dataSync() as Float32Array)
+    sum.backward(undefined, { retainGraph: true })
+    const once = gradients()
+    gru.zeroGrad()
+    sum.backward()
+    expect(gradients()).toEqual(once)
+    expect(once.flatMap((one) => [...one]).some((one) => one !== 0)).toBe(true)
+  })
+
+  it('loses gradients beyond the range of float16, not of bfloat16', () => {
+    const finite = (compute: Compute) => {
+      const rnn = new bptt.RNN(2, 3, { device: 'cuda', compute })
+      const { output } = rnn.forward(bptt.ones([4, 2, 2], { device: 'cuda' }))
+      output.sum().mul(1e6).backward()
+      return rnn.parameters().every(({ grad }) => grad?.dataSync().every(Number.isFinite))
+    }
+    expect([finite('float16'), finite('bfloat16')]).toEqual([false, true])
+  })
+
+  it('refuses to compute in half the precision where a layer is on the CPU', () => {
+    const lstm = new LSTM(2, 3, { device: 'cuda', compute: 'float16' })
+    expect(lstm.forward(bptt.ones([4, 1, 2], { device: 'cuda' })).output.dtype).toBe('float32')
+    expect(() => lstm.to('cpu').forward(bptt.ones([4, 1, 2]))).toThrow(
+      expect.objectContaining({ code: 'ERR_BPTT_DEVICE' }),
+    )
+  })
+
+  function train(device: 'cpu' | 'cuda', compute: Compute | null = null, steps = 6): number[] {
     manualSeed(4)
     const [embedding, lstm, head] = [
       new Embedding(11, 5),
-      new LSTM(5, 8, { numLayers: 2, dropout: 0.2 }),
+      new LSTM(5, 8, { numLayers: 2, dropout: 0.2, compute }),
       new Linear(8, 11),
     ]
     for (const module of [embedding, lstm, head]) module.to(device)
     const parameters = [...embedding.parameters(), ...lstm.parameters(), ...head.parameters()]
     const optimizer = new Adam(parameters, { lr: 0.01 })
     const ids = Int32Array.from({ length: 7 * 3 }, (_, i) => (i * 5) % 11)
-    const losses = Array.from({ length: 6 }, () =>
+    const losses = Array.from({ length: steps }, () =>
       tidy(() => {
         const input = tensor(ids, [7, 3], { device })
         const target = tensor(ids.toReversed(), [21], { device })
@@ -106,6 +150,18 @@ describe.runIf(there)('device: cuda', () => {
     const [cpu, cuda] = [train('cpu'), train('cuda')]
     expect(cpu[5]).toBeLessThan(cpu[0] as number)
     for (const [i, loss] of cuda.entries()) expect(Math.abs(loss - (cpu[i] as number))).toBeLessThan(1e-5)
+  })
+
+  it.each([
+    ['tf32', 2e-3],
+    ['float16', 2e-3],
+    ['bfloat16', 2e-2],
+  ] as const)('trains with compute: %s about as the CPU does in float32', (compute, limit) => {
+    const [cpu, cuda] = [train('cpu', null, 20), train('cuda', compute, 20)]
+    expect(cuda[19]).toBeLessThan(0.95 * (cuda[0] as number))
+    const differences = cuda.map((loss, i) => Math.abs(loss - (cpu[i] as number)))
+    expect(Math.max(...differences)).toBeLessThan(limit)
+    expect(Math.max(...differences)).toBeGreaterThan(1e-6)
   })
 
   it('reports an index out of range at the next read, and trains on', async () => {
@@ -180,10 +236,37 @@ describe.runIf(there && !hardware)('a process that trains on the device', () => 
     return JSON.parse(stdout)
   }
 
-  it('leaves nothing behind', async () => {
+  it.each([
+    [
+      'a GPU of before Ampere',
+      'bfloat16',
+      { BPTT_FAKE_CUDA_DEVICE: '75:40' },
+      /capability 8.0 .* got one of 7.5/,
+    ],
+    ['a GPU of before Ampere', 'tf32', { BPTT_FAKE_CUDA_DEVICE: '75:40' }, /capability 8.0 .* 'tf32'/],
+    [
+      'an older cuDNN',
+      'bfloat16',
+      { BPTT_FAKE_CUDNN_VERSION: '91202' },
+      /cuDNN 9.13 .* got 9.12; .* 'float16'/,
+    ],
+  ])('refuses what it lacks: %s, %s', async (_, compute, environment, message) => {
+    expect(
+      await train({ ...(environment as Record<string, string>), BPTT_TRAIN_COMPUTE: compute }),
+    ).toMatchObject({ code: 'ERR_BPTT_DEVICE', message: expect.stringMatching(message) })
+  })
+
+  it('trains with float16 on a GPU of before Ampere', async () => {
+    expect(await train({ BPTT_FAKE_CUDA_DEVICE: '75:40', BPTT_TRAIN_COMPUTE: 'float16' })).toEqual({
+      loss: true,
+    })
+  })
+
+  it.each(['', 'float16'])('leaves nothing behind (compute: %j)', async (compute) => {
     const report = join(tmpdir(), `bptt-cuda-${process.pid}.report`)
     try {
-      expect(await train({ BPTT_FAKE_CUDA_REPORT: report })).toEqual({ loss: true })
+      const environment = { BPTT_FAKE_CUDA_REPORT: report, BPTT_TRAIN_COMPUTE: compute }
+      expect(await train(environment)).toEqual({ loss: true })
       expect(readFileSync(report, 'utf8')).toBe('')
     } finally {
       rmSync(report, { force: true })

@@ -192,3 +192,47 @@ describe('forward', () => {
     )
   })
 })
+
+describe('compute', () => {
+  it('is told, or null', () => {
+    expect(new GRU(2, 3, { compute: 'bfloat16' }).compute).toBe('bfloat16')
+    expect(new GRU(2, 3).compute).toBeNull()
+    expect(new GRU(2, 3, { compute: null }).compute).toBeNull()
+  })
+
+  it('is refused on the CPU, in words', () => {
+    for (const compute of ['tf32', 'float16', 'bfloat16'] as const) {
+      for (const layer of [
+        new LSTM(2, 3, { compute }),
+        new GRU(2, 3, { compute }),
+        new RNN(2, 3, { compute }),
+      ]) {
+        const name = layer.constructor.name
+        expect(() => layer.forward(zeros([4, 2, 2]))).toThrow(
+          `[${name}.forward] expected the parameters of a layer with compute '${compute}' on a CUDA device, ` +
+            "got cpu; move it with .to('cuda'), or make it without compute",
+        )
+      }
+    }
+  })
+
+  it('is refused where it does not fit, in words', () => {
+    expect(() => new LSTM(2, 3, { compute: 'tf32', dtype: 'float64' })).toThrow(
+      "[LSTM] expected dtype float32 with compute 'tf32', got float64; make the layer without compute",
+    )
+    expect(() => new GRU(2, 3, { compute: 'float16', resetAfter: false })).toThrow(
+      /^\[GRU\] compute 'float16' .* resetAfter: false; make the layer without compute, or with resetAfter: true$/,
+    )
+  })
+
+  it('does not touch parameters or streams', () => {
+    const draw = (compute: 'float16' | null) => {
+      manualSeed(3)
+      return new LSTM(2, 3, { compute })
+    }
+    const [mixed, plain] = [draw('float16'), draw(null)]
+    expect(list(mixed.weight_ih_l0)).toEqual(list(plain.weight_ih_l0))
+    const x = Float32Array.of(0.1, -0.7)
+    expect(mixed.stream().step(x)).toEqual(plain.stream().step(x))
+  })
+})

@@ -1,5 +1,6 @@
 /** Runs a recurrent case by the library. */
 import {
+  type Compute,
   type Device,
   type FloatDType,
   GRU,
@@ -16,9 +17,14 @@ import type { DType, Results } from './tolerance.ts'
 
 type AnyLayer = RNN<FloatDType> | LSTM<FloatDType> | GRU<FloatDType>
 
-export function makeLayer(config: Config, dtype: DType, device: Device = 'cpu'): AnyLayer {
+export function makeLayer(
+  config: Config,
+  dtype: DType,
+  device: Device = 'cpu',
+  compute: Compute | null = null,
+): AnyLayer {
   const { cell, I, H, P, L, bidirectional, bias, batchFirst, dropout } = complete(config)
-  const options = { numLayers: L, bidirectional, bias, batchFirst, dropout, dtype, device }
+  const options = { numLayers: L, bidirectional, bias, batchFirst, dropout, compute, dtype, device }
   if (cell === 'lstm') return new LSTM(I, H, { ...options, projSize: P })
   if (cell === 'gru' || cell === 'gruResetBefore')
     return new GRU(I, H, { ...options, resetAfter: cell === 'gru' })
@@ -46,13 +52,15 @@ export interface Wanted {
   plain?: boolean
   /** Default 'cpu'. */
   device?: Device
+  /** Of the layer; none by default. */
+  compute?: Compute
 }
 
 /** Keyed as the reference's results: output, hn, cn, grad.NAME. */
 export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wanted = {}): Promise<Results> {
   const { through = () => true, seed = 0, training = true, plain = false, device = 'cpu' } = wanted
   const gradients = wanted.gradients ?? (() => true)
-  const layer = makeLayer(given.config, dtype, device)
+  const layer = makeLayer(given.config, dtype, device, wanted.compute)
   const make = (name: string, requiresGrad = false): Tensor => {
     const values = viewOf(given.values.get(name) as Float64Array, dtype)
     return tensor(values, given.shapes.get(name) as number[], { requiresGrad, device })

@@ -3,8 +3,10 @@
  *
  * The error of a tensor is max |actual - expected| / max |expected|. In float32 it may be twice the error that
  * PyTorch's own float32 run made on the same case, where that is known (fixtures), and always at least the floor.
+ * Layers that compute in another type have floors of their own.
  */
 import { expect } from 'vitest'
+import type { Compute } from '../lib/index.ts'
 
 export type DType = 'float32' | 'float64'
 export type Numbers = ArrayLike<number>
@@ -13,9 +15,12 @@ export type Results = Map<string, Numbers>
 const FLOOR = {
   float32: { result: 2e-6, gradient: 5e-6 },
   float64: { result: 1e-12, gradient: 1e-12 },
+  tf32: { result: 6e-3, gradient: 2e-2 },
+  float16: { result: 6e-3, gradient: 2e-2 },
+  bfloat16: { result: 4e-2, gradient: 8e-2 },
 }
 
-export function tolerance(dtype: DType, name: string, torchError = 0): number {
+export function tolerance(dtype: DType | Compute, name: string, torchError = 0): number {
   const floor = FLOOR[dtype][name.startsWith('grad.') ? 'gradient' : 'result']
   return dtype === 'float32' ? Math.max(floor, 2 * torchError) : floor
 }
@@ -47,7 +52,7 @@ export function difference(actual: Numbers, expected: Numbers): number {
 export function expectClose(
   actual: Results,
   expected: Results,
-  dtype: DType,
+  dtype: DType | Compute,
   { torchErrors = {}, group = false }: { torchErrors?: Record<string, number>; group?: boolean } = {},
 ): void {
   const kind = (name: string) => name.startsWith('grad.')

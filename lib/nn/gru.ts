@@ -37,7 +37,8 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
   /**
    * @param input [T,B,I] ([B,T,I] if batchFirst), or [T,I] without a batch: then the states
    * and results have no B either
-   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE,
+   * BpttError ERR_BPTT_DEVICE (input of another device; compute that the device cannot do)
    */
   override forward(input: Tensor, options: StateOptions = {}): GRUResult<D> {
     const { output, hn } = this.run(input, options, ['h0', 'lengths'])

@@ -45,7 +45,8 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
   /**
    * @param input [T,B,I] ([B,T,I] if batchFirst), or [T,I] without a batch: then the states
    * and results have no B either
-   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE (lengths), TypeError ERR_BPTT_DTYPE,
+   * BpttError ERR_BPTT_DEVICE (input of another device; compute that the device cannot do)
    */
   override forward(input: Tensor, options: LSTMStateOptions = {}): LSTMResult<D> {
     return this.run(input, options, ['h0', 'c0', 'lengths']) as LSTMResult<D>

@@ -1,8 +1,18 @@
 /** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
-import { checkBoolean, checkInteger, checkNumber, checkOptions } from '../check.ts'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  dtypeError,
+  refusal,
+} from '../check.ts'
 import type { Device, FloatDType } from '../dtype.ts'
 import {
   type Cell,
+  COMPUTES,
+  type Compute,
   PackedWeights,
   type RecurrentResult,
   type RecurrentShape,
@@ -24,6 +34,21 @@ export interface RecurrentOptions<D extends FloatDType = FloatDType> extends Lay
   dropout?: number
   /** Whether to run a second stack backwards in time and concatenate. Default false. */
   bidirectional?: boolean
+  /**
+   * Mixed precision inside a float32 layer, on CUDA only. Input, output, parameters, gradients and
+   * states stay float32 for you. Default: none; products of float32 are float32's, not TF32's.
+   *
+   * - 'tf32': products of factors rounded to 10 bits of mantissa. Compute capability 8.0 or later.
+   * - 'float16': input, states, weights and all gradients are rounded to float16 on their way in
+   *   and out, products are summed in float32. Beyond 65504 is infinity, below 3e-8 is zero:
+   *   scaling the loss (and dividing the gradients) is up to you.
+   * - 'bfloat16': the same with float32's range and 8 bits of mantissa. Compute capability 8.0 and
+   *   cuDNN 9.13 or later.
+   *
+   * forward() throws ERR_BPTT_DEVICE where the layer is on the CPU, or the GPU or its cuDNN cannot
+   * do it. Not with dtype 'float64', nor with a GRU of resetAfter: false. stream() leaves it out.
+   */
+  compute?: Compute | null
 }
 
 export interface StateOptions {
@@ -33,7 +58,16 @@ export interface StateOptions {
   lengths?: ArrayLike<number> | null
 }
 
-export const OPTIONS = ['numLayers', 'bias', 'batchFirst', 'dropout', 'bidirectional', 'dtype', 'device']
+export const OPTIONS = [
+  'numLayers',
+  'bias',
+  'batchFirst',
+  'dropout',
+  'bidirectional',
+  'compute',
+  'dtype',
+  'device',
+]
 
 /**
  * Base of {@link RNN}, {@link LSTM} and {@link GRU}. Parameters are torch's, per layer k:
@@ -48,6 +82,8 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   readonly batchFirst: boolean
   readonly dropout: number
   readonly bidirectional: boolean
+  /** Null: the dtype. */
+  readonly compute: Compute | null
   readonly dtype: D
   readonly #shape: RecurrentShape
   readonly #parameters: (Parameter<D> | null)[] = []
@@ -73,6 +109,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
     const { dtype, device } = placement(name, options)
     this.dtype = dtype
+    this.compute = checkCompute(name, cell, dtype, options.compute ?? null)
     this.#shape = {
       name,
       cell,
@@ -84,6 +121,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
       bias: this.bias,
       batchFirst: this.batchFirst,
       dtype,
+      compute: this.compute,
     }
     this.#initialise(gates, { dtype, device })
   }
@@ -117,7 +155,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
 
   /**
    * The layer step by step, with carried state, on a snapshot of the weights: later
-   * training does not change it. Waits for the weights.
+   * training does not change it. Waits for the weights. Runs on the CPU in the layer's dtype.
    *
    * @throws RangeError ERR_BPTT_VALUE if the layer is bidirectional
    */
@@ -153,4 +191,20 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
       options.lengths ?? null,
     )
   }
+}
+
+function checkCompute(where: string, cell: Cell, dtype: FloatDType, compute: unknown): Compute | null {
+  if (compute === null) return null
+  const one = checkOneOf(where, 'compute', compute, COMPUTES)
+  if (dtype !== 'float32') {
+    throw dtypeError(where, `dtype float32 with compute '${one}'`, dtype, 'make the layer without compute')
+  }
+  if (cell === 'gruResetBefore') {
+    throw refusal(
+      where,
+      `compute '${one}' is for the cells of cuDNN, which has no GRU with resetAfter: false; ` +
+        'make the layer without compute, or with resetAfter: true',
+    )
+  }
+  return one
 }

@@ -1,6 +1,6 @@
 /** Recurrent layers: one call and one node for the whole stack. */
 import { needsGrad, record } from '../autograd.ts'
-import { CELL, type Handle, native } from '../binding.ts'
+import { CELL, COMPUTE, type Handle, native } from '../binding.ts'
 import {
   argumentError,
   checkFloat,
@@ -8,6 +8,7 @@ import {
   checkPlacement,
   checkShape,
   checkShapeIs,
+  computeError,
   describe,
   shapeError,
   shapeText,
@@ -19,6 +20,10 @@ import { Storage } from '../storage.ts'
 import { result, type Tensor } from '../tensor.ts'
 
 export type Cell = keyof typeof CELL
+
+/** What products inside a recurrent layer may compute in, instead of its dtype. */
+export type Compute = keyof typeof COMPUTE
+export const COMPUTES = Object.keys(COMPUTE) as Compute[]
 
 /** What a stack of recurrent layers is, apart from its weights. */
 export interface RecurrentShape {
@@ -34,6 +39,8 @@ export interface RecurrentShape {
   bias: boolean
   batchFirst: boolean
   dtype: FloatDType
+  /** Null: the dtype. */
+  compute?: Compute | null
 }
 
 export interface RecurrentResult<D extends FloatDType> {
@@ -76,7 +83,7 @@ export class PackedWeights {
   }
 }
 
-/** [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout] */
+/** [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout, compute] */
 export function describeStack(
   shape: RecurrentShape,
   T: number,
@@ -99,6 +106,7 @@ export function describeStack(
     batchFirst ? 1 : 0,
     training ? 1 : 0,
     dropout,
+    shape.compute ? COMPUTE[shape.compute] : 0,
   )
 }
 
@@ -209,6 +217,7 @@ function drawFor(masks: number, elements: number): { seed: number; offset: numbe
 
 function checkInput(where: string, shape: RecurrentShape, device: Device, input: Tensor): Extent {
   checkFloat(where, 'input', input)
+  if (shape.compute && device === 'cpu') throw computeError(where, shape.compute)
   checkPlacement(where, 'input', input, shape.dtype, device)
   const { inputSize, batchFirst } = shape
   const rank = input.shape.length

@@ -21,6 +21,8 @@ const char* code_name(bptt_code code) {
       return "ERR_BPTT_CANCELLED";
     case BPTT_DEVICE:
       return "ERR_BPTT_CUDA";
+    case BPTT_UNSUPPORTED:
+      return "ERR_BPTT_DEVICE";
     default:
       return "ERR_BPTT_INTERNAL";
   }

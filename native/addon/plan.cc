@@ -13,7 +13,7 @@ constexpr int64_t kMostLayers = 4096;
 
 auto key(const bptt_recurrent& d) {
   return std::tie(d.cell, d.dtype, d.T, d.B, d.I, d.H, d.P, d.L, d.D, d.bias, d.batch_first,
-                  d.training, d.dropout);
+                  d.training, d.dropout, d.compute);
 }
 
 }  // namespace
@@ -34,6 +34,7 @@ Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   training = static_cast<int>(numbers.integer(0, 1));
   dropout = numbers.number();
   if (!(dropout >= 0 && dropout <= 1)) broken("dropout is not in [0, 1]");
+  compute = static_cast<bptt_compute>(numbers.integer(0, BPTT_COMPUTE_BFLOAT16));
 }
 
 int64_t Layer::gates() const { return gates_of(cell); }

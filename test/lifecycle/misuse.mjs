@@ -33,7 +33,7 @@ for (const bytes of [0, 4, 8, 16, 64, 256, 1024, 65536]) {
 const released = addon.allocate(cpu, 64)
 addon.release(released)
 
-const lstm = Float64Array.of(2, 0, 1, 2, 3, 4, 0, 1, 1, 1, 0, 0, 0)
+const lstm = Float64Array.of(2, 0, 1, 2, 3, 4, 0, 1, 1, 1, 0, 0, 0, 0)
 const weights = [4 * 4 * 3, 4 * 4 * 4, 16, 16].map((count) => addon.allocate(cpu, count * 4))
 for (const handle of weights) addon.upload(handle, new Float32Array(12))
 const stepper = addon.createStepper(lstm, [...weights, null])
@@ -65,8 +65,9 @@ function description() {
     1 + below(2),
     ...flags,
     0,
+    below(8) === 0 ? below(4) : 0,
   ]
-  if (below(4) === 0) numbers[below(13)] = number()
+  if (below(4) === 0) numbers[below(14)] = number()
   if (numbers[3] === 2 ** 31) numbers[3] = 2 ** 45 // not one that memory might grant
   return Float64Array.from(numbers)
 }
