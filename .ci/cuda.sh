@@ -70,6 +70,12 @@ else
   echo "cuda: skipped: registers, spills and shared memory: no nvcc"
 fi
 if $whole; then
+  if [ -f build/cuda/lib/libcudnn.so.9 ]; then
+    step "10,000 configurations of cuDNN" env BPTT_CUDA_LIBRARIES=build/cuda/lib \
+      BPTT_CUDA_PATH=build/cuda/check/fakes build/cuda/check/test/cuda/cuda_cudnn_contract_test 10000
+  else
+    echo "cuda: skipped: 10,000 configurations of cuDNN: it could not be fetched"
+  fi
   step "tests under AddressSanitizer and UndefinedBehaviorSanitizer" build_and_test build/cuda/check-sanitized \
     -DBPTT_SANITIZE=address,undefined -DCMAKE_BUILD_TYPE=Sanitized "-DCMAKE_CXX_FLAGS=-O1 -Werror"
 fi

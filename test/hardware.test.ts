@@ -110,7 +110,7 @@ test "$1 $3 $4" = "--tool --error-exitcode 99" && test -x "$5"`
     }
     if (compiled)
       expect(text).toMatch(
-        /^FAILED: cuda_recurrent_test_on_device\n\n {4}\d+ checks, first: .*recurrent_test\.cc:\d+: failed: /m,
+        /^FAILED: cuda_recurrent_test_on_device\n\n {4}\d+ checks, first: .*recurrent_cases\.h:\d+: failed: /m,
       )
   })
 })

@@ -42,7 +42,7 @@ struct CudaDevice {
 
   // Kernels set a word of it where an index is out of range; wait() copies it and reports it.
   Scratch flags;
-  int32_t flag = 0;  // outlives a wait that fails before its copy is made
+  int32_t flag = 0;   // outlives a wait that fails before its copy is made
   Scratch product;    // cuBLASLt's workspace
   Scratch reduction;  // partial results of sums
 };
