@@ -25,7 +25,14 @@ void load(Thread& thread, const Instruction& i) {
   if constexpr (kSpace == Space::kArguments) memory = thread.argument(i, at, bytes);
   T values[kCount];
   std::memcpy(values, memory, bytes);
-  for (int k = 0; k < kCount; ++k) thread.set<T>(i.operands[k], values[k]);
+  for (int k = 0; k < kCount; ++k) {
+    // A register may be wider than what is loaded into it.
+    if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
+      thread.set<int64_t>(i.operands[k], values[k]);
+    } else {
+      thread.set<T>(i.operands[k], values[k]);
+    }
+  }
 }
 
 template <class T, int kCount, Space kSpace>
@@ -104,11 +111,14 @@ Handlers make_handlers() {
   Handlers handlers;
   add_arithmetic(handlers);
   add_conversions(handlers);
-  for (const char* kind : {"b", "u", "s"}) {
+  for (const char* kind : {"b", "u"}) {
     add_accesses<uint16_t>(handlers, kind + std::string("16"));
     add_accesses<uint32_t>(handlers, kind + std::string("32"));
     add_accesses<uint64_t>(handlers, kind + std::string("64"));
   }
+  add_accesses<int16_t>(handlers, "s16");
+  add_accesses<int32_t>(handlers, "s32");
+  add_accesses<int64_t>(handlers, "s64");
   add_accesses<float>(handlers, "f32");
   add_accesses<double>(handlers, "f64");
   handlers["bra"] = [](Thread& t, const Instruction& i) { t.jump(i.operands[0].value); };

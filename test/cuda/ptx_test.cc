@@ -213,6 +213,16 @@ void pairs() {
   CHECK(run(body, {0x0000000300000007}, 1)[0] == 0x0000000800000003);
 }
 
+// A register that is wider than what is loaded: the sign fills it, or zeros do.
+void wide_registers() {
+  const auto load = [](const std::string& type) {
+    return run(" ld.global." + type + " %rd4, [%rd1];\n st.global.u64 [%rd2], %rd4;",
+               {0x00000000fffffffe}, 1)[0];
+  };
+  CHECK(load("s32") == ~uint64_t{1} && load("u32") == 0xfffffffe);
+  CHECK(load("s16") == ~uint64_t{1} && load("u16") == 0xfffe);
+}
+
 // -- control and threads ------------------------------------------------------------------
 
 void loops_and_guards() {
@@ -330,6 +340,7 @@ int main() {
   floats();
   conversions();
   pairs();
+  wide_registers();
   loops_and_guards();
   shuffles_follow_their_definition();
   a_missing_barrier_shows();
