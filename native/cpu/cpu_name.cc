@@ -3,39 +3,19 @@
 #include <string>
 
 #include "bptt/cpu.h"
-#include "cpu/target.h"
-
-#if BPTT_X86
-#if defined(_MSC_VER)
-#include <intrin.h>
-#else
-#include <cpuid.h>
-#endif
-#endif
+#include "cpu/x86.h"
 
 namespace bptt {
 
 #if BPTT_X86
 
-namespace {
-
-void cpuid(uint32_t leaf, uint32_t registers[4]) {
-#if defined(_MSC_VER)
-  __cpuid(reinterpret_cast<int*>(registers), static_cast<int>(leaf));
-#else
-  __cpuid(leaf, registers[0], registers[1], registers[2], registers[3]);
-#endif
-}
-
-}  // namespace
-
 // 48 letters in the registers of three leaves, padded with blanks.
 std::string cpu_name() {
   constexpr uint32_t kBrand = 0x80000002;
   uint32_t registers[4 * 3 + 1] = {};
-  cpuid(0x80000000, registers);
+  cpu::cpuid(0x80000000, registers);
   if (registers[0] < kBrand + 2) return "";
-  for (uint32_t i = 0; i < 3; ++i) cpuid(kBrand + i, registers + size_t{4} * i);
+  for (uint32_t i = 0; i < 3; ++i) cpu::cpuid(kBrand + i, registers + size_t{4} * i);
   registers[12] = 0;
   const std::string name(reinterpret_cast<const char*>(registers));
   const size_t begin = name.find_first_not_of(' ');

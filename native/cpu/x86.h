@@ -6,41 +6,61 @@
 #if BPTT_X86
 #include <immintrin.h>
 
-#if defined(_MSC_VER) && !defined(__clang__)
+#include <cstdint>
+
+#if defined(_MSC_VER)
 #include <intrin.h>
+#else
+#include <cpuid.h>
 #endif
 
 namespace bptt::cpu {
 
-#if defined(_MSC_VER) && !defined(__clang__)
-
-// Whether the bits of leaf 7's ebx are there, and FMA, and the operating system
-// saves the registers named in state (XCR0).
-inline bool x86_has(unsigned extensions, unsigned long long state) {
-  constexpr int kFma = 1 << 12, kSaves = 1 << 27;
-  int leaf[4];
-  __cpuid(leaf, 0);
-  if (leaf[0] < 7) return false;
-  __cpuid(leaf, 1);
-  if ((leaf[2] & kFma) == 0 || (leaf[2] & kSaves) == 0) return false;
-  if ((_xgetbv(0) & state) != state) return false;
-  __cpuidex(leaf, 7, 0);
-  return (static_cast<unsigned>(leaf[1]) & extensions) == extensions;
-}
-inline bool has_avx2() { return x86_has(1u << 5, 0x6); }
-inline bool has_avx512() {
-  return has_avx2() && x86_has(1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xe6);
-}
-
+// eax, ebx, ecx and edx of a leaf.
+inline void cpuid(uint32_t leaf, uint32_t registers[4]) {
+#if defined(_MSC_VER)
+  __cpuidex(reinterpret_cast<int*>(registers), static_cast<int>(leaf), 0);
 #else
-
-inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-inline bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  __cpuid_count(leaf, 0, registers[0], registers[1], registers[2], registers[3]);
+#endif
 }
 
+// XCR0: which registers the operating system saves; only where CPUID has OSXSAVE.
+inline uint32_t saved_state() {
+#if defined(_MSC_VER)
+  return static_cast<uint32_t>(_xgetbv(0));
+#else
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
 #endif
+}
+
+// Whether the bits of leaf 7's ebx are there, and FMA, and the operating system saves the
+// registers named in state. Asked of the processor itself, because the table behind
+// __builtin_cpu_supports stays empty with some runtime libraries (zig's).
+inline bool x86_has(uint32_t extensions, uint32_t state) {
+  constexpr uint32_t kFma = 1u << 12, kSaves = 1u << 27;
+  uint32_t registers[4];
+  cpuid(0, registers);
+  if (registers[0] < 7) return false;
+  cpuid(1, registers);
+  if ((registers[2] & (kFma | kSaves)) != (kFma | kSaves)) return false;
+  if ((saved_state() & state) != state) return false;
+  cpuid(7, registers);
+  return (registers[1] & extensions) == extensions;
+}
+
+inline bool has_avx2() { return x86_has(1u << 5, 0x6); }
+
+inline bool has_avx512() {
+#if defined(__APPLE__)
+  constexpr uint32_t kState = 0x6;  // macOS sets the other bits at a thread's first use
+#else
+  constexpr uint32_t kState = 0xe6;
+#endif
+  return has_avx2() && x86_has(1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, kState);
+}
 
 }  // namespace bptt::cpu
 
