@@ -7,10 +7,10 @@
  * number is exact there up to 2^53. Every op enqueues and returns at once;
  * it may throw ERR_BPTT_OOM, and blocks only while the queue is full.
  */
-import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BpttError, type ErrorCode } from './errors.ts'
+import { loadAddon } from './load.ts'
 
 /** Reference-counted device memory. Released by {@link Native.release} or, later, by the collector. */
 export interface Handle {
@@ -328,19 +328,7 @@ export function native(): Native {
 }
 
 function load(): Native {
-  const require = createRequire(import.meta.url)
-  const root = dirname(dirname(fileURLToPath(import.meta.url)))
-  let addon: Native
-  try {
-    addon = require('node-gyp-build')(root) as Native
-  } catch (cause) {
-    throw new BpttError(
-      'ERR_BPTT_BINDING',
-      `no native build of bptt could be loaded for ${process.platform}-${process.arch}, Node ${process.version}: ` +
-        `${(cause as Error).message}\nIn a clone of the repository, run: npm run build`,
-      { cause },
-    )
-  }
+  const addon = loadAddon(dirname(dirname(fileURLToPath(import.meta.url)))) as Native
   addon.setErrorClass(BpttError)
   return addon
 }

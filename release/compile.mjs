@@ -1,0 +1,55 @@
+#!/usr/bin/env node
+// What prebuildify calls in place of node-gyp: builds the addon by CMake with zig's Clang, for the target named by
+// PREBUILD_PLATFORM, _ARCH and _LIBC, into build/Release of the working folder. cmake-js is left out because it
+// decides by the machine it runs on what to link.
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { root, table } from './targets.mjs'
+import { archiver, zig } from './zig.mjs'
+
+const { PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch, PREBUILD_LIBC: libc } = process.env
+const target = table.targets.find(
+  (each) => each.platform === platform && each.arch === arch && (each.libc ?? libc) === libc,
+)
+if (!target) throw new Error(`release/targets.json has no target for ${platform}, ${arch}, ${libc}`)
+
+const require = createRequire(import.meta.url)
+const folderOf = (name) => dirname(require.resolve(`${name}/package.json`))
+const headers = folderOf('node-api-headers')
+const program = zig()
+const binary = `${process.cwd()}/cmake`
+const define = (settings) => Object.entries(settings).map(([name, value]) => `-D${name}=${value}`)
+const cmake = (...parameters) =>
+  execFileSync('cmake', parameters, {
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      ZIG_GLOBAL_CACHE_DIR: `${root}build/zig-cache`,
+      ZIG_LOCAL_CACHE_DIR: `${root}build/zig-cache`,
+    },
+  })
+
+cmake(
+  ...['-S', root, '-B', binary, '--log-level=WARNING'],
+  ...define({
+    CMAKE_TOOLCHAIN_FILE: `${root}release/zig.cmake`,
+    BPTT_ZIG: program,
+    BPTT_ZIG_AR: archiver(program),
+    BPTT_ZIG_TARGET: target.zig,
+    CMAKE_JS_INC: `${headers}/include;${folderOf('node-addon-api')}`,
+    ...(platform === 'win32' && {
+      CMAKE_JS_NODELIB_DEF: `${headers}/def/node_api.def`,
+      CMAKE_JS_NODELIB_TARGET: `${binary}/libnode.a`,
+      CMAKE_JS_LIB: `${binary}/libnode.a`,
+    }),
+  }),
+)
+cmake('--build', binary, '--target', 'bptt', '--parallel', process.env.BPTT_JOBS ?? '2')
+
+rmSync('build/Release', { recursive: true, force: true })
+mkdirSync('build/Release', { recursive: true })
+copyFileSync(`${binary}/bptt.node`, 'build/Release/bptt.node')
+if (process.env.BPTT_CUDA_LIBRARY_TO_SHIP)
+  copyFileSync(process.env.BPTT_CUDA_LIBRARY_TO_SHIP, 'build/Release/bptt_cuda.so')
