@@ -7,7 +7,7 @@ import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { root, table } from './targets.mjs'
-import { archiver, zig } from './zig.mjs'
+import { zig } from './zig.mjs'
 
 const { PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch, PREBUILD_LIBC: libc } = process.env
 const target = table.targets.find(
@@ -18,7 +18,6 @@ if (!target) throw new Error(`release/targets.json has no target for ${platform}
 const require = createRequire(import.meta.url)
 const folderOf = (name) => dirname(require.resolve(`${name}/package.json`))
 const headers = folderOf('node-api-headers')
-const program = zig()
 const binary = `${process.cwd()}/cmake`
 const define = (settings) => Object.entries(settings).map(([name, value]) => `-D${name}=${value}`)
 const cmake = (...parameters) =>
@@ -35,8 +34,7 @@ cmake(
   ...['-S', root, '-B', binary, '--log-level=WARNING'],
   ...define({
     CMAKE_TOOLCHAIN_FILE: `${root}release/zig.cmake`,
-    BPTT_ZIG: program,
-    BPTT_ZIG_AR: archiver(program),
+    BPTT_ZIG: zig(),
     BPTT_ZIG_TARGET: target.zig,
     CMAKE_JS_INC: `${headers}/include;${folderOf('node-addon-api')}`,
     ...(platform === 'win32' && {

@@ -1,7 +1,7 @@
 # The toolchain of the prebuilt binaries: zig's Clang as a cross-compiler, with its own C
 # headers and a C++ runtime that it links in. release/compile.mjs passes BPTT_ZIG (the
-# program), BPTT_ZIG_AR (its archiver) and BPTT_ZIG_TARGET (release/targets.json).
-set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES BPTT_ZIG BPTT_ZIG_AR BPTT_ZIG_TARGET)
+# program) and BPTT_ZIG_TARGET (release/targets.json).
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES BPTT_ZIG BPTT_ZIG_TARGET)
 
 if(BPTT_ZIG_TARGET MATCHES windows)
   set(CMAKE_SYSTEM_NAME Windows)
@@ -15,8 +15,8 @@ string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR ${BPTT_ZIG_TARGET})
 set(CMAKE_CXX_COMPILER ${BPTT_ZIG} c++ -target ${BPTT_ZIG_TARGET})
 set(CMAKE_CXX_FLAGS_INIT "-g0 -fno-sanitize=undefined")
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
-set(CMAKE_AR ${BPTT_ZIG_AR} CACHE FILEPATH "zig's archiver")
-set(CMAKE_RANLIB "")
+set(CMAKE_AR ${BPTT_ZIG}-ar CACHE FILEPATH "zig's archiver")
+set(CMAKE_RANLIB ${BPTT_ZIG}-ranlib CACHE FILEPATH "zig's ranlib")
 
 # Questions to the compiler link nothing: a link makes zig build a whole C++ runtime first.
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)

@@ -9,7 +9,7 @@ export function zig() {
   const { version, sha256 } = table.zig
   const folder = `${root}build/zig-${version}`
   const program = `${folder}/ziglang/zig`
-  if (existsSync(archiver(program))) return program
+  if (existsSync(program)) return program
   if (process.platform !== 'linux' || process.arch !== 'x64')
     throw new Error(`prebuilds are made on Linux x64, not on ${process.platform} ${process.arch}`)
   const part = `${folder}.part`
@@ -29,12 +29,10 @@ export function zig() {
     throw new Error(
       `zig ${version} could not be installed by python3 -m pip: ${pip.error?.message ?? pip.stderr.trim()}`,
     )
-  // The archiver is a subcommand of zig, and CMake wants it as a program.
-  writeFileSync(archiver(`${part}/ziglang/zig`), `#!/bin/sh\nexec '${program}' ar "$@"\n`, { mode: 0o755 })
+  // Subcommands that CMake wants as programs.
+  for (const name of ['ar', 'ranlib'])
+    writeFileSync(`${part}/ziglang/zig-${name}`, `#!/bin/sh\nexec '${program}' ${name} "$@"\n`, { mode: 0o755 })
   rmSync(folder, { recursive: true, force: true })
   renameSync(part, folder)
   return program
 }
-
-/** The path of the archiver beside zig. */
-export const archiver = (program) => `${program}-ar`

@@ -29,9 +29,14 @@ require(!files.some((file) => file.includes('node_modules')), 'the package holds
 require(files.every((file) =>
   /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
 ), 'the package holds files outside dist, lib, bench and prebuilds')
-const budget = 2_000_000
+// Scripts, types and documents; then so much for each binary.
+const { addonBytes } = JSON.parse(readFileSync(new URL('targets.json', import.meta.url), 'utf8'))
+const binaries = files.filter((file) => /^prebuilds\/.*\.(node|so)$/.test(file))
+const budget = 2_000_000 + addonBytes * binaries.length
 require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
+const packedBudget = 800_000 + 0.4 * addonBytes * binaries.length
+require(pack.size < packedBudget, `${pack.size} bytes packed, budget ${packedBudget}`)
 
-console.log(`${files.length} files, ${pack.size} bytes packed, ${pack.unpackedSize} unpacked`)
+console.log(`${files.length} files, ${pack.size} bytes packed, ${pack.unpackedSize} unpacked, ${binaries.length} binaries`)
 for (const problem of problems) console.error(`package: ${problem}`)
 process.exit(problems.length === 0 ? 0 : 1)
