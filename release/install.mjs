@@ -26,7 +26,9 @@ const project = (name, manifest) => {
   return directory
 }
 
-const [{ filename }] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder))
+const [{ filename }] = JSON.parse(
+  npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder),
+)
 const tarball = join(folder, filename)
 const user = project('user', {})
 npm(user, 'install', '--ignore-scripts', tarball)
@@ -79,13 +81,21 @@ function runExample(esbuild) {
   const programs = {
     'module.mjs': example,
     'required.cjs': `const ${names} = require('bptt')\n;(async () => {\n${body}})()\n`,
-    'worker.mjs': "import { Worker } from 'node:worker_threads'\nnew Worker(new URL('module.mjs', import.meta.url))\n",
+    'worker.mjs':
+      "import { Worker } from 'node:worker_threads'\nnew Worker(new URL('module.mjs', import.meta.url))\n",
   }
   for (const [name, text] of Object.entries(programs)) writeFileSync(join(user, name), text)
   if (esbuild) {
     execFileSync(
       esbuild,
-      ['module.mjs', '--bundle', '--platform=node', '--format=esm', '--external:bptt', '--outfile=bundled.mjs'],
+      [
+        'module.mjs',
+        '--bundle',
+        '--platform=node',
+        '--format=esm',
+        '--external:bptt',
+        '--outfile=bundled.mjs',
+      ],
       { cwd: user, stdio: ['ignore', 'ignore', 'pipe'] },
     )
     programs['bundled.mjs'] = ''

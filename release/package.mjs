@@ -37,6 +37,8 @@ require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget
 const packedBudget = 800_000 + 0.4 * addonBytes * binaries.length
 require(pack.size < packedBudget, `${pack.size} bytes packed, budget ${packedBudget}`)
 
-console.log(`${files.length} files, ${pack.size} bytes packed, ${pack.unpackedSize} unpacked, ${binaries.length} binaries`)
+console.log(
+  `${files.length} files, ${pack.size} bytes packed, ${pack.unpackedSize} unpacked, ${binaries.length} binaries`,
+)
 for (const problem of problems) console.error(`package: ${problem}`)
 process.exit(problems.length === 0 ? 0 : 1)

@@ -31,7 +31,9 @@ export function zig() {
     )
   // Subcommands that CMake wants as programs.
   for (const name of ['ar', 'ranlib'])
-    writeFileSync(`${part}/ziglang/zig-${name}`, `#!/bin/sh\nexec '${program}' ${name} "$@"\n`, { mode: 0o755 })
+    writeFileSync(`${part}/ziglang/zig-${name}`, `#!/bin/sh\nexec '${program}' ${name} "$@"\n`, {
+      mode: 0o755,
+    })
   rmSync(folder, { recursive: true, force: true })
   renameSync(part, folder)
   return program
