@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
 import { root, table } from './targets.mjs'
 import { zig } from './zig.mjs'
@@ -44,7 +45,14 @@ cmake(
     }),
   }),
 )
-cmake('--build', binary, '--target', 'bptt', '--parallel', process.env.BPTT_JOBS ?? '2')
+cmake(
+  '--build',
+  binary,
+  '--target',
+  'bptt',
+  '--parallel',
+  process.env.BPTT_JOBS ?? String(availableParallelism()),
+)
 
 rmSync('build/Release', { recursive: true, force: true })
 mkdirSync('build/Release', { recursive: true })

@@ -1,7 +1,7 @@
-// Whether a built addon may be shipped: its size, the libraries it asks for, the oldest glibc that has all the
+// Whether a built addon may be shipped: the libraries it asks for, the oldest glibc that has all the
 // symbols it names, the symbols it shows to others, and for macOS the version and signature in the file.
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { prebuildFile } from './targets.mjs'
 
 const LIBRARIES = {
@@ -15,13 +15,11 @@ const LIBRARIES = {
 const EXPORTS = /^_?(napi_register_module_v1|node_api_module_get_api_version_v1|_Z(nw|na|dl|da)\w*)$/
 
 /** In words, all that keeps the target's binary from being shipped. */
-export function problemsOf(target, { glibc, macos, addonBytes }) {
+export function problemsOf(target, { glibc, macos }) {
   const file = prebuildFile(target)
   const { libraries, exports, words = [] } = READERS[target.platform](file, { glibc, macos, target })
   const allowed = LIBRARIES[target.libc ?? target.platform]
-  const { size } = statSync(file)
   return [
-    ...(size > addonBytes ? [`${size} bytes, more than ${addonBytes}`] : []),
     ...libraries.filter((name) => !allowed.test(name)).map((name) => `asks for ${name}`),
     ...(libraries.length === 0 ? ['asks for no library: the C library is linked in'] : []),
     ...exports.filter((name) => !EXPORTS.test(name)).map((name) => `exports ${name}`),

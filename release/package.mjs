@@ -1,7 +1,10 @@
 // What `npm publish` would send, checked: no build door, no scripts that npm
 // runs at install, everything the exports name, and the sizes within budget.
+//
+//   node release/package.mjs [--complete]      --complete: a binary for every target must be there
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { prebuildFile, root, table } from './targets.mjs'
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
 const [pack] = JSON.parse(
@@ -29,8 +32,14 @@ require(!files.some((file) => file.includes('node_modules')), 'the package holds
 require(files.every((file) =>
   /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
 ), 'the package holds files outside dist, lib, bench and prebuilds')
+if (process.argv.includes('--complete'))
+  for (const target of table.targets) {
+    const file = prebuildFile(target).slice(root.length)
+    require(files.includes(file), `${file} is missing: npm run prebuilds`)
+  }
+
 // Scripts, types and documents; then so much for each binary.
-const { addonBytes } = JSON.parse(readFileSync(new URL('targets.json', import.meta.url), 'utf8'))
+const { addonBytes } = table
 const binaries = files.filter((file) => /^prebuilds\/.*\.(node|so)$/.test(file))
 const budget = 2_000_000 + addonBytes * binaries.length
 require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
