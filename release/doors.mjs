@@ -30,7 +30,7 @@ execFileSync(
     '-j',
     process.env.BPTT_JOBS ?? String(availableParallelism()),
   ],
-  { cwd: join(folder, 'gyp'), stdio: 'inherit' },
+  { cwd: join(folder, 'gyp'), stdio: ['ignore', 'ignore', 'inherit'] },
 )
 
 const run = (program, isa, prebuild) =>

@@ -11,8 +11,9 @@ const LIBRARIES = {
   darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
   win32: /^(NODE\.EXE|KERNEL32\.dll|ntdll\.dll|api-ms-win-crt-[a-z0-9-]+\.dll)$/i,
 }
-// What Node calls, and what C++ runtimes mark as replaceable by the program.
-const EXPORTS = /^_?(napi_register_module_v1|node_api_module_get_api_version_v1|_Z(nw|na|dl|da)\w*)$/
+// What Node calls, what C++ runtimes mark as replaceable by the program, and the linker's own marks in Mach-O.
+const EXPORTS =
+  /^_?(napi_register_module_v1|node_api_module_get_api_version_v1|_Z(nw|na|dl|da)\w*|__?(mh_dylib_header|_dso_handle))$/
 
 /** In words, all that keeps the target's binary from being shipped. */
 export function problemsOf(target, { glibc, macos }) {

@@ -15,6 +15,7 @@ string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR ${BPTT_ZIG_TARGET})
 set(CMAKE_CXX_COMPILER ${BPTT_ZIG} c++ -target ${BPTT_ZIG_TARGET})
 set(CMAKE_CXX_FLAGS_INIT "-g0 -fno-sanitize=undefined")
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
+set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
 set(CMAKE_AR ${BPTT_ZIG}-ar CACHE FILEPATH "zig's archiver")
 set(CMAKE_RANLIB ${BPTT_ZIG}-ranlib CACHE FILEPATH "zig's ranlib")
 
