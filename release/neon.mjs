@@ -2,7 +2,8 @@
 // qemu-user, in Node for arm64, against the float64 references and the PyTorch fixtures. Left out are the tests that
 // start other processes, which qemu-user does not.
 //
-//   node release/neon.mjs      needs `npm run prebuilds -- linux-arm64-glibc`, qemu-user and the npm registry
+//   node release/neon.mjs [NAME...]      tests of these names, or all of SUITE; needs qemu-user, the npm registry and
+//                                        `npm run prebuilds -- linux-arm64-glibc`
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,25 +12,24 @@ import { CannotRun, host } from './hosts.mjs'
 import { prebuildFile, root, targetsNamed } from './targets.mjs'
 
 const SUITE = [
-  ...[
-    'parity',
-    'fixtures',
-    'gradients',
-    'layers',
-    'optim',
-    'stream',
-    'autograd',
-    'tensor',
-    'properties',
-    'modules',
-  ],
-].map((name) => `test/${name}.test.ts`)
+  'autograd',
+  'fixtures',
+  'gradients',
+  'layers',
+  'modules',
+  'optim',
+  'parity',
+  'properties',
+  'stream',
+  'tensor',
+]
 // Vitest's own native parts, for the architecture that it runs on here.
 const NATIVE = [
   ['rolldown', '@rolldown/binding-linux-arm64-gnu'],
   ['lightningcss', 'lightningcss-linux-arm64-gnu'],
 ]
 
+const chosen = process.argv.length > 2 ? process.argv.slice(2) : SUITE
 const [target] = targetsNamed(['linux-arm64-glibc'])
 const folder = mkdtempSync(join(tmpdir(), 'bptt-neon-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
@@ -46,7 +46,12 @@ function test({ command: [program, ...parameters], env }) {
   const { status } = spawnSync(
     program,
     [
-      ...[...parameters, 'node_modules/vitest/vitest.mjs', 'run', ...SUITE],
+      ...[
+        ...parameters,
+        'node_modules/vitest/vitest.mjs',
+        'run',
+        ...chosen.map((name) => `test/${name}.test.ts`),
+      ],
       // Threads, because qemu-user runs one process; they take no --expose-gc.
       ...[
         '--pool=threads',

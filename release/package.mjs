@@ -43,7 +43,7 @@ const { addonBytes } = table
 const binaries = files.filter((file) => /^prebuilds\/.*\.(node|so)$/.test(file))
 const budget = 2_000_000 + addonBytes * binaries.length
 require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
-const packedBudget = 800_000 + 0.4 * addonBytes * binaries.length
+const packedBudget = 800_000 + 0.3 * addonBytes * binaries.length
 require(pack.size < packedBudget, `${pack.size} bytes packed, budget ${packedBudget}`)
 
 console.log(
