@@ -31,6 +31,8 @@ const cmake = (...parameters) =>
     },
   })
 
+// From nothing, as prebuildify asks; what zig has in its cache it does not compile again.
+rmSync(binary, { recursive: true, force: true })
 cmake(
   ...['-S', root, '-B', binary, '--log-level=WARNING'],
   ...define({
