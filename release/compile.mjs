@@ -31,7 +31,7 @@ const cmake = (...parameters) =>
     },
   })
 
-// From nothing, as prebuildify asks; what zig has in its cache it does not compile again.
+// From nothing, as prebuildify asks; the C++ runtimes that zig builds stay in its cache.
 rmSync(binary, { recursive: true, force: true })
 cmake(
   ...['-S', root, '-B', binary, '--log-level=WARNING'],
