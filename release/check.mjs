@@ -7,7 +7,7 @@ import { root } from './targets.mjs'
 
 const STEPS = [
   ['build', 'npm', ['run', '--silent', 'build']],
-  ['prebuilt binaries', 'node', ['release/prebuild.mjs']],
+  ['prebuilt binaries', 'node', ['release/prebuild.mjs', '--cuda']],
   ['prebuilt binaries, run', 'node', ['release/run.mjs']],
   ['NEON kernels, whole parity suite', 'node', ['release/neon.mjs']],
   ['two doors', 'node', ['release/doors.mjs']],

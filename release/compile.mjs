@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // What prebuildify calls in place of node-gyp: builds the addon by CMake with zig's Clang, for the target named by
-// PREBUILD_PLATFORM, _ARCH and _LIBC, into build/Release of the working folder. cmake-js is left out because it
-// decides by the machine it runs on what to link.
+// PREBUILD_PLATFORM, _ARCH and _LIBC, into build/Release of the working folder; with BPTT_PREBUILD_CUDA, the CUDA
+// backend, too, which prebuildify takes along. cmake-js is left out because it decides by the machine it runs on what
+// to link.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -20,6 +21,7 @@ const require = createRequire(import.meta.url)
 const folderOf = (name) => dirname(require.resolve(`${name}/package.json`))
 const headers = folderOf('node-api-headers')
 const binary = `${process.cwd()}/cmake`
+const withCuda = process.env.BPTT_PREBUILD_CUDA === '1'
 const define = (settings) => Object.entries(settings).map(([name, value]) => `-D${name}=${value}`)
 const cmake = (...parameters) =>
   execFileSync('cmake', parameters, {
@@ -34,7 +36,7 @@ const cmake = (...parameters) =>
 // From nothing, as prebuildify asks; the C++ runtimes that zig builds stay in its cache.
 rmSync(binary, { recursive: true, force: true })
 cmake(
-  ...['-S', root, '-B', binary, '--log-level=WARNING'],
+  ...['-S', root, '-B', binary, `--log-level=${withCuda ? 'STATUS' : 'WARNING'}`],
   ...define({
     CMAKE_TOOLCHAIN_FILE: `${root}release/zig.cmake`,
     BPTT_ZIG: zig(),
@@ -45,13 +47,15 @@ cmake(
       CMAKE_JS_NODELIB_TARGET: `${binary}/libnode.a`,
       CMAKE_JS_LIB: `${binary}/libnode.a`,
     }),
+    // nvcc knows no zig.
+    ...(withCuda && { BPTT_CUDA: 'ON', BPTT_CUDA_HOST_COMPILER: 'c++' }),
   }),
 )
 cmake(
   '--build',
   binary,
   '--target',
-  'bptt',
+  ...(withCuda ? ['bptt', 'bptt_cuda'] : ['bptt']),
   '--parallel',
   process.env.BPTT_JOBS ?? String(availableParallelism()),
 )
@@ -59,5 +63,4 @@ cmake(
 rmSync('build/Release', { recursive: true, force: true })
 mkdirSync('build/Release', { recursive: true })
 copyFileSync(`${binary}/bptt.node`, 'build/Release/bptt.node')
-if (process.env.BPTT_CUDA_LIBRARY_TO_SHIP)
-  copyFileSync(process.env.BPTT_CUDA_LIBRARY_TO_SHIP, 'build/Release/bptt_cuda.so')
+if (withCuda) copyFileSync(`${binary}/bptt_cuda.so`, 'build/Release/bptt_cuda.so')

@@ -2,7 +2,8 @@
 // symbols it names, the symbols it shows to others, and for macOS the version and signature in the file.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { prebuildFile } from './targets.mjs'
+import { basename } from 'node:path'
+import { cudaFile, prebuildFile } from './targets.mjs'
 
 const LIBRARIES = {
   glibc:
@@ -16,19 +17,27 @@ const EXPORTS =
   /^_?(napi_register_module_v1|node_api_module_get_api_version_v1|_Z(nw|na|dl|da)\w*|__?(mh_dylib_header|_dso_handle))$/
 
 /** In words, all that keeps the target's binary from being shipped. */
-export function problemsOf(target, { glibc, macos }) {
-  const file = prebuildFile(target)
+export function problemsOf(target, table) {
+  return problemsOfFile(prebuildFile(target), target, table, EXPORTS, /napi_register_module_v1$/)
+}
+
+/** The same of its CUDA backend, which asks for no library of NVIDIA's: it opens them itself. */
+export function problemsOfCuda(target, table) {
+  const entrance = /^bptt_cuda_backend$/
+  return problemsOfFile(cudaFile(target), target, table, entrance, entrance)
+}
+
+function problemsOfFile(file, target, { glibc, macos }, shown, entrance) {
   const { libraries, exports, words = [] } = READERS[target.platform](file, { glibc, macos, target })
   const allowed = LIBRARIES[target.libc ?? target.platform]
-  return [
+  const found = [
     ...libraries.filter((name) => !allowed.test(name)).map((name) => `asks for ${name}`),
     ...(libraries.length === 0 ? ['asks for no library: the C library is linked in'] : []),
-    ...exports.filter((name) => !EXPORTS.test(name)).map((name) => `exports ${name}`),
-    ...(exports.some((name) => /napi_register_module_v1$/.test(name))
-      ? []
-      : ['does not export its entrance']),
+    ...exports.filter((name) => !shown.test(name)).map((name) => `exports ${name}`),
+    ...(exports.some((name) => entrance.test(name)) ? [] : ['does not export its entrance']),
     ...words,
   ]
+  return found.map((problem) => `${basename(file)} ${problem}`)
 }
 
 const READERS = { linux: readElf, win32: readPe, darwin: readMachO }

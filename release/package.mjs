@@ -4,7 +4,7 @@
 //   node release/package.mjs [--complete]      --complete: a binary for every target must be there
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { prebuildFile, root, table } from './targets.mjs'
+import { cudaFile, prebuildFile, root, table } from './targets.mjs'
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
 const [pack] = JSON.parse(
@@ -33,10 +33,11 @@ require(files.every((file) =>
   /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
 ), 'the package holds files outside dist, lib, bench and prebuilds')
 if (process.argv.includes('--complete'))
-  for (const target of table.targets) {
-    const file = prebuildFile(target).slice(root.length)
-    require(files.includes(file), `${file} is missing: npm run prebuilds`)
-  }
+  for (const target of table.targets)
+    for (const path of [prebuildFile(target), ...(target.cuda ? [cudaFile(target)] : [])]) {
+      const file = path.slice(root.length)
+      require(files.includes(file), `${file} is missing: npm run prebuilds -- --cuda`)
+    }
 
 // Scripts, types and documents; then so much for each binary.
 const { addonBytes } = table

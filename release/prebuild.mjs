@@ -3,17 +3,15 @@
 //
 //   npm run prebuilds [-- [--cuda] [NAME...]]      all targets of release/targets.json, or those named
 //
-// --cuda puts build/Release/bptt_cuda.so, which `npm run build:cuda` made, beside linux-x64-glibc. BPTT_JOBS is how
-// many compilers run at once. The command is not called `prebuild`, because npm runs a script of that name before
-// every `npm run build`.
+// --cuda makes bptt_cuda.so, too, for the target that has it: that takes nvcc 13 and NVIDIA's headers from PyPI.
+// BPTT_JOBS is how many compilers run at once. The command is not called `prebuild`, because npm runs a script of
+// that name before every `npm run build`.
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { problemsOf } from './inspect.mjs'
-import { prebuildFile, prebuildFolder, root, table, targetsNamed, workingFolder } from './targets.mjs'
+import { problemsOf, problemsOfCuda } from './inspect.mjs'
+import { cudaFile, prebuildFile, root, table, targetsNamed, workingFolder } from './targets.mjs'
 import { zig } from './zig.mjs'
-
-const CUDA = { target: 'linux-x64-glibc', library: `${root}build/Release/bptt_cuda.so` }
 
 try {
   main()
@@ -24,16 +22,22 @@ try {
 
 function main() {
   const { values, positionals } = parseArgs({
-    options: { cuda: { type: 'boolean' } },
+    options: { cuda: { type: 'boolean', default: false } },
     allowPositionals: true,
   })
   const targets = targetsNamed(positionals)
-  if (values.cuda && !existsSync(CUDA.library))
-    throw new Error(`--cuda: there is no ${CUDA.library}; npm run build:cuda makes it`)
+  if (values.cuda && !targets.some(({ cuda }) => cuda))
+    throw new Error('--cuda: none of these targets has the CUDA backend')
   zig()
+  if (values.cuda) execFileSync('node', [`${root}native/cuda/fetch.mjs`], { stdio: 'inherit' })
   for (const target of targets) {
-    const files = make(target, values.cuda && target.name === CUDA.target)
-    const problems = [...problemsOf(target, table), ...files.flatMap(tooLarge)]
+    const withCuda = values.cuda && target.cuda === true
+    const files = make(target, withCuda)
+    const problems = [
+      ...problemsOf(target, table),
+      ...(withCuda ? problemsOfCuda(target, table) : []),
+      ...files.flatMap(tooLarge),
+    ]
     const sizes = files.map((file) => `${file.slice(root.length)} ${statSync(file).size} bytes`)
     console.log(`${target.name}: ${sizes.join(', ')}: ${problems.length === 0 ? 'ok' : 'NOT FIT TO SHIP'}`)
     for (const problem of problems) console.error(`${target.name}: ${problem}`)
@@ -49,9 +53,9 @@ function tooLarge(file) {
 /** The files made. */
 function make(target, withCuda) {
   const addon = prebuildFile(target)
-  const library = `${prebuildFolder(target)}/bptt_cuda.so`
+  const library = cudaFile(target)
   rmSync(addon, { force: true })
-  if (target.name === CUDA.target) rmSync(library, { force: true })
+  if (target.cuda) rmSync(library, { force: true })
   const folder = workingFolder(target)
   mkdirSync(folder, { recursive: true })
   // prebuildify names the file after the package.
@@ -62,10 +66,8 @@ function make(target, withCuda) {
       ...['--napi', '--cwd', folder, '--out', root, '--node-gyp', `${root}release/compile.mjs`],
       ...['--platform', target.platform, '--arch', target.arch],
       ...(target.libc ? ['--libc', target.libc, '--tag-libc', target.libc] : []),
-      // By this machine's strip; the addon is stripped by zig.
-      ...(withCuda ? ['--strip'] : []),
     ],
-    { stdio: 'inherit', env: { ...process.env, BPTT_CUDA_LIBRARY_TO_SHIP: withCuda ? CUDA.library : '' } },
+    { stdio: 'inherit', env: { ...process.env, BPTT_PREBUILD_CUDA: withCuda ? '1' : '' } },
   )
   return withCuda ? [addon, library] : [addon]
 }

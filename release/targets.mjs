@@ -21,3 +21,6 @@ export const prebuildFolder = ({ platform, arch }) => `${root}prebuilds/${platfo
 /** The file that node-gyp-build looks for. Linux ones are tagged: an untagged one would fit any C library. */
 export const prebuildFile = (target) =>
   `${prebuildFolder(target)}/bptt${target.libc ? `.${target.libc}` : ''}.node`
+
+/** The CUDA backend beside it, of a target that has one. */
+export const cudaFile = (target) => `${prebuildFolder(target)}/bptt_cuda.so`
