@@ -226,6 +226,7 @@ bptt_code place_weight(bptt_context* context, const CudaPlan& plan, Run& run, in
     code = check(context,
                  cudnn.cudnnGetTensorNdDescriptor(one.tensor, 3, &type, &rank, sizes, strides),
                  "recurrent plan: weights");
+    if (code != BPTT_OK) return;
     const int64_t size = int64_t{sizes[0]} * sizes[1] * sizes[2];
     const auto offset = static_cast<size_t>(static_cast<char*>(at) - base);
     std::vector<WeightPlace>& places = run.places;
