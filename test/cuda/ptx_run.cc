@@ -46,28 +46,28 @@ void store(Thread& thread, const Instruction& i) {
     std::memcpy(thread.shared(i, uint32_t(at), bytes), values, bytes);
 }
 
+template <class T, Space kSpace>
+void add_loads(Handlers& handlers, const std::string& name, const std::string& type) {
+  handlers[name + "." + type] = load<T, 1, kSpace>;
+  handlers[name + ".v2." + type + " {2}@0"] = load<T, 2, kSpace>;
+  handlers[name + ".v4." + type + " {4}@0"] = load<T, 4, kSpace>;
+}
+
+template <class T, Space kSpace>
+void add_stores(Handlers& handlers, const std::string& name, const std::string& type) {
+  handlers[name + "." + type] = store<T, 1, kSpace>;
+  handlers[name + ".v2." + type + " {2}@1"] = store<T, 2, kSpace>;
+  handlers[name + ".v4." + type + " {4}@1"] = store<T, 4, kSpace>;
+}
+
 template <class T>
 void add_accesses(Handlers& handlers, const std::string& type) {
-  const std::string two = ".v2." + type, four = ".v4." + type;
-  for (const char* space : {"ld.global.", "ld.global.nc."}) {
-    handlers[space + type] = load<T, 1, Space::kGlobal>;
-    handlers[std::string(space, std::strlen(space) - 1) + two + " {2}@0"] =
-        load<T, 2, Space::kGlobal>;
-    handlers[std::string(space, std::strlen(space) - 1) + four + " {4}@0"] =
-        load<T, 4, Space::kGlobal>;
-  }
-  handlers["ld.shared." + type] = load<T, 1, Space::kShared>;
-  handlers["ld.shared" + two + " {2}@0"] = load<T, 2, Space::kShared>;
-  handlers["ld.shared" + four + " {4}@0"] = load<T, 4, Space::kShared>;
-  handlers["ld.param." + type] = load<T, 1, Space::kArguments>;
-  handlers["ld.param" + two + " {2}@0"] = load<T, 2, Space::kArguments>;
-  handlers["ld.param" + four + " {4}@0"] = load<T, 4, Space::kArguments>;
-  handlers["st.global." + type] = store<T, 1, Space::kGlobal>;
-  handlers["st.global" + two + " {2}@1"] = store<T, 2, Space::kGlobal>;
-  handlers["st.global" + four + " {4}@1"] = store<T, 4, Space::kGlobal>;
-  handlers["st.shared." + type] = store<T, 1, Space::kShared>;
-  handlers["st.shared" + two + " {2}@1"] = store<T, 2, Space::kShared>;
-  handlers["st.shared" + four + " {4}@1"] = store<T, 4, Space::kShared>;
+  add_loads<T, Space::kGlobal>(handlers, "ld.global", type);
+  add_loads<T, Space::kGlobal>(handlers, "ld.global.nc", type);
+  add_loads<T, Space::kShared>(handlers, "ld.shared", type);
+  add_loads<T, Space::kArguments>(handlers, "ld.param", type);
+  add_stores<T, Space::kGlobal>(handlers, "st.global", type);
+  add_stores<T, Space::kShared>(handlers, "st.shared", type);
 }
 
 bptt_emulation::Site site_of(const Thread& thread, const Instruction& i) {
