@@ -7,8 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "backend.h"
-#include "native/check.h"
+#include "cuda_backend.h"
 
 namespace bptt_test {
 
@@ -209,5 +208,22 @@ class DeviceTable {
 
   bptt_ops table_{};
 };
+
+// body(backend, table) with a table that is open on the first device; the exit code of a test.
+template <class Body>
+int test_on_device(const Body& body) {
+  const bptt_backend* backend = cuda_backend();
+  if (!backend) return finish();
+  bptt_context context{};
+  const bptt_code code = backend->open(&context, 0);
+  CHECK_MSG(code == BPTT_OK, "%s", context.message);
+  if (code != BPTT_OK) return finish();
+  {
+    const DeviceTable device(*backend, context);
+    body(*backend, device.table());
+  }
+  backend->close(&context);
+  return finish();
+}
 
 }  // namespace bptt_test

@@ -7,10 +7,9 @@
 #include <cmath>
 #include <list>
 
-#include "bptt/cuda.h"
 #include "cuda/library.h"
+#include "cuda_backend.h"
 #include "fake.h"
-#include "native/check.h"
 #include "native/ops.h"
 
 using namespace bptt_test;
@@ -332,9 +331,7 @@ class Test {
 }  // namespace
 
 int main() {
-  char message[1024] = "";
-  const bptt_backend* backend = bptt_cuda_backend(message, sizeof(message));
-  CHECK_MSG(backend, "%s", message);
+  const bptt_backend* backend = cuda_backend();
   if (!backend) return finish();
   Test test(*backend);
   test.each_call_fails();

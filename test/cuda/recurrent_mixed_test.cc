@@ -1,6 +1,5 @@
 // The layer option `compute` over the fakes: results rounded as the type rounds, what cuDNN is
 // told, and what is refused.
-#include "bptt/cuda.h"
 #include "device_run.h"
 #include "fake_cudnn_number.h"
 #include "recurrent_cases.h"
@@ -192,26 +191,15 @@ void test_refusals(const bptt_backend* backend, const bptt_ops* ops) {
 }  // namespace
 
 int main() {
-  char message[4096] = "";
-  const bptt_backend* backend = bptt_cuda_backend(message, sizeof(message));
-  CHECK_MSG(backend, "%s", message);
-  if (!backend) return finish();
-  bptt_context context{};
   fake_cuda_set_device(80, 108);
-  const bptt_code code = backend->open(&context, 0);
-  CHECK_MSG(code == BPTT_OK, "%s", context.message);
-  if (code != BPTT_OK) return finish();
-  {
-    const DeviceTable device(*backend, context);
+  return test_on_device([](const bptt_backend& backend, const bptt_ops* ops) {
     for (const Mixed& mixed : kMixed) {
-      test_mixed(device.table(), mixed);
-      test_mixed_empty(device.table(), mixed);
-      test_mixed_wanted(device.table(), mixed);
+      test_mixed(ops, mixed);
+      test_mixed_empty(ops, mixed);
+      test_mixed_wanted(ops, mixed);
     }
-    test_descriptors(device.table());
-    test_persistent(device.table());
-    test_refusals(backend, device.table());
-  }
-  backend->close(&context);
-  return finish();
+    test_descriptors(ops);
+    test_persistent(ops);
+    test_refusals(&backend, ops);
+  });
 }

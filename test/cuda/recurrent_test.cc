@@ -1,6 +1,5 @@
 // Recurrent layers of the CUDA backend against the plain reference: our own host code and
 // kernels, with the libraries by their contract (the fakes of this folder) or on a GPU.
-#include "bptt/cuda.h"
 #include "device_run.h"
 #include "recurrent_cases.h"
 
@@ -52,20 +51,9 @@ void test_wide(const bptt_ops* ops) {
 }  // namespace
 
 int main() {
-  char message[4096] = "";
-  const bptt_backend* backend = bptt_cuda_backend(message, sizeof(message));
-  CHECK_MSG(backend, "%s", message);
-  if (!backend) return finish();
-  bptt_context context{};
-  const bptt_code code = backend->open(&context, 0);
-  CHECK_MSG(code == BPTT_OK, "%s", context.message);
-  if (code != BPTT_OK) return finish();
-  {
-    const DeviceTable device(*backend, context);
-    test_random(device.table());
-    test_empty(device.table());
-    test_wide(device.table());
-  }
-  backend->close(&context);
-  return finish();
+  return test_on_device([](const bptt_backend&, const bptt_ops* ops) {
+    test_random(ops);
+    test_empty(ops);
+    test_wide(ops);
+  });
 }

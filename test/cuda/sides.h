@@ -8,7 +8,7 @@
 
 #include "../native/ops.h"
 #include "bptt/cpu.h"
-#include "bptt/cuda.h"
+#include "cuda_backend.h"
 
 namespace bptt_test {
 
@@ -30,14 +30,6 @@ struct Side {
     CHECK_MSG(code == BPTT_OK, "%s: code %d, %s", backend.name, code, context.message);
   }
 };
-
-// The CUDA backend, or null after a failed check.
-inline const bptt_backend* cuda_backend() {
-  char message[1024] = "";
-  const bptt_backend* backend = bptt_cuda_backend(message, sizeof(message));
-  CHECK_MSG(backend, "%s", message);
-  return backend;
-}
 
 // Numbers in device memory.
 template <class T>
