@@ -42,11 +42,7 @@ cmake(
     BPTT_ZIG: zig(),
     BPTT_ZIG_TARGET: target.zig,
     CMAKE_JS_INC: `${headers}/include;${folderOf('node-addon-api')}`,
-    ...(platform === 'win32' && {
-      CMAKE_JS_NODELIB_DEF: `${headers}/def/node_api.def`,
-      CMAKE_JS_NODELIB_TARGET: `${binary}/libnode.a`,
-      CMAKE_JS_LIB: `${binary}/libnode.a`,
-    }),
+    ...(platform === 'win32' && { CMAKE_JS_NODELIB_DEF: `${headers}/def/node_api.def` }),
     // nvcc knows no zig.
     ...(withCuda && { BPTT_CUDA: 'ON', BPTT_CUDA_HOST_COMPILER: 'c++' }),
   }),

@@ -2,7 +2,15 @@
 // installed, musl's loader from Debian. All that is fetched goes to one temporary folder.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 
 /** A target cannot be run here, for the reason in the message. */
 export class CannotRun extends Error {}
@@ -68,8 +76,10 @@ function fromNpm(node, folder) {
   const directory = fetched(folder, node, (at) => {
     quietly('npm', ['pack', '--silent', node], at)
     quietly('tar', ['xzf', readdirSync(at).find((file) => file.endsWith('.tgz'))], at)
+    // The addon must not ask for node.exe: Electron and single-file executables have other names.
+    if (node.startsWith('node-win')) renameSync(`${at}/package/bin/node.exe`, `${at}/package/bin/renamed.exe`)
   })
-  return `${directory}/package/bin/${node.startsWith('node-win') ? 'node.exe' : 'node'}`
+  return `${directory}/package/bin/${node.startsWith('node-win') ? 'renamed.exe' : 'node'}`
 }
 
 function fromPyPi(node, arch, folder) {

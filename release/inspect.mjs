@@ -10,7 +10,7 @@ const LIBRARIES = {
     /^(libc\.so\.6|libm\.so\.6|libpthread\.so\.0|libdl\.so\.2|librt\.so\.1|ld-linux-(x86-64|aarch64)\.so\.\d)$/,
   musl: /^libc\.so$/,
   darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
-  win32: /^(NODE\.EXE|KERNEL32\.dll|ntdll\.dll|api-ms-win-crt-[a-z0-9-]+\.dll)$/i,
+  win32: /^(KERNEL32\.dll|ntdll\.dll|api-ms-win-crt-[a-z0-9-]+\.dll)$/i,
 }
 // What Node calls, what C++ runtimes mark as replaceable by the program, and the linker's own marks in Mach-O.
 const EXPORTS =
