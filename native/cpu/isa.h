@@ -31,7 +31,9 @@
 #endif
 
 // Before a loop whose body four copies of still fit the registers.
-#if defined(__clang__)
+#if defined(BPTT_SANITIZED)
+#define BPTT_UNROLL_4
+#elif defined(__clang__)
 #define BPTT_UNROLL_4 _Pragma("unroll 4")
 #elif defined(__GNUC__)
 #define BPTT_UNROLL_4 _Pragma("GCC unroll 4")
