@@ -18,7 +18,8 @@ double seconds_to_wait(Call& call, size_t i) {
 
 std::string compiler() {
 #if defined(__clang__)
-  return "Clang " __clang_version__;
+  const std::string version = __clang_version__;  // vendors add words, or nothing after a space
+  return "Clang " + version.substr(0, version.find_last_not_of(' ') + 1);
 #elif defined(__GNUC__)
   return "GCC " __VERSION__;
 #elif defined(_MSC_VER)
