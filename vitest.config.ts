@@ -6,6 +6,8 @@ export default defineConfig({
     // On a machine with a GPU, too, tests see none but where they choose to.
     env: { BPTT_CUDA_LIBRARY: process.env.BPTT_CUDA_LIBRARY ?? 'none' },
     pool: 'forks',
+    // Many tests wait for processes of their own.
+    maxWorkers: '100%',
     // Tests that count live memory collect first.
     execArgv: ['--expose-gc'],
     testTimeout: 120_000,
