@@ -73,13 +73,14 @@ const quietly = (program, parameters, cwd) =>
   execFileSync(program, parameters, { cwd, stdio: 'pipe', encoding: 'utf8' })
 
 function fromNpm(node, folder) {
+  // The addon must not ask for node.exe: Electron and single-file executables have other names.
+  const program = node.startsWith('node-win') ? 'renamed.exe' : 'node'
   const directory = fetched(folder, node, (at) => {
     quietly('npm', ['pack', '--silent', node], at)
     quietly('tar', ['xzf', readdirSync(at).find((file) => file.endsWith('.tgz'))], at)
-    // The addon must not ask for node.exe: Electron and single-file executables have other names.
-    if (node.startsWith('node-win')) renameSync(`${at}/package/bin/node.exe`, `${at}/package/bin/renamed.exe`)
+    if (program !== 'node') renameSync(`${at}/package/bin/node.exe`, `${at}/package/bin/${program}`)
   })
-  return `${directory}/package/bin/${node.startsWith('node-win') ? 'renamed.exe' : 'node'}`
+  return `${directory}/package/bin/${program}`
 }
 
 function fromPyPi(node, arch, folder) {

@@ -30,7 +30,7 @@
 #define BPTT_INLINE inline __attribute__((always_inline))
 #endif
 
-// Before a loop whose body four copies of still fit the registers.
+// Before a loop whose body four copies of still fit the registers; for instrumented code as above.
 #if defined(BPTT_SANITIZED)
 #define BPTT_UNROLL_4
 #elif defined(__clang__)
