@@ -310,11 +310,19 @@ export class Tensor<D extends DType = DType> {
   }
 
   /**
-   * Elements start..end-1 along one axis; start and end as in Array.slice (negative
-   * counts from the end, clamped to the length). The axis stays. Copies.
+   * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
+   * end, both are clamped to the length, and end is the length where omitted. The axis
+   * stays. Copies.
+   *
+   * @param axis default 0; may be negative
+   *
+   * @example
+   * x.slice(0, 2)     // the first two rows
+   * x.slice(-1)       // the last row
+   * x.slice(1, 3, -1) // elements 1 and 2 along the last axis
    */
-  slice(axis: number, start: number, end?: number): Tensor<D> {
-    return shaping.slice(this, axis, start, end)
+  slice(start = 0, end?: number, axis = 0): Tensor<D> {
+    return shaping.slice(this, start, end, axis)
   }
 
   /** Repeats dimensions of length 1 up to `shape`, and adds leading ones. Copies. */

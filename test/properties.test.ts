@@ -188,12 +188,12 @@ describe('tensor operations', () => {
           expectClose(new Map([['sum', await a.sum(axis).data()]]), new Map([['sum', sums]]), 'float64', {
             group: true,
           })
-          const [head, tail] = [a.slice(axis, 0, at1), a.slice(axis, at1, size)]
+          const [head, tail] = [a.slice(0, at1, axis), a.slice(at1, size, axis)]
           expect(head.shape[axis]).toBe(at1)
           expect([...(await concat([head, tail], axis).data())]).toEqual(x)
           const both = stack([a, a.neg()], axis)
           expect(both.shape).toEqual([...dims.slice(0, axis), 2, ...dims.slice(axis)])
-          expect([...(await both.slice(axis, 1, 2).data())]).toEqual(x.map((value) => -value))
+          expect([...(await both.slice(1, 2, axis).data())]).toEqual(x.map((value) => -value))
         },
       ),
       budget(3, 150),

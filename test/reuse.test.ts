@@ -146,7 +146,7 @@ describe.each(cells)('%s', (cell) => {
     layer.loadStateDict(new Map([...parameterShapes(given.config).keys()].map((name) => [name, make(name)])))
     const input = make('input', true)
     const run = (from: number, to: number, state = {}) =>
-      layer.forward(input.slice(0, from, to), state) as { output: Tensor; hn: Tensor; cn?: Tensor | null }
+      layer.forward(input.slice(from, to), state) as { output: Tensor; hn: Tensor; cn?: Tensor | null }
     const first = run(0, 2)
     const second = run(2, 6, { h0: first.hn, ...(first.cn && { c0: first.cn }) })
     const output = concat([first.output, second.output], 0)

@@ -211,23 +211,38 @@ describe('values', () => {
     expect(a.transpose(0, 1).shape).toEqual([3, 2])
     expect(a.reshape([-1, 2]).shape).toEqual([3, 2])
     expect(a.reshape([3, 2]).reshape([6]).shape).toEqual([6])
-    expect(list(a.slice(1, 1))).toEqual([2, 3, 5, 6])
-    expect(list(a.slice(1, -2, -1))).toEqual([2, 5])
-    expect(a.slice(0, 5, 9).shape).toEqual([0, 3])
-    expect(list(a.slice(0, 1, 100))).toEqual([4, 5, 6])
+    expect(list(a.slice(1, undefined, 1))).toEqual([2, 3, 5, 6])
+    expect(list(a.slice(-2, -1, 1))).toEqual([2, 5])
+    expect(a.slice(5, 9).shape).toEqual([0, 3])
+    expect(list(a.slice(1, 100))).toEqual([4, 5, 6])
     expect(list(tensor([1, 2]).expand([2, 2]))).toEqual([1, 2, 1, 2])
-    expect(list(concat([a, a.slice(0, 0, 1)]))).toEqual([1, 2, 3, 4, 5, 6, 1, 2, 3])
+    expect(list(concat([a, a.slice(0, 1)]))).toEqual([1, 2, 3, 4, 5, 6, 1, 2, 3])
     expect(list(concat([a, tensor([[0], [0]])], -1))).toEqual([1, 2, 3, 0, 4, 5, 6, 0])
     expect(stack([a, a], 1).shape).toEqual([2, 2, 3])
     expect(list(stack([tensor([1, 2]), tensor([3, 4])], -1))).toEqual([1, 3, 2, 4])
+  })
+
+  it('slices as Array.slice', () => {
+    const rows = [0, 1, 2, 3]
+    const x = tensor(rows)
+    const table = tensor(rows.map((row) => [row, row + 10]))
+    const indices = [undefined, Number.NEGATIVE_INFINITY, -5, -4, -1, 0, 1, 3, 4, 5, Number.POSITIVE_INFINITY]
+    for (const start of indices) {
+      for (const end of indices) {
+        const expected = rows.slice(start, end)
+        expect(list(x.slice(start, end)), `${start}, ${end}`).toEqual(expected)
+        expect(list(table.slice(start, end).slice(1, 2, -1))).toEqual(expected.map((row) => row + 10))
+        expect(table.transpose().slice(start, end, 1).shape).toEqual([2, expected.length])
+      }
+    }
   })
 
   it('shapes of int32', () => {
     const i = tensor(new Int32Array([1, 2, 3, 4, 5, 6]), [2, 3])
     expect(list(i.transpose())).toEqual([1, 4, 2, 5, 3, 6])
     expect(concat([i, i], 1).dtype).toBe('int32')
-    expect(list(i.slice(0, 1))).toEqual([4, 5, 6])
-    expect(list(stack([i, i]).reshape([12]).slice(0, 5, 8))).toEqual([6, 1, 2])
+    expect(list(i.slice(1))).toEqual([4, 5, 6])
+    expect(list(stack([i, i]).reshape([12]).slice(5, 8))).toEqual([6, 1, 2])
   })
 
   it('products', () => {
@@ -247,6 +262,6 @@ describe('values', () => {
     ])
     expect(list(x.softmax())).toEqual([0.5, 0.5, 1, 0])
     expect(list(x.softmax(0))).toEqual([1, 1, 0, 0])
-    expect(list(x.logSoftmax().slice(0, 1))).toEqual([0, -1000])
+    expect(list(x.logSoftmax().slice(1))).toEqual([0, -1000])
   })
 })

@@ -20,7 +20,7 @@ import { sumTo } from './reduce.ts'
 
 // -- kernels without the tape -----------------------------------------------------
 
-/** A strided copy of `shape` elements from one tensor into another. */
+/** A strided copy of `shape` elements from one tensor into another; of none, an offset may be past the end. */
 function copy(
   from: Tensor,
   to: Tensor,
@@ -30,6 +30,7 @@ function copy(
   fromOffset = 0,
   toOffset = 0,
 ): void {
+  if (shape.includes(0)) return
   native().copy(
     dtypeNumber(from.dtype),
     layoutOf(shape.length, [fromOffset, toOffset], shape, fromStrides, toStrides),
@@ -124,7 +125,12 @@ export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): 
   return y
 }
 
-export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number, end?: number): Tensor<D> {
+export function slice<D extends DType>(
+  x: Tensor<D>,
+  start: number,
+  end: number | undefined,
+  axis: number,
+): Tensor<D> {
   const where = 'Tensor.slice'
   checkTensor(where, 'input', x)
   if (x.shape.length === 0) throw shapeError(where, 'at least one dimension', 'a scalar')
@@ -147,8 +153,11 @@ export function slice<D extends DType>(x: Tensor<D>, axis: number, start: number
   return y
 }
 
+/** An index as Array.slice reads it, infinity included. */
 function clamped(where: string, name: string, index: number, length: number): number {
-  checkInteger(where, name, index, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+  if (Math.abs(index) !== Number.POSITIVE_INFINITY) {
+    checkInteger(where, name, index, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+  }
   return Math.min(Math.max(index < 0 ? index + length : index, 0), length)
 }
 
