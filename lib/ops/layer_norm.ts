@@ -116,6 +116,6 @@ export function normalized(where: string, shape: number | readonly number[]): nu
   if (!Array.isArray(list) || list.length === 0) {
     throw argumentError(where, 'normalizedShape to be an integer or an array of integers', shape)
   }
-  for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 1, 2 ** 48)
+  for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 0, 2 ** 48)
   return [...list]
 }
