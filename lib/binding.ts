@@ -7,10 +7,9 @@
  * number is exact there up to 2^53. Every op enqueues and returns at once;
  * it may throw ERR_BPTT_OOM, and blocks only while the queue is full.
  */
-import { dirname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { BpttError, type ErrorCode } from './errors.ts'
 import { loadAddon } from './load.ts'
+import { root } from './root.ts'
 
 /** Reference-counted device memory. Released by {@link Native.release} or, later, by the collector. */
 export interface Handle {
@@ -328,7 +327,7 @@ export function native(): Native {
 }
 
 function load(): Native {
-  const addon = loadAddon(dirname(dirname(fileURLToPath(import.meta.url)))) as Native
+  const addon = loadAddon(root) as Native
   addon.setErrorClass(BpttError)
   return addon
 }

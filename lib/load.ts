@@ -1,16 +1,15 @@
 /** Finds and loads the native addon, or says what was looked for and how to build it. */
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { BpttError } from './errors.ts'
-
-const require = createRequire(import.meta.url)
 
 /** The addon of the package at root. Throws ERR_BPTT_BINDING where no binary fits. */
 export function loadAddon(root: string): unknown {
   const libc = process.platform === 'linux' ? libraryOfC() : undefined
   try {
-    return namingLibc(libc, () => require('node-gyp-build')(root))
+    const fromPackage = createRequire(join(root, 'package.json'))
+    return namingLibc(libc, () => fromPackage('node-gyp-build')(root))
   } catch (cause) {
     throw new BpttError('ERR_BPTT_BINDING', explanation(root, libc, cause as Error), { cause })
   }
@@ -46,13 +45,32 @@ function explanation(root: string, libc: string | undefined, cause: Error): stri
   const held = namesIn(join(home, 'prebuilds')).map(
     (folder) => `${folder} (${namesIn(join(home, 'prebuilds', folder)).join(', ')})`,
   )
+  const bundled = isPackage(root)
+    ? []
+    : [
+        `This code is not in the package bptt, so it was bundled, and a binary is not. Mark bptt external: ${EXTERNAL}.`,
+      ]
   return [
     `no native build of bptt could be loaded on ${place}${libc ? `, ${libc}` : ''}, Node ${process.version}: ${cause.message.trim()}`,
     `Looked for build/Release/*.node, build/Debug/*.node and prebuilds/${place}/bptt${libc ? `.${libc}` : ''}.node in ${home}, ` +
       `which has ${held.length > 0 ? `prebuilds for ${held.join(', ')}` : 'no prebuilds'}.`,
+    ...bundled,
     'To build from source (CMake 3.19, make and g++ 12 or Clang 14, or later): in a clone of the repository, at the same ' +
       'version, run `npm ci && npm run build`. A project that depends on bptt then sets BPTT_PREBUILD to the path of the clone.',
   ].join('\n')
+}
+
+const EXTERNAL =
+  "`--external:bptt` or external: ['bptt'] with esbuild, Rollup, Rolldown and Bun, externals: { bptt: 'commonjs bptt' } " +
+  "with webpack, ssr.external: ['bptt'] with Vite, serverExternalPackages: ['bptt'] with Next.js"
+
+/** Whether the folder is that of this package: of a bundle it is not. */
+function isPackage(root: string): boolean {
+  try {
+    return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).name === 'bptt'
+  } catch {
+    return false
+  }
 }
 
 function namesIn(folder: string): string[] {

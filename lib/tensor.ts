@@ -23,6 +23,13 @@ import { logSoftmax, softmax } from './ops/softmax.ts'
 import { track } from './scope.ts'
 import { Storage } from './storage.ts'
 
+declare global {
+  // Node has it since 18.18, compilers know it by the library esnext.disposable: users need not.
+  interface SymbolConstructor {
+    readonly dispose: unique symbol
+  }
+}
+
 /**
  * A dense, row-major array in native memory. Ops return at once; the work runs
  * in order on another thread, and only reading waits for it. Made by

@@ -20,8 +20,7 @@ for (const script of ['preinstall', 'install', 'postinstall', 'prepare'])
 require(manifest.gypfile === false, 'package.json needs "gypfile": false')
 require(!files.includes('binding.gyp'), 'binding.gyp is in the package: npm would run node-gyp at install')
 for (const file of [
-  manifest.exports['.'].types,
-  manifest.exports['.'].default,
+  ...Object.values(manifest.exports['.']).flatMap(Object.values),
   manifest.bin.bptt,
   ...['page.css', 'page.js', 'chart.js'].map((name) => `dist/cli/bench/page/${name}`),
   'LICENSE',

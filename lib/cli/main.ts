@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 /** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { root } from '../root.ts'
 import type { BenchOptions } from './bench/bench.ts'
 import { CELLS, PASSES, PEERS } from './bench/report.ts'
 import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
 
 guardPipes()
-try {
-  await buildProgram().parseAsync()
-} catch (error) {
-  if (!(error instanceof CommanderError)) process.exitCode = reportFailure(error)
-  else if (error.exitCode !== 0) process.exitCode = EXIT_USAGE
-}
+buildProgram()
+  .parseAsync()
+  .catch((error: unknown) => {
+    if (!(error instanceof CommanderError)) process.exitCode = reportFailure(error)
+    else if (error.exitCode !== 0) process.exitCode = EXIT_USAGE
+  })
 
 function buildProgram(): Command {
   const program = new Command('bptt')
@@ -187,7 +189,7 @@ function addInfo(program: Command): void {
 }
 
 function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const text = readFileSync(join(root, 'package.json'), 'utf8')
   return (JSON.parse(text) as { version: string }).version
 }
 

@@ -11,6 +11,7 @@ import {
   sameShape,
   shapeError,
   shapeText,
+  valueError,
 } from '../check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from '../dtype.ts'
 import { detached } from '../scope.ts'
@@ -68,6 +69,19 @@ export abstract class Module<In = Tensor, Out = unknown> {
       seen.add(parameter)
       return true
     })
+  }
+
+  /**
+   * The parameter of a name in the state dict, e.g. 'lstm.weight_ih_l1_reverse'.
+   *
+   * @throws RangeError ERR_BPTT_VALUE if there is none
+   */
+  getParameter(name: string): Parameter {
+    const parameters = this.stateDict()
+    const parameter = parameters.get(name)
+    if (parameter !== undefined) return parameter
+    const where = `${this.constructor.name}.getParameter`
+    throw valueError(where, `one of the names ${[...parameters.keys()].join(', ')}`, name)
   }
 
   /** All parameters by name: the live ones, not copies. */

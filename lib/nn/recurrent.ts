@@ -88,6 +88,15 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   readonly #shape: RecurrentShape
   readonly #parameters: (Parameter<D> | null)[] = []
   readonly #packed = new PackedWeights()
+  /** [gates*H,I]; the gates in the order of the class */
+  declare readonly weight_ih_l0: Parameter<D>
+  /** [gates*H,Hout] */
+  declare readonly weight_hh_l0: Parameter<D>
+  /** [gates*H]; not there where `bias` is false */
+  declare readonly bias_ih_l0: Parameter<D>
+  /** [gates*H]; not there where `bias` is false */
+  declare readonly bias_hh_l0: Parameter<D>
+  /** Those of the other layers and directions, and of projections; with strict compiler flags by {@link getParameter}. */
   readonly [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
 
   protected constructor(

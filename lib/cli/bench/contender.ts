@@ -116,12 +116,16 @@ async function answer(request: Request): Promise<object> {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  let text: object
-  try {
-    text = await answer(JSON.parse(line) as Request)
-  } catch (error) {
-    text = { error: error instanceof Error ? error.message : String(error) }
+async function answerAll(): Promise<void> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    let text: object
+    try {
+      text = await answer(JSON.parse(line) as Request)
+    } catch (error) {
+      text = { error: error instanceof Error ? error.message : String(error) }
+    }
+    process.stdout.write(`${JSON.stringify(text)}\n`)
   }
-  process.stdout.write(`${JSON.stringify(text)}\n`)
 }
+
+void answerAll()

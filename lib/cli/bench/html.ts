@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Chart, chartsOf } from './charts.ts'
 import {
   apiCost,
@@ -80,7 +81,7 @@ ${sections}
 
 // A checkout may have made the lines end otherwise, and a browser hashes them as it parsed them.
 const readPart = async (name: string): Promise<string> =>
-  (await readFile(new URL(`page/${name}`, import.meta.url), 'utf8')).replaceAll('\r\n', '\n')
+  (await readFile(join(__dirname, 'page', name), 'utf8')).replaceAll('\r\n', '\n')
 
 const hash = (text: string | undefined): string =>
   `'sha256-${createHash('sha256')

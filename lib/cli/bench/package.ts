@@ -1,5 +1,5 @@
-/** Where things lie in the package, the same from lib and from dist. */
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { root } from '../../root.ts'
 
 /** A path in the package, from its root. */
-export const inPackage = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
+export const inPackage = (path: string): string => join(root, path)
