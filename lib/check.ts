@@ -5,9 +5,10 @@
  *   [LSTM.forward] expected input of shape [T,B,I] = [*,*,128], got [25,4,64]; ...
  */
 import { native } from './binding.ts'
+import { isGeneratorObject, isMap, isPlainObject, isPromise, typedArrayLength } from './brand.ts'
 import type { Device, DType } from './dtype.ts'
 import { BpttError, rangeError, typeError } from './errors.ts'
-import { Tensor } from './tensor.ts'
+import { isTensor, TENSOR, Tensor } from './tensor.ts'
 
 export const MAX_RANK = 8
 const MAX_ELEMENTS = 2 ** 48
@@ -71,11 +72,21 @@ export function disposedError(where: string): BpttError {
   )
 }
 
-export function thenableError(where: string): TypeError {
-  return typeError(
-    'ERR_BPTT_TYPE',
-    `[${where}] expected a synchronous function, got one that returned a promise; ` +
-      `await outside ${where}(), and pass it only the synchronous part`,
+export function memoryError(where: string, bytes: number): BpttError {
+  return new BpttError('ERR_BPTT_OOM', `[${where}] out of memory: ${bytes} bytes could not be allocated`)
+}
+
+/** For an object of a class whose private fields are missing. */
+export function foreignError(where: string, value: unknown): TypeError {
+  return argumentError(where, 'to be called on a tensor', value)
+}
+
+export function primitiveError(x: Tensor): TypeError {
+  return argumentError(
+    'Tensor',
+    'a number or a string in an expression of JavaScript',
+    x,
+    'use x.item() for its value, x.add(y) and the like to compute, String(x) for a text',
   )
 }
 
@@ -85,20 +96,46 @@ export function shapeText(shape: readonly number[]): string {
 
 /** A short text of any value, for messages. */
 export function describe(value: unknown): string {
+  try {
+    return description(value)
+  } catch {
+    return 'an object that cannot be looked at'
+  }
+}
+
+function description(value: unknown): string {
   if (typeof value === 'string') return value.length > 40 ? `'${value.slice(0, 40)}...'` : `'${value}'`
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'bigint') return `${value}n`
   if (typeof value !== 'object' || value === null) return String(value)
-  if (value instanceof Tensor) return `a ${value.dtype} tensor of shape ${shapeText(value.shape)}`
+  if (isTensor(value)) return `a ${value.dtype} tensor of shape ${shapeText(value.shape)}`
+  if (TENSOR in value) return strange(value)
   if (Array.isArray(value)) return `an array of length ${value.length}`
   const name = (Object.getPrototypeOf(value) as { constructor?: { name?: string } } | null)?.constructor?.name
-  if (ArrayBuffer.isView(value)) return `a ${name} of ${(value as Uint8Array).length} elements`
+  const length = ArrayBuffer.isView(value) ? typedArrayLength(value) : undefined
+  if (length !== undefined) return `a ${name} of ${length} elements`
   return name === undefined || name === 'Object' ? 'an object' : `a ${name}`
 }
 
-export function isThenable(value: unknown): boolean {
-  return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+/** What has a tensor's methods and is none of this library's. */
+function strange(value: object): string {
+  return value instanceof Tensor
+    ? 'an object that inherits from a tensor, or a proxy of one'
+    : 'a tensor of another copy of bptt (see npm ls bptt; a process should load one)'
+}
+
+/** Refuses what a function returned to be gone on with later: a promise, a thenable, a generator. */
+export function checkSynchronous<T>(where: string, result: T): T {
+  if ((typeof result !== 'object' && typeof result !== 'function') || result === null) return result
+  const isThenable = typeof (result as { then?: unknown }).then === 'function'
+  if (!isThenable && !isGeneratorObject(result)) return result
+  // Nobody else holds it: its rejection would end the process.
+  if (isPromise(result)) Promise.prototype.then.call(result, undefined, () => {})
+  throw typeError(
+    'ERR_BPTT_TYPE',
+    `[${where}] expected a synchronous function, got one that returned ` +
+      `${isThenable ? 'a promise' : 'a generator'}; ` +
+      `await outside ${where}(), and pass it only the synchronous part`,
   )
 }
 
@@ -111,6 +148,22 @@ export function checkInteger(where: string, name: string, value: unknown, low: n
     throw valueError(where, `${name} to be an integer ${range}`, value)
   }
   return value
+}
+
+/** A copy of an array of integers, or of anything like one. */
+export function checkIntegers(
+  where: string,
+  name: string,
+  list: ArrayLike<number>,
+  low: number,
+  high: number,
+): number[] {
+  const length: unknown = typeof list === 'object' && list !== null ? list.length : undefined
+  if (typeof length !== 'number') throw argumentError(where, `${name} to be an array of integers`, list)
+  checkInteger(where, `${name}.length`, length, 0, MAX_ELEMENTS)
+  const out: number[] = []
+  for (let i = 0; i < length; i++) out.push(checkInteger(where, `${name}[${i}]`, list[i], low, high))
+  return out
 }
 
 /** A finite number in [low, high]. */
@@ -154,9 +207,12 @@ export function checkOneOf<T extends string>(
   return value as T
 }
 
-/** Refuses unknown option names, which TypeScript cannot do for JavaScript callers. */
-export function checkOptions(where: string, options: unknown, names: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+/**
+ * Refuses unknown option names, which TypeScript cannot do for JavaScript callers. Returns the options as they
+ * are now: each is read once, and one that is undefined is not there.
+ */
+export function checkOptions<T extends object>(where: string, options: T, names: readonly string[]): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options) || isTensor(options)) {
     throw argumentError(where, 'an object of options', options)
   }
   for (const name of Object.keys(options)) {
@@ -164,6 +220,24 @@ export function checkOptions(where: string, options: unknown, names: readonly st
       throw argumentError(where, `options among ${names.join(', ')}`, name)
     }
   }
+  const given: Record<string, unknown> = {}
+  for (const name of names) {
+    const value = (options as Record<string, unknown>)[name]
+    if (value !== undefined) given[name] = value
+  }
+  return given as T
+}
+
+/** The entries of a map, or of an object by its own names. */
+export function checkEntries<T>(
+  where: string,
+  map: ReadonlyMap<string, T> | Readonly<Record<string, T>>,
+): [string, T][] {
+  if (isMap(map)) return [...(map as ReadonlyMap<string, T>)]
+  if (typeof map !== 'object' || map === null || !isPlainObject(map)) {
+    throw argumentError(where, 'a Map or an object of tensors by name', map)
+  }
+  return Object.entries(map)
 }
 
 export function checkFunction(where: string, value: unknown): void {
@@ -202,6 +276,14 @@ export function checkDevice(where: string, device: unknown): Device {
 }
 
 // -- shapes ------------------------------------------------------------------------
+
+/** A copy of a shape that the user may change later. Not checked further. */
+export function copyShape(where: string, shape: unknown): number[] {
+  if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
+  const { length } = shape
+  if (length > MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${length}`)
+  return Array.from({ length }, (_, i) => shape[i] as number)
+}
 
 /** Checks the dimensions and returns the number of elements. */
 export function checkShape(where: string, shape: unknown): number {
@@ -247,7 +329,7 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
 // -- tensors --------------------------------------------------------------------------
 
 export function checkTensor(where: string, name: string, value: unknown): void {
-  if (!(value instanceof Tensor)) {
+  if (!isTensor(value)) {
     throw argumentError(where, `${name} to be a Tensor`, value, 'make one with tensor()')
   }
 }

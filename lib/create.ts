@@ -8,6 +8,7 @@ import {
   checkFloatDType,
   checkOptions,
   checkShape,
+  copyShape,
   shapeError,
   shapeText,
   valueError,
@@ -82,7 +83,7 @@ export function tensor(
   const bare = shape !== null && typeof shape === 'object' && !Array.isArray(shape)
   if (bare && options !== undefined) throw argumentError(where, 'shape to be an array', shape)
   const given = checkCommon(where, bare ? (shape as TensorOptions) : (options ?? {}))
-  const wanted = bare ? null : ((shape ?? null) as readonly number[] | null)
+  const wanted = bare || shape === null || shape === undefined ? null : copyShape(where, shape)
   if (given.dtype !== undefined) checkDType(where, given.dtype)
   const elements = elementsOf(where, data, given.dtype)
   let dimensions = elements.shape
@@ -95,7 +96,7 @@ export function tensor(
         `${elements.data.length} of shape ${shapeText(elements.shape)}`,
       )
     }
-    dimensions = [...wanted]
+    dimensions = wanted
   }
   const requiresGrad = given.requiresGrad ?? false
   if (requiresGrad) checkFloatDType(where, elements.dtype)
@@ -188,8 +189,9 @@ function empty<D extends FloatDType>(
   shape: readonly number[],
   options: TensorOptions<D>,
 ): Tensor<D> {
-  if (options?.dtype !== undefined) checkFloatDType(where, options.dtype)
-  return blank(where, shape, options)
+  const made = blank(where, shape, options)
+  checkFloatDType(where, made.dtype)
+  return made
 }
 
 function blank<D extends DType>(
@@ -197,17 +199,19 @@ function blank<D extends DType>(
   shape: readonly number[],
   options: TensorOptions<D>,
 ): Tensor<D> {
-  checkShape(where, shape)
+  const dimensions = copyShape(where, shape)
+  checkShape(where, dimensions)
   const { device, dtype, requiresGrad } = checkCommon(where, options)
   const kind = checkDType(where, (dtype ?? 'float32') as D)
   if (requiresGrad === true) checkFloatDType(where, kind)
-  const made = result([...shape], kind, device ?? 'cpu')
+  const made = result(dimensions, kind, device ?? 'cpu')
   made._leaf = requiresGrad ?? false
   return made
 }
 
 function checkCommon<D extends DType>(where: string, options: TensorOptions<D>): TensorOptions<D> {
-  checkOptions(where, options, ['dtype', 'device', 'requiresGrad'])
-  if (options.requiresGrad !== undefined) checkBoolean(where, 'requiresGrad', options.requiresGrad)
-  return options.device === undefined ? options : { ...options, device: checkDevice(where, options.device) }
+  const given = checkOptions(where, options, ['dtype', 'device', 'requiresGrad'])
+  if (given.requiresGrad !== undefined) checkBoolean(where, 'requiresGrad', given.requiresGrad)
+  if (given.device !== undefined) given.device = checkDevice(where, given.device)
+  return given
 }

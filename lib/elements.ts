@@ -1,5 +1,6 @@
 /** JavaScript data as a dense typed array with its shape. */
-import { argumentError, describe, MAX_RANK, shapeError, shapeText, valueError } from './check.ts'
+import { isSharedArrayBuffer, typedArrayKind, typedArrayLength } from './brand.ts'
+import { argumentError, describe, MAX_RANK, memoryError, shapeError, shapeText, valueError } from './check.ts'
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
 
@@ -19,36 +20,50 @@ export type NumberArray = Float32Array | Float64Array | IntegerArray
 /** Numbers in rows of rows; a row may be a typed array. */
 export type NestedArray = readonly (number | NestedArray | NumberArray)[]
 
+type Values = Float32Array | Float64Array | Int32Array
+
 export interface Elements {
-  data: Float32Array | Float64Array | Int32Array
+  data: Values
   shape: number[]
   dtype: DType
 }
 
+const ARRAY = { float32: Float32Array, float64: Float64Array, int32: Int32Array } as const
+
 /** Copies unless `data` is already a suitable typed array. */
 export function elementsOf(where: string, data: unknown, dtype: DType | undefined): Elements {
   if (ArrayBuffer.isView(data)) {
-    const view = checkView(where, data)
-    const kind = dtype ?? impliedBy(view)
-    return { data: converted(where, view, kind), shape: [view.length], dtype: kind }
+    const kind = checkView(where, data)
+    const implied = dtype ?? IMPLIED[kind] ?? 'int32'
+    const values = converted(where, data as NumberArray, kind, implied)
+    return { data: values, shape: [typedArrayLength(values)], dtype: implied }
   }
   const kind = dtype ?? 'float32'
-  if (typeof data === 'number') {
-    return { data: converted(where, [data], kind), shape: [], dtype: kind }
-  }
-  if (!Array.isArray(data)) {
+  if (typeof data !== 'number' && !Array.isArray(data)) {
     throw argumentError(where, 'a number, an array of numbers or a typed array', data)
   }
-  const shape = shapeOf(where, data)
-  const size = shape.reduce((product, dimension) => product * dimension, 1)
-  if (shape.length === 1) return { data: converted(where, data as unknown[], kind), shape, dtype: kind }
-  const flat = new Array<unknown>(size)
-  flatten(where, data, shape, 0, flat, 0)
-  return { data: converted(where, flat, kind), shape, dtype: kind }
+  const shape = typeof data === 'number' ? [] : shapeOf(where, data)
+  const values = room(
+    where,
+    kind,
+    shape.reduce((product, dimension) => product * dimension, 1),
+  )
+  if (typeof data === 'number') store(where, [data], values, 0, 1)
+  else flatten(where, data, shape, 0, values, 0)
+  return { data: values, shape, dtype: kind }
 }
 
-function checkView(where: string, view: ArrayBufferView): NumberArray {
-  if (view instanceof DataView || view instanceof BigInt64Array || view instanceof BigUint64Array) {
+/** What a typed array's kind makes a tensor; of the others it is int32. */
+const IMPLIED: Record<string, DType> = {
+  Float16Array: 'float32',
+  Float32Array: 'float32',
+  Float64Array: 'float64',
+}
+
+/** The kind of a live typed array of numbers. */
+function checkView(where: string, view: ArrayBufferView): string {
+  const kind = typedArrayKind(view)
+  if (kind === undefined || kind.startsWith('Big')) {
     throw argumentError(
       where,
       'a typed array of numbers',
@@ -66,24 +81,51 @@ function checkView(where: string, view: ArrayBufferView): NumberArray {
       )
     }
   }
-  return view as NumberArray
+  return kind
 }
 
-function impliedBy(view: NumberArray): DType {
-  if (view instanceof Float32Array) return 'float32'
-  if (view instanceof Float64Array) return 'float64'
-  return 'int32'
+function room(where: string, dtype: DType, size: number): Values {
+  try {
+    return new ARRAY[dtype](size)
+  } catch {
+    throw memoryError(where, size * ARRAY[dtype].BYTES_PER_ELEMENT)
+  }
+}
+
+function converted(where: string, view: NumberArray, kind: string, dtype: DType): Values {
+  // A view of shared memory may change while it is read: copy it in one go.
+  const shared = isSharedArrayBuffer(view.buffer)
+  if (kind === ARRAY[dtype].name && !shared) return view as Values
+  if (dtype !== 'int32' || kind === 'Int32Array') {
+    try {
+      return new ARRAY[dtype](view)
+    } catch {
+      throw memoryError(where, typedArrayLength(view) * ARRAY[dtype].BYTES_PER_ELEMENT)
+    }
+  }
+  const size = typedArrayLength(view)
+  const values = room(where, dtype, size)
+  store(where, view, values, 0, size)
+  return values
+}
+
+function isRow(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || ArrayBuffer.isView(value)
+}
+
+function rowLength(where: string, row: ArrayLike<unknown>): number {
+  if (Array.isArray(row)) return row.length
+  checkView(where, row as NumberArray)
+  return typedArrayLength(row as NumberArray)
 }
 
 /** The nesting of the first elements; flatten() checks that the rest agrees. */
 function shapeOf(where: string, data: readonly unknown[]): number[] {
   const shape: number[] = []
   let level: unknown = data
-  while (Array.isArray(level) || ArrayBuffer.isView(level)) {
+  while (isRow(level)) {
     if (shape.length === MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, 'deeper nesting')
-    const length: number = Array.isArray(level)
-      ? level.length
-      : checkView(where, level as ArrayBufferView).length
+    const length = rowLength(where, level)
     shape.push(length)
     if (!Array.isArray(level) || length === 0) break
     level = level[0]
@@ -91,64 +133,44 @@ function shapeOf(where: string, data: readonly unknown[]): number[] {
   return shape
 }
 
+/** Writes the elements of a row of rows from `start` on; returns where they end. */
 function flatten(
   where: string,
   row: unknown,
   shape: readonly number[],
   depth: number,
-  out: unknown[],
+  out: Values,
   start: number,
 ): number {
   const length = shape[depth] as number
-  const isRow = Array.isArray(row) || ArrayBuffer.isView(row)
-  if (!isRow || (row as ArrayLike<unknown>).length !== length) {
+  if (!isRow(row) || rowLength(where, row) !== length) {
     throw shapeError(
       where,
       `rows of equal length, as the first: ${shapeText(shape)}`,
       `${describe(row)} at depth ${depth}`,
     )
   }
-  const items = row as ArrayLike<unknown>
-  let at = start
   if (depth === shape.length - 1) {
-    for (let i = 0; i < length; i++) out[at++] = items[i]
-  } else {
-    for (let i = 0; i < length; i++) at = flatten(where, items[i], shape, depth + 1, out, at)
+    store(where, row, out, start, length)
+    return start + length
   }
+  let at = start
+  for (let i = 0; i < length; i++) at = flatten(where, row[i], shape, depth + 1, out, at)
   return at
 }
 
-function converted(where: string, source: ArrayLike<unknown>, dtype: DType): Elements['data'] {
-  const size = source.length
-  if (ArrayBuffer.isView(source)) {
-    // A view of shared memory may change while it is read: copy it in one go.
-    const shared = source.buffer instanceof SharedArrayBuffer
-    if (dtype === 'float32') {
-      return source instanceof Float32Array && !shared ? source : new Float32Array(source as NumberArray)
-    }
-    if (dtype === 'float64') {
-      return source instanceof Float64Array && !shared ? source : new Float64Array(source as NumberArray)
-    }
-    if (source instanceof Int32Array) return shared ? new Int32Array(source) : source
-  }
-  const isInt = dtype === 'int32'
-  const out = isInt
-    ? new Int32Array(size)
-    : dtype === 'float32'
-      ? new Float32Array(size)
-      : new Float64Array(size)
-  for (let i = 0; i < size; i++) {
-    const value = source[i]
+function store(where: string, items: ArrayLike<unknown>, out: Values, start: number, length: number): void {
+  const isInt = typedArrayKind(out) === 'Int32Array'
+  for (let i = 0; i < length; i++) {
+    const value = items[i]
     if (typeof value !== 'number') {
-      const ragged = Array.isArray(value) || ArrayBuffer.isView(value)
-      throw ragged
+      throw isRow(value)
         ? shapeError(where, 'rows of equal depth', `${describe(value)} among numbers`)
-        : argumentError(where, `a number at element ${i}`, value)
+        : argumentError(where, `a number at element ${start + i}`, value)
     }
     if (isInt && (value | 0) !== value) {
       throw valueError(where, 'integers from -2147483648 to 2147483647 for int32', value)
     }
-    out[i] = value
+    out[start + i] = value
   }
-  return out
 }

@@ -5,6 +5,7 @@ import {
   checkFunction,
   checkNumber,
   checkOptions,
+  checkSynchronous,
   checkTensor,
   dtypeError,
   graphError,
@@ -13,7 +14,7 @@ import {
 import { tensor } from './create.ts'
 import { BpttError } from './errors.ts'
 import { detached, noGrad, tidy } from './scope.ts'
-import { Tensor } from './tensor.ts'
+import { isTensor, type Tensor } from './tensor.ts'
 
 export interface GradcheckOptions {
   /** The step of the differences. Default 1e-6. */
@@ -48,12 +49,13 @@ export function gradcheck<T extends readonly Tensor[]>(
 ): true {
   const where = 'gradcheck'
   checkFunction(where, fn)
-  checkOptions(where, options, ['eps', 'atol', 'rtol'])
+  options = checkOptions(where, options, ['eps', 'atol', 'rtol'])
   const eps = checkNumber(where, 'eps', options.eps ?? 1e-6, Number.MIN_VALUE)
   const atol = checkNumber(where, 'atol', options.atol ?? 1e-5, 0)
   const rtol = checkNumber(where, 'rtol', options.rtol ?? 1e-3, 0)
-  const checked = checkInputs(where, inputs)
-  const run = () => weighted(where, fn(...(inputs as unknown as T)))
+  const list = checkInputs(where, inputs)
+  const checked = checkLeaves(where, list)
+  const run = () => weighted(where, checkSynchronous(where, fn(...(list as unknown as T))))
   const analytic = gradientsOf(checked, run)
 
   let worst = { excess: 0, text: '' }
@@ -67,7 +69,7 @@ export function gradcheck<T extends readonly Tensor[]>(
       if (Number.isNaN(excess) || excess > worst.excess) {
         worst = {
           excess: Number.isNaN(excess) ? Number.POSITIVE_INFINITY : excess,
-          text: `input ${inputs.indexOf(input)}, element ${i}: backward gives ${exact[i]}, differences ${numeric}`,
+          text: `input ${list.indexOf(input)}, element ${i}: backward gives ${exact[i]}, differences ${numeric}`,
         }
       }
     }
@@ -78,8 +80,17 @@ export function gradcheck<T extends readonly Tensor[]>(
 
 function checkInputs(where: string, inputs: readonly Tensor[]): Tensor[] {
   if (!Array.isArray(inputs)) throw argumentError(where, 'an array of inputs', inputs)
-  for (const [i, input] of (inputs as Tensor[]).entries()) checkTensor(where, `input ${i}`, input)
-  const checked = (inputs as Tensor[]).filter((input) => input.requiresGrad)
+  const list: Tensor[] = []
+  for (const input of inputs as Tensor[]) {
+    checkTensor(where, `input ${list.length}`, input)
+    list.push(input)
+  }
+  return list
+}
+
+/** Those that require grad. */
+function checkLeaves(where: string, inputs: readonly Tensor[]): Tensor[] {
+  const checked = inputs.filter((input) => input.requiresGrad)
   if (checked.length === 0) throw valueError(where, 'an input that requires grad', inputs)
   for (const input of checked) {
     if (input.dtype !== 'float64') {
@@ -95,7 +106,9 @@ function checkInputs(where: string, inputs: readonly Tensor[]): Tensor[] {
 function weighted(where: string, outputs: Outputs): Tensor {
   let total: Tensor | null = null
   let k = 0
-  for (const output of outputs instanceof Tensor ? [outputs] : outputs) {
+  const list: unknown = isTensor(outputs) ? [outputs] : outputs
+  if (!Array.isArray(list)) throw argumentError(where, 'a function that returns tensors', outputs)
+  for (const output of list as Tensor[]) {
     checkTensor(where, 'the result of the function', output)
     const weights = Float64Array.from({ length: output.size }, () => 1.5 + Math.sin(++k * 1.7))
     const part = output.mul(tensor(weights, output.shape)).sum()
@@ -107,8 +120,7 @@ function weighted(where: string, outputs: Outputs): Tensor {
 
 /** The gradients by backward(); those in .grad stay as they were. */
 function gradientsOf(inputs: readonly Tensor[], run: () => Tensor): Float64Array[] {
-  const before = inputs.map((input) => input._grad)
-  for (const input of inputs) input._grad = null
+  const before = inputs.map((input) => input._takeGrad())
   try {
     tidy(() => run().backward())
     return inputs.map((input) => {
@@ -117,8 +129,7 @@ function gradientsOf(inputs: readonly Tensor[], run: () => Tensor): Float64Array
     })
   } finally {
     for (const [i, input] of inputs.entries()) {
-      input.zeroGrad()
-      input._grad = before[i] ?? null
+      input._setGrad(before[i] ?? null)
     }
   }
 }

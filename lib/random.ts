@@ -3,7 +3,7 @@
  * Philox4x32-10, addressed by (seed, offset). An op takes the numbers it needs
  * at the time of its call, so results do not depend on threads or devices.
  */
-import { checkInteger, checkOptions } from './check.ts'
+import { checkInteger, checkOptions, refusal } from './check.ts'
 
 /** Where the generator stands. Save it in checkpoints. */
 export interface RandomState {
@@ -36,7 +36,7 @@ export function getRandomState(): RandomState {
 /** Continues from a state of {@link getRandomState}. */
 export function setRandomState(next: RandomState): void {
   const where = 'setRandomState'
-  checkOptions(where, next, ['seed', 'offset'])
+  next = checkOptions(where, next, ['seed', 'offset'])
   const seed = checkInteger(where, 'seed', next.seed, 0, MAX)
   state.offset = checkInteger(where, 'offset', next.offset, 0, MAX)
   state.seed = seed
@@ -45,6 +45,8 @@ export function setRandomState(next: RandomState): void {
 /** Reserves random numbers for `elements` elements; returns where they start. */
 export function draw(elements: number): RandomState {
   const start = { ...state }
-  state.offset += Math.ceil(elements / PER_COUNTER)
+  const next = state.offset + Math.ceil(elements / PER_COUNTER)
+  if (next > MAX) throw refusal('random', `the generator has no more numbers past 2^53; use manualSeed()`)
+  state.offset = next
   return start
 }

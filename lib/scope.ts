@@ -1,5 +1,6 @@
 /** What surrounds an op: whether the tape records, and which tidy() owns its result. */
-import { checkFunction, isThenable, thenableError } from './check.ts'
+import { isMap, isPlainObject, isSet } from './brand.ts'
+import { checkFunction, checkSynchronous } from './check.ts'
 import type { Tensor } from './tensor.ts'
 
 let recording = true
@@ -28,7 +29,7 @@ export function noGrad<T>(fn: () => T): T {
   const before = recording
   recording = false
   try {
-    return refuseThenable('noGrad', fn())
+    return checkSynchronous('noGrad', fn())
   } finally {
     recording = before
   }
@@ -36,7 +37,7 @@ export function noGrad<T>(fn: () => T): T {
 
 /**
  * Runs `fn`, then disposes every tensor created inside except those it returns
- * (itself, or inside arrays, plain objects and maps). If `fn` throws, all are
+ * (itself, or inside arrays, plain objects, maps and sets). If `fn` throws, all are
  * disposed. Parameters, gradients and optimizer state are never touched.
  *
  * @param fn a synchronous function; one that returns a promise throws
@@ -50,7 +51,7 @@ export function tidy<T>(fn: () => T): T {
   const kept = new Set<unknown>()
   scope = created
   try {
-    const result = refuseThenable('tidy', fn())
+    const result = checkSynchronous('tidy', fn())
     collect(result, kept)
     return result
   } finally {
@@ -76,23 +77,15 @@ export function detached<T>(fn: () => T): T {
   }
 }
 
-function refuseThenable<T>(where: string, result: T): T {
-  if (isThenable(result)) throw thenableError(where)
-  return result
-}
-
-/** Adds everything reachable through arrays, plain objects and maps to `seen`. */
+/** Adds everything reachable through arrays, plain objects, maps and sets to `seen`. */
 function collect(value: unknown, seen: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || seen.has(value)) return
   seen.add(value)
   if (Array.isArray(value)) {
     for (const item of value) collect(item, seen)
-  } else if (value instanceof Map) {
+  } else if (isMap(value) || isSet(value)) {
     for (const item of value.values()) collect(item, seen)
-  } else {
-    const prototype = Object.getPrototypeOf(value)
-    if (prototype === Object.prototype || prototype === null) {
-      for (const item of Object.values(value)) collect(item, seen)
-    }
+  } else if (isPlainObject(value)) {
+    for (const item of Object.values(value)) collect(item, seen)
   }
 }

@@ -1,8 +1,10 @@
 /** Inference step by step, with carried state. */
 import { native, type StepperHandle } from './binding.ts'
+import { typedArrayKind, typedArrayLength } from './brand.ts'
 import {
   argumentError,
   checkInteger,
+  checkIntegers,
   checkOneOf,
   checkOptions,
   disposedError,
@@ -47,7 +49,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   /** @internal Use layer.stream(). */
   constructor(shape: RecurrentShape, parameters: readonly (Tensor<D> | null)[], options: StreamOptions) {
     const where = `${shape.name}.stream`
-    checkOptions(where, options, ['batch', 'weights'])
+    options = checkOptions(where, options, ['batch', 'weights'])
     this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, 2 ** 31 - 1)
     const weights: string = options.weights ?? shape.dtype
     if (weights === 'bfloat16' || weights === 'int8') {
@@ -107,7 +109,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   setState(state: StreamState<D>): void {
     const stepper = this.#live('setState')
     const isLstm = this.#shape.cell === 'lstm'
-    checkOptions(this.#where('setState'), state, isLstm ? ['h', 'c'] : ['h'])
+    state = checkOptions(this.#where('setState'), state, isLstm ? ['h', 'c'] : ['h'])
     this.#check('setState', 'h', state.h, this.#rows * this.outputSize)
     if (isLstm) this.#check('setState', 'c', state.c, this.#rows * this.#shape.hiddenSize)
     native().setStepperState(stepper, state.h, isLstm ? (state.c as DataOf<D>) : null)
@@ -126,14 +128,8 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
       return
     }
     const where = this.#where('reset')
-    if (typeof rows !== 'object' || typeof rows.length !== 'number') {
-      throw argumentError(where, 'rows to be an array of integers', rows)
-    }
-    const list = new Int32Array(rows.length)
-    for (let i = 0; i < rows.length; i++) {
-      list[i] = checkInteger(where, `rows[${i}]`, rows[i], 0, this.batch - 1)
-    }
-    native().resetStepper(stepper, list)
+    const list = checkIntegers(where, 'rows', rows, 0, this.batch - 1)
+    native().resetStepper(stepper, Int32Array.from(list))
   }
 
   /** Frees the weights and the state. A second call does nothing. */
@@ -164,15 +160,16 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   }
 
   #check(method: string, name: string, value: unknown, size: number): void {
-    const Kind = this.dtype === 'float32' ? Float32Array : Float64Array
-    if (!(value instanceof Kind)) {
-      throw argumentError(this.#where(method), `${name} to be a ${Kind.name}`, value)
+    const kind = this.dtype === 'float32' ? 'Float32Array' : 'Float64Array'
+    if (typedArrayKind(value) !== kind) {
+      throw argumentError(this.#where(method), `${name} to be a ${kind}`, value)
     }
-    if (value.length !== size) {
+    const length = typedArrayLength(value as DataOf<D>)
+    if (length !== size) {
       throw shapeError(
         this.#where(method),
         `${name} of ${size} elements (batch ${this.batch})`,
-        shapeText([value.length]),
+        shapeText([length]),
       )
     }
   }

@@ -1,6 +1,6 @@
 import type { Node } from './autograd.ts'
 import { runBackward } from './autograd.ts'
-import { type Handle, native } from './binding.ts'
+import { CPU_DEVICE, type Handle, native } from './binding.ts'
 import {
   argumentError,
   checkBoolean,
@@ -8,8 +8,11 @@ import {
   checkLike,
   checkOptions,
   checkShapeIs,
+  describe,
   disposedError,
+  foreignError,
   graphError,
+  primitiveError,
   shapeError,
   shapeText,
 } from './check.ts'
@@ -29,6 +32,17 @@ declare global {
     readonly dispose: unique symbol
   }
 }
+/** On the prototype of the tensors of every copy of the library. */
+export const TENSOR = Symbol.for('bptt.Tensor')
+
+/** What structuredClone() and postMessage() refuse, in these words. */
+const UNCLONEABLE = Symbol('a tensor of native memory: send its dtype, shape and data() instead')
+
+/** What console.log() shows. */
+const MAX_SHOWN = 8
+const DIGITS_SHOWN = 6
+
+let count = 0
 
 /**
  * A dense, row-major array in native memory. Ops return at once; the work runs
@@ -40,34 +54,64 @@ declare global {
  * work itself (e.g. ERR_BPTT_INDEX) is thrown by whatever reads its result.
  */
 export class Tensor<D extends DType = DType> {
-  readonly shape: readonly number[]
-  /** Number of elements: the product of shape. */
-  readonly size: number
-  readonly dtype: D
-  readonly device: Device
-  /** @internal null once disposed */
-  _storage: Storage | null
-  /** @internal the op that made it, if recorded */
-  _node: Node | null = null
-  /** @internal which output of the node it is */
-  _slot = 0
-  /** @internal a leaf that wants a gradient */
-  _leaf = false
+  readonly #shape: readonly number[]
+  readonly #size: number
+  readonly #dtype: D
+  #device: Device
+  /** null once disposed */
+  #storage: Storage | null
+  #node: Node | null = null
+  #slot = 0
+  #leaf = false
+  #grad: Tensor<D> | null = null
+  #isGradient = false
+  /**
+   * Its number: no two tensors of an environment share one, so that comparing tensors deeply, as
+   * assert.deepEqual() does, compares their identity. Compare what {@link data} gives instead.
+   */
+  readonly id = ++count
   /** @internal */
-  _grad: Tensor<D> | null = null
-  /** @internal it is some leaf's gradient */
-  _isGradient = false
+  readonly uncloneable = UNCLONEABLE
 
   /** @internal Takes over one reference to the storage. Use {@link tensor} and the other functions. */
   constructor(storage: Storage, shape: readonly number[], dtype: D, device: Device) {
     if (!(storage instanceof Storage)) {
       throw argumentError('Tensor', 'to be made by a function', 'new Tensor()', 'use tensor() or zeros()')
     }
-    this._storage = storage
-    this.shape = shape
-    this.size = product(shape)
-    this.dtype = dtype
-    this.device = device
+    this.#storage = storage
+    this.#shape = Object.freeze(shape)
+    this.#size = product(shape)
+    this.#dtype = dtype
+    this.#device = device
+  }
+
+  /** `x`, unless it only inherits from a tensor or is a proxy of one. */
+  static #own<D extends DType>(x: Tensor<D>): Tensor<D> {
+    if (!(#storage in x)) throw foreignError('Tensor', x)
+    return x
+  }
+
+  /** @internal */
+  static _is(value: unknown): value is Tensor {
+    return typeof value === 'object' && value !== null && #storage in value
+  }
+
+  /** Frozen; tensors of one shape may share it. */
+  get shape(): readonly number[] {
+    return Tensor.#own(this).#shape
+  }
+
+  /** Number of elements: the product of shape. */
+  get size(): number {
+    return Tensor.#own(this).#size
+  }
+
+  get dtype(): D {
+    return Tensor.#own(this).#dtype
+  }
+
+  get device(): Device {
+    return Tensor.#own(this).#device
   }
 
   /** Number of dimensions. */
@@ -77,7 +121,7 @@ export class Tensor<D extends DType = DType> {
 
   /** Whether {@link dispose} was called, directly or by tidy(). */
   get disposed(): boolean {
-    return this._storage === null
+    return Tensor.#own(this).#storage === null
   }
 
   // -- gradients -----------------------------------------------------------------
@@ -87,17 +131,18 @@ export class Tensor<D extends DType = DType> {
    * `requiresGrad: true`, or the recorded result of an op on one. May be set on leaves.
    */
   get requiresGrad(): boolean {
-    return this._leaf || this._node !== null
+    const own = Tensor.#own(this)
+    return own.#leaf || own.#node !== null
   }
 
   set requiresGrad(value: boolean) {
     checkBoolean('Tensor.requiresGrad', 'requiresGrad', value)
-    if (this._node !== null) {
+    if (Tensor.#own(this).#node !== null) {
       if (value) return
       throw graphError('Tensor.requiresGrad', 'expected a leaf, got the result of an op; use detach()')
     }
-    if (value) checkFloatDType('Tensor.requiresGrad', this.dtype)
-    this._leaf = value
+    if (value) checkFloatDType('Tensor.requiresGrad', this.#dtype)
+    this.#leaf = value
   }
 
   /**
@@ -106,22 +151,22 @@ export class Tensor<D extends DType = DType> {
    * shape and dtype, which the leaf then owns.
    */
   get grad(): Tensor<D> | null {
-    return this._grad === null || this._grad.disposed ? null : this._grad
+    const grad = Tensor.#own(this).#grad
+    return grad === null || grad.disposed ? null : grad
   }
 
   set grad(value: Tensor<D> | null) {
     if (value !== null) {
       checkLike('Tensor.grad', 'gradient', this, value)
       checkShapeIs('Tensor.grad', 'gradient', value, this.shape)
-      if (value._storage === null) throw disposedError('Tensor.grad')
+      value._live('Tensor.grad')
     }
-    this._setGrad(value)
+    Tensor.#own(this)._setGrad(value)
   }
 
   /** Disposes {@link grad} and sets it to null. */
   zeroGrad(): void {
-    this._grad?.dispose()
-    this._grad = null
+    Tensor.#own(this)._setGrad(null)
   }
 
   /**
@@ -134,9 +179,9 @@ export class Tensor<D extends DType = DType> {
    * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
    */
   backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean } = {}): void {
-    checkOptions('backward', options, ['retainGraph'])
-    const retainGraph = checkBoolean('backward', 'retainGraph', options.retainGraph ?? false)
-    runBackward(this, gradient ?? undefined, retainGraph)
+    const { retainGraph = false } = checkOptions('backward', options, ['retainGraph'])
+    checkBoolean('backward', 'retainGraph', retainGraph)
+    runBackward(Tensor.#own(this), gradient ?? undefined, retainGraph)
   }
 
   /** The same elements (shared, not copied) outside the graph: it does not require grad. */
@@ -194,12 +239,11 @@ export class Tensor<D extends DType = DType> {
    * it. Pending work is not disturbed. A second call does nothing.
    */
   dispose(): void {
-    if (this._storage === null) return
-    this._storage.release()
-    this._storage = null
-    this._node?.release()
-    this._grad?.dispose()
-    this._grad = null
+    if (Tensor.#own(this).#storage === null) return
+    this.#storage?.release()
+    this.#storage = null
+    this.#node?.release()
+    this._setGrad(null)
   }
 
   [Symbol.dispose](): void {
@@ -211,9 +255,38 @@ export class Tensor<D extends DType = DType> {
     return `Tensor(${this.dtype}, ${shapeText(this.shape)}${flags})`
   }
 
+  /**
+   * A description, without the elements: JSON holds neither all numbers nor their types. Write those that
+   * data() gives, or a file by saveSafetensors().
+   */
+  toJSON(): { dtype: D; shape: readonly number[]; device: Device; requiresGrad: boolean } {
+    const { dtype, shape, device, requiresGrad } = this
+    return { dtype, shape, device, requiresGrad }
+  }
+
+  /** A tensor is no number, and `x + y` is x.add(y): throws TypeError ERR_BPTT_TYPE, except in `${x}`. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString()
+    throw primitiveError(this)
+  }
+
   /** @internal */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return this.toString()
+    return Tensor._is(this) ? `${this}${this.#preview()}` : describe(this)
+  }
+
+  /** The first elements. It never waits: what is not computed yet is not shown. */
+  #preview(): string {
+    if (this.#storage === null || this.#device !== 'cpu') return ''
+    const shown = Math.min(this.#size, MAX_SHOWN)
+    if (shown > 0 && native().stats(CPU_DEVICE).queuedOps > 0) return ' not computed yet'
+    try {
+      const values = arrayOf(this.#dtype, native().readSync(this.#storage.handle, shown * BYTES[this.#dtype]))
+      const texts = Array.from(values, (value) => String(Number(value.toPrecision(DIGITS_SHOWN))))
+      return ` [${texts.join(', ')}${this.#size > shown ? ', ..' : ''}]`
+    } catch (error) {
+      return ` ${(error as Error).message}`
+    }
   }
 
   // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
@@ -341,14 +414,14 @@ export class Tensor<D extends DType = DType> {
 
   /** @internal The storage, unless disposed. */
   _live(where: string): Storage {
-    if (this._storage === null) throw disposedError(where)
-    return this._storage
+    const storage = Tensor.#own(this).#storage
+    if (storage === null) throw disposedError(where)
+    return storage
   }
 
   /** @internal */
   _handle(where: string): Handle {
-    if (this._storage === null) throw disposedError(where)
-    return this._storage.handle
+    return this._live(where).handle
   }
 
   /** @internal A tensor over the same storage; `shape` has the same size. */
@@ -360,30 +433,64 @@ export class Tensor<D extends DType = DType> {
 
   /** @internal Takes its elements, and its gradient's, to another device. Waits for the work before. */
   _move(device: Device): void {
-    if (this._storage === null || this.device === device) return
-    const bytes = this.size * BYTES[this.dtype]
+    if (this.#storage === null || this.#device === device) return
+    const bytes = this.#size * BYTES[this.#dtype]
     const storage = Storage.allocate(deviceNumber(device), bytes)
-    native().upload(storage.handle, new Uint8Array(native().readSync(this._storage.handle, bytes)))
-    this._storage.release()
-    this._storage = storage
-    ;(this as { device: Device }).device = device
-    this._grad?._move(device)
+    native().upload(storage.handle, new Uint8Array(native().readSync(this.#storage.handle, bytes)))
+    this.#storage.release()
+    this.#storage = storage
+    this.#device = device
+    this.#grad?._move(device)
   }
 
   /** @internal Makes it output `slot` of a node. */
   _join(node: Node, slot: number): void {
     node.references++
-    this._node = node
-    this._slot = slot
+    this.#node = node
+    this.#slot = slot
+  }
+
+  /** @internal the op that made it, if recorded */
+  get _node(): Node | null {
+    return this.#node
+  }
+
+  /** @internal which output of the node it is */
+  get _slot(): number {
+    return this.#slot
+  }
+
+  /** @internal Makes it a leaf that wants a gradient, or none; its dtype has been checked. */
+  set _leaf(value: boolean) {
+    this.#leaf = value
+  }
+
+  /** @internal it is some leaf's gradient */
+  get _isGradient(): boolean {
+    return this.#isGradient
   }
 
   /** @internal */
   _setGrad(value: Tensor<D> | null): void {
-    if (value === this._grad) return
-    this._grad?.dispose()
-    this._grad = value
-    if (value !== null) value._isGradient = true
+    if (value === this.#grad) return
+    this.#grad?.dispose()
+    this.#grad = value
+    if (value !== null) value.#isGradient = true
   }
+
+  /** @internal Takes the gradient away; it belongs to the caller. */
+  _takeGrad(): Tensor<D> | null {
+    const grad = this.#grad
+    this.#grad = null
+    return grad
+  }
+}
+
+Object.defineProperty(Tensor.prototype, TENSOR, { value: true })
+
+/** Whether it is a tensor of this library: none of another copy, no proxy, nothing that only inherits from one. */
+export function isTensor(value: unknown): value is Tensor {
+  return Tensor._is(value)
 }
 
 /** A new tensor with undefined contents, for the result of an op. */

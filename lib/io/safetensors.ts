@@ -1,10 +1,10 @@
 /** Tensors in files: the safetensors format, shared with PyTorch and many others. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { argumentError, valueError } from '../check.ts'
+import { argumentError, checkEntries, valueError } from '../check.ts'
 import { tensor } from '../create.ts'
 import { BYTES, type DataOf, type DType } from '../dtype.ts'
-import { Tensor } from '../tensor.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
 import { writeFileAtomic } from './atomic.ts'
 import {
   ELEMENT_BYTES,
@@ -41,7 +41,7 @@ export async function saveSafetensors(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const entries: [string, Tensor][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors)
+  const entries = checkEntries('saveSafetensors', tensors)
   for (const [name, value] of entries) checkEntry(name, value)
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== 'string') {
@@ -91,7 +91,7 @@ export async function loadSafetensors(path: string): Promise<SafetensorsFile> {
 
 function checkEntry(name: unknown, value: unknown): void {
   if (typeof name !== 'string') throw argumentError('saveSafetensors', 'names to be strings', name)
-  if (!(value instanceof Tensor)) throw argumentError('saveSafetensors', `${name} to be a Tensor`, value)
+  if (!isTensor(value)) throw argumentError('saveSafetensors', `${name} to be a Tensor`, value)
   if (name === '__metadata__') throw valueError('saveSafetensors', 'a name that is not reserved', name)
 }
 

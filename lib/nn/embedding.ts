@@ -23,7 +23,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
   constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingLayerOptions<D> = {}) {
     super()
     const where = 'Embedding'
-    checkOptions(where, options, ['paddingIdx', 'dtype', 'device'])
+    options = checkOptions(where, options, ['paddingIdx', 'dtype', 'device'])
     this.numEmbeddings = checkInteger(where, 'numEmbeddings', numEmbeddings, 1, MAX_SIZE)
     this.embeddingDim = checkInteger(where, 'embeddingDim', embeddingDim, 1, MAX_SIZE)
     const { dtype, device } = placement(where, options)

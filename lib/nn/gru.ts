@@ -28,7 +28,7 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
    * @throws TypeError, RangeError if an option does not fit
    */
   constructor(inputSize: number, hiddenSize: number, options: GRUOptions<D> = {}) {
-    checkOptions('GRU', options, [...OPTIONS, 'resetAfter'])
+    options = checkOptions('GRU', options, [...OPTIONS, 'resetAfter'])
     const resetAfter = checkBoolean('GRU', 'resetAfter', options.resetAfter ?? true)
     super('GRU', resetAfter ? 'gru' : 'gruResetBefore', 3, inputSize, hiddenSize, options)
     this.resetAfter = resetAfter

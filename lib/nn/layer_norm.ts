@@ -27,10 +27,10 @@ export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, 
   constructor(normalizedShape: number | readonly number[], options: LayerNormLayerOptions<D> = {}) {
     super()
     const where = 'LayerNorm'
-    checkOptions(where, options, ['eps', 'elementwiseAffine', 'bias', 'dtype', 'device'])
+    options = checkOptions(where, options, ['eps', 'elementwiseAffine', 'bias', 'dtype', 'device'])
     const shape = normalized(where, normalizedShape)
     checkShape(where, shape)
-    this.normalizedShape = shape
+    this.normalizedShape = Object.freeze(shape)
     this.eps = checkNumber(where, 'eps', options.eps ?? 1e-5, 0)
     const place = placement(where, options)
     const affine = checkBoolean(where, 'elementwiseAffine', options.elementwiseAffine ?? true)

@@ -22,7 +22,7 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions<D> = {}) {
     super()
     const where = 'Linear'
-    checkOptions(where, options, ['bias', 'dtype', 'device'])
+    options = checkOptions(where, options, ['bias', 'dtype', 'device'])
     this.inFeatures = checkInteger(where, 'inFeatures', inFeatures, 1, MAX_SIZE)
     this.outFeatures = checkInteger(where, 'outFeatures', outFeatures, 1, MAX_SIZE)
     const place = placement(where, options)

@@ -35,7 +35,7 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
    * @throws TypeError, RangeError if an option does not fit
    */
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions<D> = {}) {
-    checkOptions('LSTM', options, [...OPTIONS, 'projSize'])
+    options = checkOptions('LSTM', options, [...OPTIONS, 'projSize'])
     checkInteger('LSTM', 'hiddenSize', hiddenSize, 1, Number.MAX_SAFE_INTEGER)
     const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
     super('LSTM', 'lstm', 4, inputSize, hiddenSize, options, projSize)

@@ -1,7 +1,7 @@
 import { native } from '../binding.ts'
 import {
-  argumentError,
   checkDevice,
+  checkEntries,
   checkFloat,
   checkOptions,
   checkPlacement,
@@ -104,10 +104,8 @@ export abstract class Module<In = Tensor, Out = unknown> {
     options: { strict?: boolean } = {},
   ): LoadResult {
     const where = `${this.constructor.name}.loadStateDict`
-    checkOptions(where, options, ['strict'])
-    if (typeof state !== 'object' || state === null) throw argumentError(where, 'a map of tensors', state)
-    const given =
-      state instanceof Map ? (state as ReadonlyMap<string, Tensor>) : new Map(Object.entries(state))
+    options = checkOptions(where, options, ['strict'])
+    const given = new Map(checkEntries(where, state))
     const own = this.stateDict()
     const missing = [...own.keys()].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !own.has(name))
@@ -219,7 +217,7 @@ export function parameter<D extends FloatDType>(value: () => Tensor<D>): Paramet
 export function copyInto(to: Tensor, from: Tensor): void {
   const target = to._live('copy')
   target.touch()
-  if (from._storage === target) return
+  if (from._live('copy') === target) return
   if (from.device !== to.device) {
     native().upload(target.handle, from.dataSync())
     return

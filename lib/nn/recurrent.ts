@@ -188,7 +188,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     options: StateOptions & { c0?: Tensor | null },
     names: readonly string[],
   ): RecurrentResult<D> {
-    checkOptions(`${this.#shape.name}.forward`, options, names)
+    options = checkOptions(`${this.#shape.name}.forward`, options, names)
     return recurrent(
       this.#shape,
       this.#parameters,

@@ -25,7 +25,7 @@ export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResul
    * @throws TypeError, RangeError if an option does not fit
    */
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions<D> = {}) {
-    checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
+    options = checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
     const nonlinearity = checkOneOf('RNN', 'nonlinearity', options.nonlinearity ?? 'tanh', NONLINEARITIES)
     super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', 1, inputSize, hiddenSize, options)
     this.nonlinearity = nonlinearity

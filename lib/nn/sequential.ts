@@ -1,6 +1,6 @@
-import { argumentError } from '../check.ts'
+import { argumentError, checkSynchronous } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
-import { Tensor } from '../tensor.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
 import { Module } from './module.ts'
 
 /**
@@ -23,9 +23,12 @@ export class Sequential<D extends FloatDType = 'float32'> extends Module<Tensor,
   override forward(input: Tensor): Tensor<D> {
     let value = input
     for (const [name, module] of this.namedChildren()) {
-      const result = (module as unknown as Module<Tensor>).forward(value)
-      const next = result instanceof Tensor ? result : (result as { output?: unknown } | null)?.output
-      if (!(next instanceof Tensor)) {
+      const result = checkSynchronous(
+        'Sequential.forward',
+        (module as unknown as Module<Tensor>).forward(value),
+      )
+      const next = isTensor(result) ? result : (result as { output?: unknown } | null)?.output
+      if (!isTensor(next)) {
         throw argumentError(
           'Sequential.forward',
           `module ${name} to return a tensor, or an object with a tensor named output`,

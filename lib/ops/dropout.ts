@@ -22,7 +22,7 @@ export function dropout<D extends DType>(x: Tensor<D>, p = 0.5, options: Dropout
   const where = 'dropout'
   checkFloat(where, 'input', x)
   checkNumber(where, 'p', p, 0, 1)
-  checkOptions(where, options, ['training'])
+  options = checkOptions(where, options, ['training'])
   if (!checkBoolean(where, 'training', options.training ?? true) || p === 0) return alias(x)
   const dtype = dtypeNumber(x.dtype)
   const { size } = x

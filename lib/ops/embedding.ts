@@ -37,7 +37,7 @@ export function embedding<D extends DType>(
   checkInt32(where, 'index', index)
   checkFloat(where, 'weight', weight)
   checkPlacement(where, 'index', index, 'int32', weight.device)
-  checkOptions(where, options, ['paddingIdx'])
+  options = checkOptions(where, options, ['paddingIdx'])
   if (weight.shape.length !== 2) throw shapeError(where, 'weight of shape [V,E]', shapeText(weight.shape))
   const [rows, cols] = weight.shape as [number, number]
   const padding = paddingRow(where, options.paddingIdx, rows)

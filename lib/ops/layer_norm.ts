@@ -9,6 +9,7 @@ import {
   checkNumber,
   checkOptions,
   checkShapeIs,
+  copyShape,
   sameShape,
   shapeError,
   shapeText,
@@ -41,7 +42,7 @@ export function layerNorm<D extends DType>(
 ): Tensor<D> {
   const where = 'layerNorm'
   checkFloat(where, 'input', x)
-  checkOptions(where, options, ['weight', 'bias', 'eps'])
+  options = checkOptions(where, options, ['weight', 'bias', 'eps'])
   const { weight = null, bias = null, eps = 1e-5 } = options
   checkNumber(where, 'eps', eps, 0)
   const tail = normalized(where, normalizedShape)
@@ -112,10 +113,10 @@ export function layerNorm<D extends DType>(
 
 /** The normalized dimensions as a list. */
 export function normalized(where: string, shape: number | readonly number[]): number[] {
-  const list = typeof shape === 'number' ? [shape] : shape
-  if (!Array.isArray(list) || list.length === 0) {
+  const list = typeof shape === 'number' ? [shape] : copyShape(where, shape)
+  if (list.length === 0) {
     throw argumentError(where, 'normalizedShape to be an integer or an array of integers', shape)
   }
   for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 0, 2 ** 48)
-  return [...list]
+  return list
 }

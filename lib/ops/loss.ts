@@ -50,7 +50,7 @@ export function crossEntropy<D extends DType>(
   checkFloat(where, 'logits', logits)
   checkInt32(where, 'target', target)
   checkPlacement(where, 'target', target, 'int32', logits.device)
-  checkOptions(where, options, ['reduction', 'ignoreIndex'])
+  options = checkOptions(where, options, ['reduction', 'ignoreIndex'])
   const ignore = checkInteger(where, 'ignoreIndex', options.ignoreIndex ?? -100, -(2 ** 31), 2 ** 31 - 1)
   const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
   const { shape } = logits
@@ -146,7 +146,7 @@ function pairwise<D extends DType>(
   checkFloat(where, 'input', x)
   checkLike(where, 'target', x, target)
   checkShapeIs(where, 'target', target, x.shape)
-  checkOptions(where, options, ['reduction'])
+  options = checkOptions(where, options, ['reduction'])
   const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
   const reduction = REDUCTION[mode]
   const dtype = dtypeNumber(x.dtype)

@@ -2,17 +2,15 @@
 import { needsGrad, record } from '../autograd.ts'
 import { CELL, COMPUTE, type Handle, native } from '../binding.ts'
 import {
-  argumentError,
   checkFloat,
+  checkIntegers,
   checkLike,
   checkPlacement,
   checkShape,
   checkShapeIs,
   computeError,
-  describe,
   shapeError,
   shapeText,
-  valueError,
 } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
 import { draw } from '../random.ts'
@@ -257,22 +255,7 @@ function checkLengths(
   B: number,
 ): Int32Array | null {
   if (lengths === null) return null
-  if (typeof lengths !== 'object' || typeof lengths.length !== 'number') {
-    throw argumentError(where, 'lengths to be an array of integers', lengths)
-  }
-  if (lengths.length !== B) {
-    throw shapeError(where, `lengths of shape [B] = [${B}]`, describe(lengths))
-  }
-  const rows = new Int32Array(B)
-  let full = true
-  for (let i = 0; i < B; i++) {
-    const length = lengths[i]
-    if (typeof length !== 'number') throw argumentError(where, `lengths[${i}] to be an integer`, length)
-    if (!Number.isInteger(length) || length < 0 || length > T) {
-      throw valueError(where, `lengths[${i}] to be an integer from 0 to T = ${T}`, length)
-    }
-    rows[i] = length
-    full &&= length === T
-  }
-  return full ? null : rows
+  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
+  if (rows.length !== B) throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]))
+  return rows.every((length) => length === T) ? null : Int32Array.from(rows)
 }

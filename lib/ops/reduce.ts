@@ -38,7 +38,7 @@ function reduce<D extends DType>(
 ): Tensor<D> {
   const where = `Tensor.${name}`
   checkFloat(where, 'input', x)
-  checkOptions(where, options, ['keepDims'])
+  options = checkOptions(where, options, ['keepDims'])
   const keepDims = checkBoolean(where, 'keepDims', options.keepDims ?? false)
   const reduced = flags(where, axes ?? null, x.shape.length)
   const kept = x.shape.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))

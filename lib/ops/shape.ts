@@ -8,6 +8,7 @@ import {
   checkLike,
   checkShape,
   checkTensor,
+  copyShape,
   sameShape,
   shapeError,
   shapeText,
@@ -102,13 +103,14 @@ export function alias<D extends DType>(x: Tensor<D>): Tensor<D> {
 }
 
 function inferred(where: string, shape: readonly number[], x: Tensor): readonly number[] {
-  if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
-  const unknown = shape.indexOf(-1)
-  const sizes = shape.map((dimension, i) => (i === unknown ? 1 : dimension))
+  const sizes = copyShape(where, shape)
+  const unknown = sizes.indexOf(-1)
+  if (unknown >= 0) sizes[unknown] = 1
   const size = checkShape(where, sizes)
   if (unknown >= 0 && size > 0 && x.size % size === 0) sizes[unknown] = x.size / size
   else if (unknown >= 0 || size !== x.size) {
-    throw shapeError(where, `a shape of ${x.size} elements, as ${shapeText(x.shape)}`, shapeText(shape))
+    if (unknown >= 0) sizes[unknown] = -1
+    throw shapeError(where, `a shape of ${x.size} elements, as ${shapeText(x.shape)}`, shapeText(sizes))
   }
   return sizes
 }
@@ -164,13 +166,14 @@ function clamped(where: string, name: string, index: number, length: number): nu
 export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]): Tensor<D> {
   const where = 'Tensor.expand'
   checkTensor(where, 'input', x)
-  checkShape(where, shape)
-  const missing = shape.length - x.shape.length
-  const fits = missing >= 0 && x.shape.every((d, i) => d === 1 || d === shape[i + missing])
-  if (!fits) throw shapeError(where, `a shape that ${shapeText(x.shape)} broadcasts to`, shapeText(shape))
+  const sizes = copyShape(where, shape)
+  checkShape(where, sizes)
+  const missing = sizes.length - x.shape.length
+  const fits = missing >= 0 && x.shape.every((d, i) => d === 1 || d === sizes[i + missing])
+  if (!fits) throw shapeError(where, `a shape that ${shapeText(x.shape)} broadcasts to`, shapeText(sizes))
   x._live(where)
-  if (sameShape(shape, x.shape)) return alias(x)
-  const y = expandCopy(x, x.shape, [...shape])
+  if (sameShape(sizes, x.shape)) return alias(x)
+  const y = expandCopy(x, x.shape, sizes)
   if (needsGrad(x)) {
     const before = x.shape
     record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy.shape), before)])
@@ -187,11 +190,12 @@ export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]):
  */
 export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
   const where = 'concat'
-  const first = checkList(where, tensors)
+  const list = checkList(where, tensors)
+  const [first] = list as [Tensor<D>]
   const rank = first.shape.length
   if (rank === 0) throw shapeError(where, 'tensors of at least one dimension', 'a scalar', 'use stack()')
   const at = checkAxis(where, axis, rank)
-  for (const x of tensors) {
+  for (const x of list) {
     if (x.shape.length !== rank || x.shape.some((d, i) => i !== at && d !== first.shape[i])) {
       throw shapeError(
         where,
@@ -202,9 +206,9 @@ export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0)
   }
   return join(
     'concat',
-    tensors,
+    list,
     at,
-    tensors.map((x) => x.shape),
+    list.map((x) => x.shape),
   )
 }
 
@@ -217,8 +221,9 @@ export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0)
  */
 export function stack<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
   const where = 'stack'
-  const first = checkList(where, tensors)
-  for (const x of tensors) {
+  const list = checkList(where, tensors)
+  const [first] = list as [Tensor<D>]
+  for (const x of list) {
     if (!sameShape(x.shape, first.shape)) {
       throw shapeError(where, `shapes equal to ${shapeText(first.shape)}`, shapeText(x.shape))
     }
@@ -229,22 +234,25 @@ export function stack<D extends DType>(tensors: readonly Tensor<D>[], axis = 0):
   piece.splice(at, 0, 1)
   return join(
     'stack',
-    tensors,
+    list,
     at,
-    tensors.map(() => piece),
+    list.map(() => piece),
   )
 }
 
-function checkList<D extends DType>(where: string, tensors: readonly Tensor<D>[]): Tensor<D> {
+/** A copy of the list: live tensors, at least one, all like the first. */
+function checkList<D extends DType>(where: string, tensors: readonly Tensor<D>[]): Tensor<D>[] {
   if (!Array.isArray(tensors)) throw argumentError(where, 'an array of tensors', tensors)
-  const [first] = tensors as readonly Tensor<D>[]
-  if (first === undefined) throw valueError(where, 'at least one tensor', tensors)
-  checkTensor(where, 'tensor 0', first)
-  for (let i = 0; i < tensors.length; i++) {
-    checkLike(where, `tensor ${i}`, first, tensors[i])
-    ;(tensors[i] as Tensor<D>)._live(where)
+  const list: Tensor<D>[] = []
+  for (const x of tensors as readonly Tensor<D>[]) {
+    const name = `tensor ${list.length}`
+    if (list.length === 0) checkTensor(where, name, x)
+    else checkLike(where, name, list[0] as Tensor<D>, x)
+    x._live(where)
+    list.push(x)
   }
-  return first
+  if (list.length === 0) throw valueError(where, 'at least one tensor', tensors)
+  return list
 }
 
 /** Pieces of the given shapes, one behind the other along an axis. */

@@ -40,10 +40,10 @@ function checkAdam(
   options: AdamOptions,
   weightDecay: number,
 ): { lr: number; hyper: Hyper; states: (string | null)[] } {
-  checkOptions(where, options, ['lr', 'betas', 'eps', 'weightDecay', 'amsgrad', 'maximize'])
-  const betas = options.betas ?? [0.9, 0.999]
-  if (!Array.isArray(betas) || betas.length !== 2)
-    throw argumentError(where, 'betas to be two numbers', betas)
+  options = checkOptions(where, options, ['lr', 'betas', 'eps', 'weightDecay', 'amsgrad', 'maximize'])
+  const given: unknown = options.betas ?? [0.9, 0.999]
+  const betas = Array.isArray(given) ? given.slice(0, 3) : []
+  if (betas.length !== 2) throw argumentError(where, 'betas to be two numbers', given)
   const [beta1, beta2] = betas.map((beta) => {
     if (checkNumber(where, 'betas', beta, 0, 1) === 1) throw valueError(where, 'betas below 1', beta)
     return beta as number

@@ -2,6 +2,7 @@
 import { type Handle, native, OPTIMIZER } from '../binding.ts'
 import {
   argumentError,
+  checkEntries,
   checkFloatDType,
   checkNumber,
   checkPlacement,
@@ -70,7 +71,7 @@ export abstract class Optimizer {
     this.#name = name
     this.#kind = OPTIMIZER[kind]
     this.#stateNames = stateNames
-    this.parameters = checkParameters(name, parameters)
+    this.parameters = Object.freeze(checkParameters(name, parameters))
     if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
       throw refusal(name, 'expected a parameter that requires grad, got none')
     }
@@ -160,9 +161,7 @@ export abstract class Optimizer {
    */
   loadStateDict(state: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     const where = `${this.#name}.loadStateDict`
-    if (typeof state !== 'object' || state === null) throw argumentError(where, 'a map of tensors', state)
-    const given =
-      state instanceof Map ? (state as ReadonlyMap<string, Tensor>) : new Map(Object.entries(state))
+    const given = new Map(checkEntries(where, state))
     const updated = this.parameters.map((_, i) => i).filter((i) => given.has(`step.${i}`))
     this.#checkState(where, given, updated)
     const steps = new Map<number, number>()
@@ -320,14 +319,16 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>): Te
   if (typeof parameters !== 'object' || parameters === null || !(Symbol.iterator in parameters)) {
     throw argumentError(where, 'an array of parameters', parameters, 'pass model.parameters()')
   }
-  const list = [...parameters]
-  for (const [i, parameter] of list.entries()) {
+  const list = new Set<Tensor>()
+  for (const parameter of parameters) {
+    const i = list.size
     checkTensor(where, `parameter ${i}`, parameter)
     checkFloatDType(where, parameter.dtype)
     if (parameter._node !== null)
       throw refusal(where, `expected parameter ${i} to be a leaf, got the result of an op`)
+    if (list.has(parameter)) throw refusal(where, 'expected each parameter once, got one twice')
+    list.add(parameter)
   }
-  if (list.length === 0) throw valueError(where, 'at least one parameter', list, 'pass model.parameters()')
-  if (new Set(list).size !== list.length) throw refusal(where, 'expected each parameter once, got one twice')
-  return list
+  if (list.size === 0) throw valueError(where, 'at least one parameter', [], 'pass model.parameters()')
+  return [...list]
 }

@@ -24,7 +24,15 @@ export class RMSprop extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: Iterable<Tensor>, options: RMSpropOptions = {}) {
     const where = 'RMSprop'
-    checkOptions(where, options, ['lr', 'alpha', 'eps', 'weightDecay', 'momentum', 'centered', 'maximize'])
+    options = checkOptions(where, options, [
+      'lr',
+      'alpha',
+      'eps',
+      'weightDecay',
+      'momentum',
+      'centered',
+      'maximize',
+    ])
     const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
     const centered = checkBoolean(where, 'centered', options.centered ?? false)
     super(

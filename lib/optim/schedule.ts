@@ -11,7 +11,7 @@ function checkOptimizer(where: string, optimizer: Optimizer): Optimizer {
 }
 
 function loadNumbers(where: string, state: ScheduleState, names: readonly string[]): number[] {
-  checkOptions(where, state, names)
+  state = checkOptions(where, state, names)
   return names.map((name) => {
     const value = state[name]
     if (typeof value !== 'number') throw argumentError(where, `${name} to be a number`, value)
@@ -36,7 +36,7 @@ export class StepLR {
   constructor(optimizer: Optimizer, options: StepLROptions) {
     const where = 'StepLR'
     this.#optimizer = checkOptimizer(where, optimizer)
-    checkOptions(where, options, ['stepSize', 'gamma'])
+    options = checkOptions(where, options, ['stepSize', 'gamma'])
     this.#stepSize = checkInteger(where, 'stepSize', options.stepSize, 1, Number.MAX_SAFE_INTEGER)
     this.#gamma = checkNumber(where, 'gamma', options.gamma ?? 0.1, 0)
   }
@@ -76,7 +76,7 @@ export class CosineAnnealingLR {
   constructor(optimizer: Optimizer, options: CosineAnnealingLROptions) {
     const where = 'CosineAnnealingLR'
     this.#optimizer = checkOptimizer(where, optimizer)
-    checkOptions(where, options, ['tMax', 'etaMin'])
+    options = checkOptions(where, options, ['tMax', 'etaMin'])
     this.#tMax = checkInteger(where, 'tMax', options.tMax, 1, Number.MAX_SAFE_INTEGER)
     this.#etaMin = checkNumber(where, 'etaMin', options.etaMin ?? 0, 0)
     this.#base = optimizer.lr
@@ -128,7 +128,7 @@ export class ReduceLROnPlateau {
   constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
     const where = 'ReduceLROnPlateau'
     this.#optimizer = checkOptimizer(where, optimizer)
-    checkOptions(where, options, ['mode', 'factor', 'patience', 'threshold', 'cooldown', 'minLr'])
+    options = checkOptions(where, options, ['mode', 'factor', 'patience', 'threshold', 'cooldown', 'minLr'])
     const most = Number.MAX_SAFE_INTEGER
     this.#options = {
       mode: checkOneOf(where, 'mode', options.mode ?? 'min', ['min', 'max']),

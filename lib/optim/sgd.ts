@@ -22,7 +22,14 @@ export class SGD extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: Iterable<Tensor>, options: SGDOptions = {}) {
     const where = 'SGD'
-    checkOptions(where, options, ['lr', 'momentum', 'dampening', 'weightDecay', 'nesterov', 'maximize'])
+    options = checkOptions(where, options, [
+      'lr',
+      'momentum',
+      'dampening',
+      'weightDecay',
+      'nesterov',
+      'maximize',
+    ])
     const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
     const dampening = checkNumber(where, 'dampening', options.dampening ?? 0)
     const nesterov = checkBoolean(where, 'nesterov', options.nesterov ?? false)
