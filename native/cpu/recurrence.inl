@@ -27,9 +27,6 @@ inline bool runs_alone(const bptt_plan& plan) {
   return work.call < kAloneCall || (has_barriers(plan) && work.step < kAloneStep);
 }
 
-// Multiply-adds below which a late member costs a call more than it helps.
-constexpr double kBriefCall = 2e7;
-
 template <class V, class Cell>
 void run_member(const ForwardCall<V>& call, Pace& pace) {
   forward_member<V, Cell>(call, pace);
@@ -51,8 +48,6 @@ bptt_code run_members(bptt_context* context, const Call& call) {
       Member alone = {0, 1, nullptr};
       body(alone);
     });
-  } else if (work_of(call.plan).call < kBriefCall) {
-    Team::instance().run_brief(body);
   } else {
     Team::instance().run(body);
   }

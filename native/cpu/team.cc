@@ -1,13 +1,16 @@
 #include "cpu/team.h"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "cpu/placement.h"
 #include "cpu/team_size.h"
+#include "cpu/thread_clock.h"
 #include "runtime/float_mode.h"
 #include "runtime/spin.h"
 
@@ -16,20 +19,14 @@ namespace bptt::cpu {
 namespace {
 
 constexpr int kMaxThreads = 256;
+constexpr double kSpinSeconds = std::chrono::duration<double>(kSpinTime).count();
 
-// Late waits at barriers that a brief region may have.
-constexpr int kLateWaits = 8;
-// Each late region weighs as much as so many punctual ones; from a weight on, so many
-// brief regions run alone.
-constexpr int kLateWeight = 3;
-constexpr int kTooLate = 6;
-constexpr int kAloneAfter = 64;
-
-// Spins, then sleeps, until the counter differs from `old`; whether it slept.
-bool await_change(std::atomic<uint32_t>& counter, uint32_t old) {
-  if (spin_until([&] { return counter.load(std::memory_order_acquire) != old; })) return false;
+// Spins, then sleeps, until the counter differs from `old`; how long it slept.
+double await_change(std::atomic<uint32_t>& counter, uint32_t old) {
+  if (spin_until([&] { return counter.load(std::memory_order_acquire) != old; })) return 0;
+  const double start = elapsed_seconds();
   counter.wait(old, std::memory_order_acquire);
-  return true;
+  return elapsed_seconds() - start;
 }
 
 }  // namespace
@@ -38,36 +35,40 @@ bool await_change(std::atomic<uint32_t>& counter, uint32_t old) {
 // arrives, so it cannot miss the change.
 class Barrier {
  public:
-  void wait(int count) {
+  // How long it slept.
+  double wait(int count) {
     const uint32_t phase = phase_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-      arrived_.store(0, std::memory_order_relaxed);
-      phase_.store(phase + 1, std::memory_order_release);
-      phase_.notify_all();
-    } else if (await_change(phase_, phase)) {
-      late_.fetch_add(1, std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 != count) {
+      return await_change(phase_, phase);
     }
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    phase_.notify_all();
+    return 0;
   }
-
-  // Waits so far that outlasted their spin.
-  int late() const { return late_.load(std::memory_order_relaxed); }
 
  private:
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
-  std::atomic<int> late_{0};
 };
 
 void Member::barrier() {
-  if (count > 1) rendezvous->wait(count);
+  if (count == 1) return;
+  was_late(rendezvous->wait(count));
 }
 
-// The threads besides the caller. A region is a new epoch: every worker runs the
-// body once and reports; the next epoch cannot begin before the last report.
+void Member::was_late(double seconds) {
+  late += seconds > 0;
+  slept += seconds;
+}
+
+// The threads besides the caller. A region is a new epoch: every worker that is a member
+// runs the body once and reports; the next epoch cannot begin before the last report.
 class Team::Crew {
  public:
   // May start fewer than asked where the system has no more threads.
-  explicit Crew(int workers) {
+  explicit Crew(int workers) : reports_(static_cast<size_t>(workers) + 1) {
+    threads_.reserve(static_cast<size_t>(workers));
     try {
       for (int i = 0; i < workers; ++i) {
         threads_.emplace_back([this, i] { work(i + 1); });
@@ -77,54 +78,98 @@ class Team::Crew {
   }
 
   ~Crew() {
-    body_ = nullptr;
-    begin();
+    begin(kEnd);
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Whether members were late: often at barriers, or once at the end.
-  bool run(Function body, void* arg) {
-    const int late = barrier_.late();
+  // Of the largest region.
+  int size() const { return static_cast<int>(threads_.size()) + 1; }
+
+  // Whether members were late. With `times` the region is measured.
+  bool run(Function body, void* arg, int members, RegionTimes* times) {
+    const double start = times ? elapsed_seconds() : 0;
     body_ = body;
     arg_ = arg;
-    begin();
-    Member leader{0, count(), &barrier_};
-    body(arg, leader);
-    bool late_end = false;
-    for (uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) {
-      late_end |= await_change(working_, left);
+    measured_ = times != nullptr;
+    working_.store(static_cast<uint32_t>(members - 1), std::memory_order_relaxed);
+    placement_.begin();
+    begin(members);
+    take_part(0, members);
+    bool late = false;
+    for (int i = 0; i < members; ++i) {
+      const Report& report = reports_[static_cast<size_t>(i)];
+      late |= report.late;
+      if (!times) continue;
+      times->computed += report.computed;
+      times->displaced += report.displaced;
     }
-    return late_end || barrier_.late() - late > kLateWaits;
+    if (times) times->elapsed = elapsed_seconds() - start;
+    return late;
   }
 
  private:
-  int count() const { return static_cast<int>(threads_.size()) + 1; }
+  // An epoch is a number that grows, and below it the members of its region.
+  static constexpr uint32_t kMembers = 511;
+  static constexpr uint32_t kEnd = 0;
+  static_assert(kMaxThreads <= kMembers);
 
-  void begin() {
-    count_ = count();
-    placement_.begin();
-    working_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
-    epoch_.fetch_add(1, std::memory_order_release);
+  struct alignas(64) Report {
+    bool late;
+    double computed, displaced;
+  };
+
+  void begin(uint32_t members) {
+    const uint32_t epoch = epoch_.load(std::memory_order_relaxed) | kMembers;
+    epoch_.store(epoch + 1 + members, std::memory_order_release);
     epoch_.notify_all();
+  }
+  void begin(int members) { begin(static_cast<uint32_t>(members)); }
+
+  void take_part(int index, int members) {
+    const double start = measured_ ? elapsed_seconds() : 0;
+    const double used = measured_ ? processor_seconds() : 0;
+    Member member{index, members, &barrier_};
+    body_(arg_, member);
+    if (index == 0) await_reports(member);
+    Report& report = reports_[static_cast<size_t>(index)];
+    report.late = member.late > 0;
+    if (!measured_) return;
+    const double passed = elapsed_seconds() - start, processor = processor_seconds() - used;
+    report.computed = std::max(0.0, processor - member.late * kSpinSeconds);
+    report.displaced = std::max(0.0, passed - processor - member.slept);
+  }
+
+  void await_reports(Member& leader) {
+    for (uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) {
+      leader.was_late(await_change(working_, left));
+    }
   }
 
   void work(int index) {
     FlushDenormals mode;
+    bool member = true;
     for (uint32_t epoch = 0;;) {
-      await_change(epoch_, epoch);
+      if (member) {
+        await_change(epoch_, epoch);
+      } else {
+        epoch_.wait(epoch, std::memory_order_acquire);
+      }
       epoch = epoch_.load(std::memory_order_acquire);
-      if (!body_) return;
+      const int members = static_cast<int>(epoch & kMembers);
+      if (members == kEnd) return;
+      member = index < members;
+      if (!member) continue;
       placement_.settle();
-      Member member{index, count_, &barrier_};
-      body_(arg_, member);
+      take_part(index, members);
       if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) working_.notify_one();
     }
   }
 
   std::vector<std::thread> threads_;  // the leader's
+  std::vector<Report> reports_;       // [members]
   Function body_ = nullptr;
   void* arg_ = nullptr;
-  int count_ = 1;
+  bool measured_ = false;
   Placement placement_;
   Barrier barrier_;
   alignas(64) std::atomic<uint32_t> epoch_{0};
@@ -140,42 +185,45 @@ Team::Team() : size_(std::clamp(default_team_size(), 1, kMaxThreads)) {}
 
 int Team::size() const { return size_.load(std::memory_order_relaxed); }
 
-void Team::resize(int threads) {
+void Team::resize(int threads, bool always) {
+  always_.store(always, std::memory_order_relaxed);
   size_.store(std::clamp(threads, 1, kMaxThreads), std::memory_order_relaxed);
 }
 
-void Team::run(Function body, void* arg, bool brief) {
+void Team::run(Function body, void* arg) {
   const int size = this->size();
-  if (brief && size > 1) {
-    // Two streams may both count one region: the count is a rule of thumb.
-    const int alone = alone_.load(std::memory_order_relaxed);
-    if (alone > 0) {
-      alone_.store(alone - 1, std::memory_order_relaxed);
-      run_alone(body, arg);
-      return;
-    }
-  }
   if (size == 1 || taken_.exchange(true, std::memory_order_acquire)) {
     run_alone(body, arg);
     return;
   }
-  {
+  const bool always = always_.load(std::memory_order_relaxed);
+  const int members = always ? size : crowding_.members(size, elapsed_seconds());
+  if (members > 1 && gather(size)) {
     FlushDenormals mode;
-    if (crew_size_ != size) {
-      crew_.reset();
-      crew_ = std::make_unique<Crew>(size - 1);
-      crew_size_ = size;
-    }
-    const bool late = crew_->run(body, arg);
-    if (brief) {
-      lateness_ = std::max(0, lateness_ + (late ? kLateWeight : -1));
-      if (lateness_ >= kTooLate) {
-        lateness_ = 0;
-        alone_.store(kAloneAfter, std::memory_order_relaxed);
-      }
-    }
+    RegionTimes times;
+    const bool late =
+        crew_->run(body, arg, std::min(members, crew_->size()), watched_ ? &times : nullptr);
+    if (watched_) crowding_.ended(size, times, elapsed_seconds());
+    watched_ = late && !always;
+    taken_.store(false, std::memory_order_release);
+  } else {
+    taken_.store(false, std::memory_order_release);
+    run_alone(body, arg);
   }
-  taken_.store(false, std::memory_order_release);
+}
+
+// Whether there are threads beside the caller.
+bool Team::gather(int size) {
+  if (crew_size_ == size) return crew_ && crew_->size() > 1;
+  crew_.reset();
+  crew_size_ = size;
+  try {
+    crew_ = std::make_unique<Crew>(size - 1);
+  } catch (const std::bad_alloc&) {
+    crew_size_ = 0;  // to be tried again
+    return false;
+  }
+  return crew_->size() > 1;
 }
 
 void Team::run_alone(Function body, void* arg) {

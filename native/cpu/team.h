@@ -11,6 +11,8 @@
 #include <memory>
 #include <type_traits>
 
+#include "cpu/crowding.h"
+
 namespace bptt::cpu {
 
 class Barrier;
@@ -19,10 +21,15 @@ struct Member {
   int index;  // 0 .. count-1; 0 is the caller
   int count;
   Barrier* rendezvous;
+  // Waits that outlasted their spin, and the seconds slept in them.
+  int late = 0;
+  double slept = 0;
 
   // Returns when every member of the region has called it; memory written
   // before it by any member is visible after it to all.
   void barrier();
+  // So long it has slept for others; 0: they were in time.
+  void was_late(double seconds);
 };
 
 class Team {
@@ -30,22 +37,16 @@ class Team {
   static Team& instance();
 
   int size() const;
-  // Takes effect for regions that begin later; 1 <= threads <= 256.
-  void resize(int threads);
+  // Takes effect for regions that begin later; 1 <= threads <= 256. With `always` every
+  // region has as many, however crowded the processors are.
+  void resize(int threads, bool always = false);
 
   // body(Member&) must not throw. Denormals are flushed to zero inside and the
-  // caller's floating-point state is restored after.
+  // caller's floating-point state is restored after. Where other threads use the
+  // processors too a region may have fewer members (crowding.h).
   template <class Body>
   void run(Body&& body) {
-    run(&call<std::remove_reference_t<Body>>, address(body), false);
-  }
-
-  // As run, for a region so brief that a late member costs more than it helps. Where
-  // others use the processors too and members often come late, the next such regions
-  // run on their caller alone; then the team is tried again.
-  template <class Body>
-  void run_brief(Body&& body) {
-    run(&call<std::remove_reference_t<Body>>, address(body), true);
+    run(&call<std::remove_reference_t<Body>>, address(body));
   }
 
   // body(begin, end) over [0, n) in contiguous ranges whose bounds are multiples
@@ -80,16 +81,18 @@ class Team {
   }
 
   Team();
-  void run(Function, void* arg, bool brief);
+  void run(Function, void* arg);
+  bool gather(int size);
   void run_alone(Function, void* arg);
 
   std::atomic<int> size_;
+  std::atomic<bool> always_{false};
   std::atomic<bool> taken_{false};
-  std::atomic<int> alone_{0};  // brief regions to come that run alone
   // Of whoever has taken the team. Resizing waits for the next region.
   std::unique_ptr<Crew> crew_;
   int crew_size_ = 1;
-  int lateness_ = 0;  // of brief regions
+  Crowding crowding_;
+  bool watched_ = false;  // the next region is measured: members were late in the last one
 };
 
 }  // namespace bptt::cpu

@@ -110,7 +110,7 @@ void check_everywhere(const std::string& name, const Doubles& expected, double t
     const std::string where = name + " on " + table->isa;
     Doubles first;
     for (int threads = 1; threads <= 3; ++threads) {
-      bptt::cpu::Team::instance().resize(threads);
+      bptt::cpu::Team::instance().resize(threads, true);
       Backend backend(table);
       const Doubles actual = run(backend);
       if (threads == 1) {

@@ -186,7 +186,7 @@ void test_threads() {
                                          : shaped(cell, 5, 3, 260, seed, seed == 3);
         Results first[2];
         for (int threads = 1; threads <= 3; ++threads) {
-          team.resize(threads);
+          team.resize(threads, true);
           const Results a = run<float>(ops, problem);
           const Results b = run<double>(ops, problem);
           if (threads == 1) {
@@ -199,7 +199,7 @@ void test_threads() {
       }
     }
   }
-  team.resize(before);
+  team.resize(before, true);
 }
 
 // Instruction sets with a fused multiply-add agree bit for bit.
@@ -381,7 +381,7 @@ void test_cancel() {
   context.cancelled_arg = &left;
   for (const bptt_ops* ops : tables()) {
     for (int threads = 1; threads <= 3; ++threads) {
-      team.resize(threads);
+      team.resize(threads, true);
       for (int64_t B : {3, 40}) {
         const Problem problem = shaped(BPTT_LSTM, 8, B, 64, 1, true);
         RunOptions options;
@@ -394,7 +394,7 @@ void test_cancel() {
       }
     }
   }
-  team.resize(before);
+  team.resize(before, true);
 }
 
 void test_mistakes() {

@@ -41,7 +41,7 @@ void test(const bptt_ops* ops, const RecurrentCase& at) {
     team.resize(1);
     const Results alone = run<float>(ops, problem, options);
     for (int threads : {2, 3}) {
-      team.resize(threads);
+      team.resize(threads, true);
       CHECK_MSG(same_bits(run<float>(ops, problem, options), alone), "%s %s, %d threads%s",
                 name_of(at).c_str(), ops->isa, threads, training ? ", training" : "");
     }
