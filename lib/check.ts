@@ -90,6 +90,26 @@ export function primitiveError(x: Tensor): TypeError {
   )
 }
 
+/** A state whose names are not those wanted. */
+export function namesError(
+  where: string,
+  expected: string,
+  missing: readonly string[],
+  unexpected: readonly string[],
+  remedy?: string,
+): RangeError {
+  return refusal(
+    where,
+    `expected ${expected}; missing: ${listText(missing)}; unexpected: ${listText(unexpected)}` +
+      (remedy === undefined ? '' : `; ${remedy}`),
+  )
+}
+
+function listText(names: readonly string[]): string {
+  const shown = names.slice(0, 10).join(', ')
+  return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown || 'none'
+}
+
 export function shapeText(shape: readonly number[]): string {
   return `[${shape.join(',')}]`
 }
@@ -228,18 +248,6 @@ export function checkOptions<T extends object>(where: string, options: T, names:
   return given as T
 }
 
-/** The entries of a map, or of an object by its own names. */
-export function checkEntries<T>(
-  where: string,
-  map: ReadonlyMap<string, T> | Readonly<Record<string, T>>,
-): [string, T][] {
-  if (isMap(map)) return [...(map as ReadonlyMap<string, T>)]
-  if (typeof map !== 'object' || map === null || !isPlainObject(map)) {
-    throw argumentError(where, 'a Map or an object of tensors by name', map)
-  }
-  return Object.entries(map)
-}
-
 export function checkFunction(where: string, value: unknown): void {
   if (typeof value !== 'function') throw argumentError(where, 'a function', value)
 }
@@ -332,6 +340,21 @@ export function checkTensor(where: string, name: string, value: unknown): void {
   if (!isTensor(value)) {
     throw argumentError(where, `${name} to be a Tensor`, value, 'make one with tensor()')
   }
+}
+
+/** Names and live tensors, as a map of its own; given as a Map or a plain object. */
+export function checkTensorMap(where: string, value: unknown): Map<string, Tensor> {
+  if (typeof value !== 'object' || value === null || !(isMap(value) || isPlainObject(value))) {
+    throw argumentError(where, 'a Map or an object of tensors by name', value)
+  }
+  const entries: Iterable<[unknown, unknown]> = isMap(value) ? value : Object.entries(value)
+  const tensors = new Map(entries)
+  for (const [name, tensor] of tensors) {
+    if (typeof name !== 'string') throw argumentError(where, 'names to be strings', name)
+    checkTensor(where, name, tensor)
+    ;(tensor as Tensor)._live(where)
+  }
+  return tensors as Map<string, Tensor>
 }
 
 /** A tensor that can compute. */

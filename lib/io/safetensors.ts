@@ -1,10 +1,10 @@
 /** Tensors in files: the safetensors format, shared with PyTorch and many others. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { argumentError, checkEntries, valueError } from '../check.ts'
+import { argumentError, checkTensorMap, valueError } from '../check.ts'
 import { tensor } from '../create.ts'
 import { BYTES, type DataOf, type DType } from '../dtype.ts'
-import { isTensor, type Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
 import { writeFileAtomic } from './atomic.ts'
 import {
   ELEMENT_BYTES,
@@ -41,8 +41,10 @@ export async function saveSafetensors(
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const entries = checkEntries('saveSafetensors', tensors)
-  for (const [name, value] of entries) checkEntry(name, value)
+  const entries = [...checkTensorMap('saveSafetensors', tensors)]
+  if (entries.some(([name]) => name === '__metadata__')) {
+    throw valueError('saveSafetensors', 'a name that is not reserved', '__metadata__')
+  }
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== 'string') {
       throw argumentError('saveSafetensors', `metadata ${key} to be a string`, value)
@@ -87,12 +89,6 @@ export async function loadSafetensors(path: string): Promise<SafetensorsFile> {
   } finally {
     await file.close()
   }
-}
-
-function checkEntry(name: unknown, value: unknown): void {
-  if (typeof name !== 'string') throw argumentError('saveSafetensors', 'names to be strings', name)
-  if (!isTensor(value)) throw argumentError('saveSafetensors', `${name} to be a Tensor`, value)
-  if (name === '__metadata__') throw valueError('saveSafetensors', 'a name that is not reserved', name)
 }
 
 function sorted(record: Readonly<Record<string, string>>): Record<string, string> {

@@ -1,20 +1,17 @@
-import { native } from '../binding.ts'
 import {
+  checkBoolean,
   checkDevice,
-  checkEntries,
   checkFloat,
   checkOptions,
   checkPlacement,
-  checkTensor,
-  disposedError,
-  refusal,
-  sameShape,
-  shapeError,
-  shapeText,
+  checkShapeIs,
+  checkTensorMap,
+  namesError,
   valueError,
 } from '../check.ts'
-import { type Device, type DType, dtypeNumber, type FloatDType } from '../dtype.ts'
+import type { Device, FloatDType } from '../dtype.ts'
 import { detached } from '../scope.ts'
+import { copyAll } from '../state.ts'
 import { Tensor } from '../tensor.ts'
 
 /**
@@ -90,46 +87,46 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /**
-   * Copies values into the parameters, in place. Checks everything first: if it throws,
-   * nothing has changed.
+   * Copies values into the parameters, in place. Waits until they are computed. Checks everything
+   * first: if it throws, nothing has changed.
    *
-   * @param state tensors by name, of the parameters' shapes and dtypes
+   * @param state tensors by name, of the parameters' shapes and dtypes; they stay yours, and may be
+   *   parameters of this module too
    * @param options strict: throw unless the names match exactly (default true)
    * @throws RangeError ERR_BPTT_SHAPE if a shape differs
    * @throws RangeError ERR_BPTT_VALUE if names differ and strict
    * @throws TypeError ERR_BPTT_DTYPE if a dtype differs
+   * @throws BpttError ERR_BPTT_DISPOSED, or the failure of the op that should have computed a value
    */
   loadStateDict(
     state: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
     options: { strict?: boolean } = {},
   ): LoadResult {
     const where = `${this.constructor.name}.loadStateDict`
-    options = checkOptions(where, options, ['strict'])
-    const given = new Map(checkEntries(where, state))
+    checkOptions(where, options, ['strict'])
+    const strict = checkBoolean(where, 'strict', options.strict ?? true)
+    const given = checkTensorMap(where, state)
     const own = this.stateDict()
     const missing = [...own.keys()].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !own.has(name))
-    if ((options.strict ?? true) && missing.length + unexpected.length > 0) {
-      throw refusal(
+    if (strict && missing.length + unexpected.length > 0) {
+      throw namesError(
         where,
-        `expected the names of the module's parameters; ` +
-          `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}; ` +
-          'pass { strict: false } to load what matches',
+        "the names of the module's parameters",
+        missing,
+        unexpected,
+        'pass { strict: false } to load what matches',
       )
     }
     const pairs: [Parameter, Tensor][] = []
     for (const [name, parameter] of own) {
       const value = given.get(name)
       if (value === undefined) continue
-      checkTensor(where, name, value)
       checkPlacement(where, name, value, parameter.dtype, value.device)
-      if (!sameShape(value.shape, parameter.shape)) {
-        throw shapeError(where, `${name} of shape ${shapeText(parameter.shape)}`, shapeText(value.shape))
-      }
-      if (value.disposed || parameter.disposed) throw disposedError(where)
+      checkShapeIs(where, name, value, parameter.shape)
       pairs.push([parameter, value])
     }
-    for (const [parameter, value] of pairs) copyInto(parameter, value)
+    copyAll(where, pairs)
     return { missing, unexpected }
   }
 
@@ -211,21 +208,4 @@ export function parameter<D extends FloatDType>(value: () => Tensor<D>): Paramet
     tensor.dispose()
     return made
   })
-}
-
-/** Overwrites `to` with `from`, of the same shape and dtype. From another device it waits for the work before. */
-export function copyInto(to: Tensor, from: Tensor): void {
-  const target = to._live('copy')
-  target.touch()
-  if (from._live('copy') === target) return
-  if (from.device !== to.device) {
-    native().upload(target.handle, from.dataSync())
-    return
-  }
-  native().copy(
-    dtypeNumber(to.dtype as DType),
-    Float64Array.of(1, 0, 0, to.size, 1, 1),
-    from._handle('copy'),
-    target.handle,
-  )
 }

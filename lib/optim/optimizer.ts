@@ -2,19 +2,22 @@
 import { type Handle, native, OPTIMIZER } from '../binding.ts'
 import {
   argumentError,
-  checkEntries,
   checkFloatDType,
+  checkInteger,
   checkNumber,
   checkPlacement,
   checkShapeIs,
   checkTensor,
+  checkTensorMap,
+  disposedError,
+  namesError,
   refusal,
   valueError,
 } from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
-import { copyInto } from '../nn/module.ts'
 import { detached } from '../scope.ts'
+import { copyTo, settle } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
 
 /** Numbers of the update rule, in the addon's order; those a rule does not have are 0. */
@@ -54,10 +57,11 @@ export abstract class Optimizer {
   /** Names of the three state tensors a parameter may have; null where the options need none. */
   readonly #stateNames: readonly (string | null)[]
   /** Per parameter, three each: made at its first update. */
-  readonly #states: (Tensor | null)[]
+  #states: (Tensor | null)[]
   /** Parameters that have state. */
-  readonly #updated = new Set<number>()
-  #cohorts: Cohort[] = []
+  #updated = new Set<number>()
+  #cohorts: Cohort[]
+  #disposed = false
   readonly #name: string
 
   protected constructor(
@@ -91,7 +95,7 @@ export abstract class Optimizer {
       hyper.maximize ? 1 : 0,
     )
     this.lr = lr
-    this.#addCohorts(this.parameters.map((_, i) => i))
+    this.#cohorts = this.#cohortsAt(new Map())
   }
 
   /** Learning rate. May be set at any time. */
@@ -100,7 +104,7 @@ export abstract class Optimizer {
   }
 
   set lr(value: number) {
-    this.#hyper[0] = checkNumber(this.#name, 'lr', value, 0)
+    this.#hyper[0] = checkNumber(this.#name, 'lr', value, 0) + 0 // JSON, to which schedules go, has no -0
   }
 
   /**
@@ -109,8 +113,8 @@ export abstract class Optimizer {
    */
   step(): void {
     const where = `${this.#name}.step`
-    const cohorts = this.#cohorts
-    for (const { members, dtype, step } of cohorts) {
+    this.#checkLive(where)
+    for (const { members, dtype, step } of this.#cohorts) {
       for (const i of members) {
         const parameter = this.parameters[i] as Tensor
         parameter._live(where)
@@ -118,14 +122,13 @@ export abstract class Optimizer {
         checkPlacement(where, `parameter ${i}`, parameter, dtype, step.device)
       }
     }
+    // What can fail for want of memory does so before the first update is enqueued.
+    const due = [...this.#cohorts].filter((cohort) => this.#arrange(where, cohort))
     const gradients = this.parameters.flatMap(({ grad }) => grad ?? [])
-    const guardsOf = ({ step }: Cohort) =>
-      gradients.filter(({ device }) => device === step.device).map((grad) => grad._handle(where))
-    // One cohort's failed gradient must stop the others of its device too.
-    const several = cohorts.length > 1
-    for (let i = 0; i < cohorts.length; i++) {
-      const cohort = cohorts[i] as Cohort
-      this.#update(cohort, several ? guardsOf(cohort) : [])
+    for (const cohort of due) {
+      // One cohort's failed gradient must stop the others of its device too.
+      const guards = due.length > 1 ? gradients.filter(({ device }) => device === cohort.step.device) : []
+      this.#update(where, cohort, guards)
     }
   }
 
@@ -136,67 +139,75 @@ export abstract class Optimizer {
 
   /**
    * Everything that {@link step} carries on, by name: `step.i` (a float64 scalar) and e.g.
-   * `exp_avg.i` for parameter i, once it was updated. The live tensors, not copies.
+   * `exp_avg.i` for parameter i, once it was updated. The tensors share the optimizer's memory: later
+   * steps change them, until a state is loaded. Disposing them does not disturb the optimizer.
    * Options such as lr are not in it.
    */
   stateDict(): Map<string, Tensor> {
-    const state = new Map<string, Tensor>()
+    this.#checkLive(`${this.#name}.stateDict`)
     const steps = new Map<number, Tensor>()
     for (const { members, step } of this.#cohorts) for (const i of members) steps.set(i, step)
-    for (let i = 0; i < this.parameters.length; i++) {
-      const entries = this.#stateNames.map((name, j) => [name, this.#states[3 * i + j] ?? null] as const)
-      if (!this.#updated.has(i)) continue
-      state.set(`step.${i}`, steps.get(i) as Tensor)
-      for (const [name, tensor] of entries) if (tensor !== null) state.set(`${name}.${i}`, tensor)
-    }
+    const state = new Map<string, Tensor>()
+    const add = (name: string, tensor: Tensor) => state.set(name, tensor._share(tensor.shape))
+    detached(() => {
+      for (const i of [...this.#updated].sort((a, b) => a - b)) {
+        add(`step.${i}`, steps.get(i) as Tensor)
+        this.#stateNames.forEach((name, j) => {
+          const tensor = this.#states[3 * i + j]
+          if (tensor) add(`${name}.${i}`, tensor)
+        })
+      }
+    })
     return state
   }
 
   /**
    * Copies a state of {@link stateDict}, of an optimizer of the same class, options and
-   * parameter shapes. Waits for the step counters. If it throws, nothing has changed.
+   * parameter shapes. Waits for its values. If it throws, nothing has changed.
    *
-   * @throws RangeError ERR_BPTT_VALUE if names are missing or unexpected, ERR_BPTT_SHAPE
+   * @param state it stays yours, and may be this optimizer's own
+   * @throws RangeError ERR_BPTT_VALUE if names are missing or unexpected, or a step is not a whole
+   *   number of at least 0; ERR_BPTT_SHAPE
    * @throws TypeError ERR_BPTT_DTYPE
+   * @throws BpttError ERR_BPTT_DISPOSED, or the failure of the op that should have computed a value
    */
   loadStateDict(state: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>): void {
     const where = `${this.#name}.loadStateDict`
-    const given = new Map(checkEntries(where, state))
+    this.#checkLive(where)
+    const given = checkTensorMap(where, state)
     const updated = this.parameters.map((_, i) => i).filter((i) => given.has(`step.${i}`))
     this.#checkState(where, given, updated)
     const steps = new Map<number, number>()
-    for (const i of updated) steps.set(i, (given.get(`step.${i}`) as Tensor).itemSync())
+    for (const i of updated) {
+      const step = (given.get(`step.${i}`) as Tensor).itemSync()
+      steps.set(i, checkInteger(where, `step.${i}`, step, 0, Number.MAX_SAFE_INTEGER))
+    }
 
-    detached(() => {
-      for (const { step } of this.#cohorts) step.dispose()
-      this.#cohorts = []
-      this.#updated.clear()
-      this.#states.forEach((tensor, at) => {
-        tensor?.dispose()
-        this.#states[at] = null
-      })
+    const states = new Array<Tensor | null>(this.#states.length).fill(null)
+    let cohorts: Cohort[]
+    try {
       for (const i of updated) {
-        this.#prepare(i)
+        const { device } = this.parameters[i] as Tensor
         this.#stateNames.forEach((name, j) => {
-          const target = this.#states[3 * i + j]
-          if (target) copyInto(target, given.get(`${name}.${i}`) as Tensor)
+          if (name !== null) states[3 * i + j] = copyTo(given.get(`${name}.${i}`) as Tensor, device)
         })
       }
-      const values = new Set(this.parameters.map((_, i) => steps.get(i) ?? 0))
-      for (const value of values) {
-        this.#addCohorts(
-          this.parameters.map((_, i) => i).filter((i) => (steps.get(i) ?? 0) === value),
-          value,
-        )
-      }
-    })
+      for (const tensor of states) if (tensor !== null) settle(where, tensor)
+      cohorts = this.#cohortsAt(steps)
+    } catch (error) {
+      for (const tensor of states) tensor?.dispose()
+      throw error
+    }
+    this.#free()
+    this.#states = states
+    this.#updated = new Set(updated)
+    this.#cohorts = cohorts
   }
 
-  /** Frees the state; the parameters stay. */
+  /** Frees the state; the parameters stay. It can do no further step. */
   dispose(): void {
-    for (const { step } of this.#cohorts) step.dispose()
-    for (const tensor of this.#states) tensor?.dispose()
-    this.#cohorts = []
+    this.#free()
+    this.#disposed = true
   }
 
   [Symbol.dispose](): void {
@@ -212,106 +223,98 @@ export abstract class Optimizer {
     const missing = [...names].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !names.has(name))
     if (missing.length + unexpected.length > 0) {
-      throw refusal(
-        where,
-        `expected the state of ${this.#name} with these options for ${this.parameters.length} parameters; ` +
-          `missing: ${missing.join(', ') || 'none'}; unexpected: ${unexpected.join(', ') || 'none'}`,
-      )
+      const expected = `the state of ${this.#name} with these options for ${this.parameters.length} parameters`
+      throw namesError(where, expected, missing, unexpected)
     }
     for (const [name, value] of given) {
       const parameter = this.parameters[Number(name.slice(name.lastIndexOf('.') + 1))] as Tensor
       const isStep = name.startsWith('step.')
-      checkTensor(where, name, value)
       checkPlacement(where, name, value, isStep ? 'float64' : parameter.dtype, value.device)
       checkShapeIs(where, name, value, isStep ? [] : parameter.shape)
-      value._live(where)
     }
   }
 
-  /** One cohort per dtype and device among the given parameters. */
-  #addCohorts(members: readonly number[], steps = 0): void {
+  /** One cohort per dtype, device and number of steps done: 0 where `steps` has none. */
+  #cohortsAt(steps: ReadonlyMap<number, number>): Cohort[] {
     const groups = new Map<string, number[]>()
-    for (const i of members) {
-      const { dtype, device } = this.parameters[i] as Tensor
-      const name = `${dtype} ${device}`
+    this.parameters.forEach(({ dtype, device }, i) => {
+      const name = `${steps.get(i) ?? 0} ${dtype} ${device}`
       const group = groups.get(name)
       if (group) group.push(i)
       else groups.set(name, [i])
-    }
-    for (const group of groups.values()) {
-      const { dtype, device } = this.parameters[group[0] as number] as Tensor
-      const step = detached(() => full([], steps, { dtype: 'float64', device }))
-      this.#cohorts.push(this.#cohort(dtype as FloatDType, group, step))
-    }
-  }
-
-  #cohort(dtype: FloatDType, members: number[], step: Tensor<'float64'>): Cohort {
-    return { dtype, step, members, sizes: new Float64Array(0), parameters: [], states: [] }
+    })
+    return [...groups.values()].map((members) => {
+      const first = members[0] as number
+      const { dtype, device } = this.parameters[first] as Tensor
+      const step = detached(() => full([], steps.get(first) ?? 0, { dtype: 'float64', device }))
+      return newCohort(dtype as FloatDType, members, step)
+    })
   }
 
   /** Makes the state of parameter i: zeros. */
   #prepare(i: number): void {
     if (this.#updated.has(i)) return
-    this.#updated.add(i)
-    const parameter = this.parameters[i] as Tensor
-    detached(() => {
-      this.#stateNames.forEach((name, j) => {
-        if (name !== null) {
-          this.#states[3 * i + j] = full(parameter.shape, 0, {
-            dtype: parameter.dtype,
-            device: parameter.device,
-          })
-        }
-      })
+    const { shape, dtype, device } = this.parameters[i] as Tensor
+    const states = detached(() =>
+      this.#stateNames.map((name) => (name === null ? null : full(shape, 0, { dtype, device }))),
+    )
+    states.forEach((state, j) => {
+      this.#states[3 * i + j] = state
     })
+    this.#updated.add(i)
   }
 
-  #update(cohort: Cohort, guards: readonly Handle[]): void {
-    const { parameters } = this
-    const { members, dtype, step } = cohort
-    const gradients: Handle[] = []
-    for (const i of members) {
-      const { grad } = parameters[i] as Tensor
-      if (grad !== null) gradients.push(grad._handle(this.#name))
+  /** Makes ready what an update of the cohort needs; false if no member has a gradient. */
+  #arrange(where: string, cohort: Cohort): boolean {
+    const idle = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad === null)
+    if (idle.length === cohort.members.length) return false
+    if (idle.length > 0) {
+      // They go on in a cohort of their own, from the same step.
+      const step = copyTo(cohort.step, cohort.step.device)
+      this.#cohorts.push(newCohort(cohort.dtype, idle, step))
+      cohort.members = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad !== null)
+      cohort.parameters = []
     }
-    if (gradients.length === 0) return
-    if (gradients.length < members.length) this.#split(cohort)
-    if (cohort.parameters.length === 0) this.#arrange(cohort)
-    for (const i of cohort.members) (parameters[i] as Tensor)._live(`${this.#name}.step`).touch()
+    const { members } = cohort
+    if (cohort.parameters.length === 0) {
+      for (const i of members) this.#prepare(i)
+      cohort.sizes = Float64Array.from(members, (i) => (this.parameters[i] as Tensor).size)
+      cohort.states = members.flatMap((i) =>
+        [0, 1, 2].map((j) => this.#states[3 * i + j]?._handle(where) ?? null),
+      )
+      cohort.parameters = members.map((i) => (this.parameters[i] as Tensor)._handle(where))
+    }
+    return true
+  }
+
+  #update(where: string, cohort: Cohort, guards: readonly Tensor[]): void {
+    const members = cohort.members.map((i) => this.parameters[i] as Tensor)
+    const gradients = members.map(({ grad }) => grad as Tensor)
     native().optimize(
       this.#kind,
-      dtypeNumber(dtype),
+      dtypeNumber(cohort.dtype),
       this.#hyper,
-      step._handle(this.#name),
+      cohort.step._handle(where),
       cohort.sizes,
       cohort.parameters,
-      guards.length > 0 ? gradients.concat(guards) : gradients,
+      [...gradients, ...guards].map((gradient) => gradient._handle(where)),
       cohort.states,
     )
+    for (const parameter of members) parameter._live(where).touch()
   }
 
-  /** Members without a gradient go on in a cohort of their own, from the same step. */
-  #split(cohort: Cohort): void {
-    const idle = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad === null)
-    const step = detached(() => full([], 0, { dtype: 'float64', device: cohort.step.device }))
-    copyInto(step, cohort.step)
-    this.#cohorts.push(this.#cohort(cohort.dtype, idle, step))
-    cohort.members = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad !== null)
-    cohort.parameters = []
+  #free(): void {
+    for (const { step } of this.#cohorts) step.dispose()
+    for (const tensor of this.#states) tensor?.dispose()
   }
 
-  #arrange(cohort: Cohort): void {
-    const { members } = cohort
-    cohort.sizes = Float64Array.from(members, (i) => (this.parameters[i] as Tensor).size)
-    cohort.states = []
-    for (const i of members) {
-      this.#prepare(i)
-      cohort.parameters.push((this.parameters[i] as Tensor)._handle(`${this.#name}.step`))
-      for (let j = 0; j < 3; j++) {
-        cohort.states.push(this.#states[3 * i + j]?._handle(this.#name) ?? null)
-      }
-    }
+  #checkLive(where: string): void {
+    if (this.#disposed) throw disposedError(where)
   }
+}
+
+function newCohort(dtype: FloatDType, members: number[], step: Tensor<'float64'>): Cohort {
+  return { dtype, step, members, sizes: new Float64Array(0), parameters: [], states: [] }
 }
 
 /** The parameters as a list: leaves, each once. */

@@ -2,21 +2,42 @@
 import { argumentError, checkInteger, checkNumber, checkOneOf, checkOptions } from '../check.ts'
 import { Optimizer } from './optimizer.ts'
 
-/** What a schedule needs to go on: plain numbers, for a checkpoint. */
-export type ScheduleState = Record<string, number>
+/** What a schedule needs to go on: finite numbers and null, which JSON keeps as they are. */
+export type ScheduleState = Record<string, number | null>
 
 function checkOptimizer(where: string, optimizer: Optimizer): Optimizer {
   if (!(optimizer instanceof Optimizer)) throw argumentError(where, 'an optimizer', optimizer)
   return optimizer
 }
 
-function loadNumbers(where: string, state: ScheduleState, names: readonly string[]): number[] {
+/** What a value of a state must be, by name: checked whole before anything changes. */
+const RULES = {
+  lr: checkRate,
+  base: checkRate,
+  step: checkCount,
+  bad: checkCount,
+  cooling: checkCount,
+  best: (where: string, name: string, value: unknown) =>
+    value === null ? null : checkNumber(where, name, value),
+} as const
+
+type Loaded<K extends keyof typeof RULES> = { [N in K]: ReturnType<(typeof RULES)[N]> }
+
+function checkRate(where: string, name: string, value: unknown): number {
+  return checkNumber(where, name, value, 0)
+}
+
+function checkCount(where: string, name: string, value: unknown): number {
+  return checkInteger(where, name, value, 0, Number.MAX_SAFE_INTEGER)
+}
+
+function loadState<K extends keyof typeof RULES>(
+  where: string,
+  state: ScheduleState,
+  names: readonly K[],
+): Loaded<K> {
   state = checkOptions(where, state, names)
-  return names.map((name) => {
-    const value = state[name]
-    if (typeof value !== 'number') throw argumentError(where, `${name} to be a number`, value)
-    return value
-  })
+  return Object.fromEntries(names.map((name) => [name, RULES[name](where, name, state[name])])) as Loaded<K>
 }
 
 export interface StepLROptions {
@@ -42,8 +63,9 @@ export class StepLR {
   }
 
   step(): void {
-    this.#step++
-    if (this.#step % this.#stepSize === 0) this.#optimizer.lr *= this.#gamma
+    const step = this.#step + 1
+    if (step % this.#stepSize === 0) this.#optimizer.lr *= this.#gamma
+    this.#step = step
   }
 
   stateDict(): ScheduleState {
@@ -52,9 +74,9 @@ export class StepLR {
 
   /** Also sets the optimizer's lr. */
   loadStateDict(state: ScheduleState): void {
-    const [step, lr] = loadNumbers('StepLR.loadStateDict', state, ['step', 'lr'])
-    this.#optimizer.lr = lr as number
-    this.#step = step as number
+    const { step, lr } = loadState('StepLR.loadStateDict', state, ['step', 'lr'])
+    this.#optimizer.lr = lr
+    this.#step = step
   }
 }
 
@@ -94,11 +116,10 @@ export class CosineAnnealingLR {
 
   /** Also sets the optimizer's lr. */
   loadStateDict(state: ScheduleState): void {
-    const where = 'CosineAnnealingLR.loadStateDict'
-    const [step, base, lr] = loadNumbers(where, state, ['step', 'base', 'lr'])
-    this.#optimizer.lr = lr as number
-    this.#step = step as number
-    this.#base = base as number
+    const { step, base, lr } = loadState('CosineAnnealingLR.loadStateDict', state, ['step', 'base', 'lr'])
+    this.#optimizer.lr = lr
+    this.#step = step
+    this.#base = base
   }
 }
 
@@ -121,7 +142,8 @@ export interface ReduceLROnPlateauOptions {
 export class ReduceLROnPlateau {
   readonly #optimizer: Optimizer
   readonly #options: Required<ReduceLROnPlateauOptions>
-  #best: number
+  /** null until a metric counts. */
+  #best: number | null = null
   #bad = 0
   #cooling = 0
 
@@ -138,18 +160,19 @@ export class ReduceLROnPlateau {
       cooldown: checkInteger(where, 'cooldown', options.cooldown ?? 0, 0, most),
       minLr: checkNumber(where, 'minLr', options.minLr ?? 0, 0),
     }
-    this.#best = this.#options.mode === 'min' ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY
   }
 
-  /** @param metric e.g. the validation loss */
+  /** @param metric e.g. the validation loss; one that is not finite is no improvement */
   step(metric: number): void {
     if (typeof metric !== 'number')
       throw argumentError('ReduceLROnPlateau.step', 'metric to be a number', metric)
     const { mode, factor, patience, threshold, cooldown, minLr } = this.#options
-    const better =
-      mode === 'min' ? metric < this.#best * (1 - threshold) : metric > this.#best * (1 + threshold)
-    if (better) {
-      this.#best = metric
+    const best = this.#best
+    const isBetter =
+      Number.isFinite(metric) &&
+      (best === null || (mode === 'min' ? metric < best * (1 - threshold) : metric > best * (1 + threshold)))
+    if (isBetter) {
+      this.#best = metric + 0 // JSON has no -0
       this.#bad = 0
     } else {
       this.#bad++
@@ -172,10 +195,10 @@ export class ReduceLROnPlateau {
   /** Also sets the optimizer's lr. */
   loadStateDict(state: ScheduleState): void {
     const where = 'ReduceLROnPlateau.loadStateDict'
-    const [best, bad, cooling, lr] = loadNumbers(where, state, ['best', 'bad', 'cooling', 'lr'])
-    this.#optimizer.lr = lr as number
-    this.#best = best as number
-    this.#bad = bad as number
-    this.#cooling = cooling as number
+    const { best, bad, cooling, lr } = loadState(where, state, ['best', 'bad', 'cooling', 'lr'])
+    this.#optimizer.lr = lr
+    this.#best = best
+    this.#bad = bad
+    this.#cooling = cooling
   }
 }
