@@ -89,6 +89,30 @@ describe('a run', () => {
     expect(peakBytes).toBeLessThan(64 * 2 ** 20)
   })
 
+  it('compares with itself on one thread while the JavaScript thread is busy', async () => {
+    const json = newFile()
+    const options = [
+      '--busy',
+      '--pairs',
+      '2',
+      '--shapes',
+      '2,3,4,5',
+      '--pass',
+      'train,demo',
+      '--threads',
+      '2',
+    ]
+    const { code, stdout, stderr } = await bptt('bench', ...options, '--json', json)
+    expect(code, stderr).toBe(0)
+    expect(stdout).toMatch(/^lstm train 2,3,4,5 busy +2 threads +bptt .* one thread \d+\.\d\dx/m)
+    for (const { case: one, outcomes, ratios } of readReport(json).results) {
+      expect(one.busy).toBe(true)
+      expect(Object.keys(outcomes)).toEqual(['bptt', 'one thread'])
+      expect(Object.keys(ratios)).toEqual(['one thread'])
+    }
+    expect((await bptt('bench', '--busy', '--peers', 'torch')).code).toBe(2)
+  })
+
   it('uses the kernels that are asked for', async () => {
     const json = newFile()
     const { code } = await bptt(...ALONE, '--pass', 'forward', '--isa', 'baseline', '--json', json)

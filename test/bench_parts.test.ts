@@ -139,6 +139,7 @@ describe('cases', () => {
     [{ pass: 'step', lengths: 'ragged' }, /one length/],
     [{ pass: 'demo', cell: 'gru' }, /LSTM/],
     [{ pass: 'ops', layers: 2 }, /one plain layer/],
+    [{ pass: 'step', busy: true }, /JavaScript thread/],
   ] as [Partial<Case>, RegExp][])('refuses %j', (change, reason) => {
     expect(impossible(LAYER)).toBeNull()
     expect(impossible({ ...LAYER, ...change })).toMatch(reason)

@@ -131,6 +131,7 @@ function addBench(program: Command): void {
     .option('--bidirectional', 'both directions')
     .option('--proj <n>', 'size of the projection of an LSTM', positiveInteger)
     .option('--ragged', 'rows of lengths between 1 and T')
+    .option('--busy', 'while the JavaScript thread computes, too, beside bptt itself on one thread')
     .option('--threads <list>', 'numbers of compute threads (default: what bptt takes by itself)', threadList)
     .addOption(new Option('--dtype <dtype>', 'type of the numbers').choices(['float32', 'float64']))
     .option('--device <device>', 'cpu, cuda or cuda:<n>', device, 'cpu')

@@ -6,7 +6,7 @@ import { EXIT_FAILURE, note, print, readingInput, UsageError } from '../output.t
 import { catchSignals } from '../signals.ts'
 import { describeCase } from './cases.ts'
 import { ContenderError } from './child.ts'
-import { findPeers, ourselves } from './contenders.ts'
+import { findPeers, onOneThread, ourselves } from './contenders.ts'
 import { measureLimits } from './limits.ts'
 import { type BenchProgress, startProgress } from './progress.ts'
 import { type Case, type CellName, type Machine, type Pass, PEERS, type Peer, type Report } from './report.ts'
@@ -24,6 +24,7 @@ export interface BenchOptions {
   bidirectional?: boolean
   proj?: number
   ragged?: boolean
+  busy?: boolean
   threads?: number[]
   dtype?: Case['dtype']
   device: string
@@ -56,18 +57,20 @@ export function makePlan(options: BenchOptions): Plan {
 
 /** What is of the CPU alone is not passed off as the device's. */
 function refuseOnDevice({ device, isa, threads }: BenchOptions, { cases, settings }: Plan): void {
+  const busy = cases.some((one) => one.busy)
   const refuse = (what: string, why: string): void => {
     throw new UsageError(`${what} cannot be measured with --device ${device}: ${why}`)
   }
   if (cases.some(({ pass }) => pass === 'step')) refuse('pass step', 'streams run on the CPU')
   if (cases.some(({ pass }) => pass === 'ops')) refuse('pass ops', 'it times native calls of the CPU')
+  if (busy) refuse('--busy', "it is about sharing the CPU's processors")
   if (isa !== undefined) refuse('--isa', "it names the CPU's kernels")
   if (threads !== undefined) refuse('--threads', "they are the CPU's, and the device computes")
   if (settings.memory) refuse('--memory', "it is the host's, not the device's")
 }
 
 function planCases(options: BenchOptions): Plan {
-  const { suite: name, pass, cells, shapes, layers, bidirectional, proj, ragged, dtype } = options
+  const { suite: name, pass, cells, shapes, layers, bidirectional, proj, ragged, busy, dtype } = options
   if (name === undefined) {
     const group: CaseGroup = {
       pass: pass ?? DEFAULT_GROUP.pass,
@@ -77,6 +80,7 @@ function planCases(options: BenchOptions): Plan {
       ...(bidirectional && { bidirectional }),
       ...(proj !== undefined && { proj }),
       ...(ragged && { lengths: 'ragged' as const }),
+      ...(busy && { busy }),
       ...(dtype && { dtype }),
     }
     const cases = expand([group])
@@ -89,6 +93,7 @@ function planCases(options: BenchOptions): Plan {
     pass: group.pass.filter((one) => pass?.includes(one) ?? true),
     cells: group.cells.filter((one) => cells?.includes(one) ?? true),
     ...(dtype && { dtype }),
+    ...(busy && { busy }),
   }))
   const cases = expand(narrowed)
   if (cases.length === 0) throw new UsageError(`suite ${name} has no case of this pass and cell`)
@@ -122,6 +127,9 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     for (const path of [options.json, options.html]) if (path !== undefined) await writeResult(path, '', 'a')
     const threads = device === 'cpu' ? (plan.threads ?? [usual]) : [null]
     const ours = ourselves(options.isa)
+    if (options.busy && options.peers?.length) {
+      throw new UsageError('--busy compares bptt with itself on one thread: --peers cannot be used with it')
+    }
     const { found, missing } = await findPeers(options.peers ?? peersOf(plan), options.python, device)
     for (const { peer, reason, install } of missing)
       note(`without ${peer}: ${reason}${install === null ? '' : `; to install it: ${install}`}`)
@@ -155,7 +163,15 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     const other = older && describeOtherDevice(report, older)
     if (other) await print(`${other}\n`)
     progress = startProgress(plan.cases.length)
-    await runPlan(plan, threads, [ours, ...found], report, older, progress, interrupt.signal)
+    await runPlan(
+      plan,
+      threads,
+      [ours, ...(options.busy ? [onOneThread(ours)] : []), ...found],
+      report,
+      older,
+      progress,
+      interrupt.signal,
+    )
     await print(describeSummary(report))
     if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
     if (options.html !== undefined) {
@@ -185,7 +201,8 @@ function openDevice(device: Device): string {
 const isFailure = ({ status }: { status: string }): boolean => status === 'failed'
 
 /** All, unless nobody but us is asked. */
-const peersOf = ({ cases }: Plan): readonly Peer[] => (cases.every(({ pass }) => pass === 'ops') ? [] : PEERS)
+const peersOf = ({ cases }: Plan): readonly Peer[] =>
+  cases.every(({ pass, busy }) => pass === 'ops' || busy) ? [] : PEERS
 
 /** Fills the report, case by case, until the signal. */
 async function runPlan(

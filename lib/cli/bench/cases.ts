@@ -64,19 +64,23 @@ export function describeCase(one: Case): string {
 }
 
 /** What sets a case apart from one plain layer, in words. */
-export function variantOf({ layers, bidirectional, projSize, lengths }: Case): string[] {
+export function variantOf({ layers, bidirectional, projSize, lengths, busy }: Case): string[] {
   return [
     ...(layers > 1 ? [`${layers} layers`] : []),
     ...(bidirectional ? ['bidirectional'] : []),
     ...(projSize > 0 ? [`projection ${projSize}`] : []),
     ...(lengths === 'ragged' ? ['ragged'] : []),
+    ...(busy ? ['busy'] : []),
   ]
 }
 
 /** Why nobody can be asked this; null if it makes sense. */
-export function impossible({ pass, cell, bidirectional, projSize, lengths, H, layers }: Case): string | null {
+export function impossible(one: Case): string | null {
+  const { pass, cell, bidirectional, projSize, lengths, H, layers, busy } = one
   if (projSize > 0 && cell !== 'lstm') return `a projection is the LSTM's, not the ${cell}'s`
   if (projSize >= H) return `a projection to ${projSize} is not smaller than H = ${H}`
+  if (busy && (pass === 'step' || pass === 'ops'))
+    return `pass ${pass} keeps the JavaScript thread at work: it cannot be busy beside it`
   const plain = !bidirectional && lengths === 'full'
   if (pass === 'step' && !plain) return 'a stream has one direction, and rows of one length'
   if (pass === 'demo' && !(plain && cell === 'lstm' && layers === 1 && projSize === 0))

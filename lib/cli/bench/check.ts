@@ -9,7 +9,7 @@ import { directions, hasGradients, outputSize, parameterShapes, rowLengths } fro
 import { type CaseData, type Numbers, readTensor, type Sample } from './data.ts'
 import type { Places } from './protocol.ts'
 import { demoLosses } from './reference_demo.ts'
-import type { Case } from './report.ts'
+import { type Case, ONE_THREAD } from './report.ts'
 
 const CELLS = { lstm, gru, rnn: rnnTanh }
 
@@ -28,7 +28,8 @@ export interface Bounds {
  */
 export function boundsFor(name: string, one: Case, device = 'cpu'): Bounds {
   const single = one.dtype === 'float32'
-  if (name !== 'bptt') return single ? { result: 1e-4, gradient: 1e-4 } : { result: 1e-9, gradient: 1e-9 }
+  if (name !== 'bptt' && name !== ONE_THREAD)
+    return single ? { result: 1e-4, gradient: 1e-4 } : { result: 1e-9, gradient: 1e-9 }
   const width = directions(one) * outputSize(one)
   const terms = outputSize(one) + Math.max(one.I, one.layers > 1 ? width : 0)
   const growth = Math.sqrt(Math.max(1, terms / 1024)) * (device === 'cpu' ? 1 : 10)

@@ -9,6 +9,7 @@ export interface ContenderCommand {
   command: string
   args: string[]
   env?: Record<string, string>
+  threads?: number // instead of those of the question
 }
 
 /** The contender ended, or its answer makes no sense. */

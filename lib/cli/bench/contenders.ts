@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { ContenderCommand } from './child.ts'
 import { inPackage } from './package.ts'
-import type { Peer, Report } from './report.ts'
+import { ONE_THREAD, type Peer, type Report } from './report.ts'
 
 /** A peer that is asked for and not there. */
 export type Missing = Report['missing'][number]
@@ -18,6 +18,13 @@ export function ourselves(isa?: string): ContenderCommand {
     ...(isa && { env: { BPTT_ISA: isa } }),
   }
 }
+
+/** With which a busy machine is compared: more threads shall not be slower. */
+export const onOneThread = (ours: ContenderCommand): ContenderCommand => ({
+  ...ours,
+  name: ONE_THREAD,
+  threads: 1,
+})
 
 /**
  * @param python the interpreter to look for PyTorch in

@@ -12,6 +12,9 @@ export type CellName = (typeof CELLS)[number]
 export const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
 export type Peer = (typeof PEERS)[number]
 
+/** The name of bptt itself as a contender that has one thread. */
+export const ONE_THREAD = 'one thread'
+
 /** One question put to every contender: a pass over one layer stack of one shape. */
 export interface Case {
   pass: Pass
@@ -25,6 +28,7 @@ export interface Case {
   projSize: number // 0: none
   lengths: 'full' | 'ragged' // ragged: uniform over 1..T, from a fixed seed
   dtype: 'float32' | 'float64'
+  busy?: true // the JavaScript thread computes, too, while it waits
 }
 
 export interface Machine {

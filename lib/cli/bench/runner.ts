@@ -188,7 +188,11 @@ export class Runner {
     }
     const child = this.#child(contender)
     const out = join(this.#folder as string, `${name}.bin`)
-    const reply = await child.ask<Reply>({ ...request, out })
+    const reply = await child.ask<Reply>({
+      ...request,
+      out,
+      ...(contender.threads && { threads: contender.threads }),
+    })
     if ('unsupported' in reply) return { outcome: { status: 'unsupported', reason: reply.unsupported } }
     if (reply.ready !== true) throw new ContenderError(`answered ${JSON.stringify(reply).slice(0, 200)}`)
     this.versions[name] = reply.version

@@ -23,6 +23,7 @@ export interface CaseGroup {
   proj?: number | 'half'
   lengths?: Case['lengths']
   dtype?: Case['dtype']
+  busy?: boolean
 }
 
 export interface Suite extends Partial<Omit<Settings, 'device' | 'answerSeconds'>> {
@@ -93,9 +94,9 @@ export function expand(groups: readonly CaseGroup[]): Case[] {
 }
 
 function makeCase(group: CaseGroup, pass: Pass, cell: CellName, { B, T, I, H }: Shape): Case {
-  const { layers = 1, bidirectional = false, proj = 0, lengths = 'full', dtype = 'float32' } = group
+  const { layers = 1, bidirectional = false, proj = 0, lengths = 'full', dtype = 'float32', busy } = group
   const projSize = proj === 'half' ? Math.max(1, Math.floor(H / 2)) : proj
-  return { pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype }
+  return { pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype, ...(busy && { busy }) }
 }
 
 const gridShapes = ({ B, T, H }: { B: number[]; T: number[]; H: number[] }): Shape[] =>

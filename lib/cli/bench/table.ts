@@ -116,4 +116,4 @@ export function findResult(report: Report | undefined, result: Result): Result |
 }
 
 const sameCase = (a: Result['case'], b: Result['case']): boolean =>
-  (Object.keys(b) as (keyof Result['case'])[]).every((key) => a[key] === b[key])
+  (Object.keys({ ...a, ...b }) as (keyof Result['case'])[]).every((key) => a[key] === b[key])
