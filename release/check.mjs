@@ -13,6 +13,8 @@ const STEPS = [
   ['two doors', 'node', ['release/doors.mjs']],
   ['package', 'node', ['release/package.mjs', '--complete']],
   ['package, installed', 'node', ['release/install.mjs']],
+  ['package, in other programs than this Node', 'node', ['release/runtimes.mjs']],
+  ['declarations', 'node', ['release/types.mjs']],
 ]
 
 const failed = STEPS.filter(([name, program, parameters]) => {
