@@ -76,6 +76,19 @@ export function memoryError(where: string, bytes: number): BpttError {
   return new BpttError('ERR_BPTT_OOM', `[${where}] out of memory: ${bytes} bytes could not be allocated`)
 }
 
+/** A typed array of zeros. Where it cannot be had, ERR_BPTT_OOM instead of a bare RangeError. */
+export function newArray<T extends ArrayBufferView>(
+  where: string,
+  Kind: { new (length: number): T; readonly BYTES_PER_ELEMENT: number },
+  length: number,
+): T {
+  try {
+    return new Kind(length)
+  } catch {
+    throw memoryError(where, length * Kind.BYTES_PER_ELEMENT)
+  }
+}
+
 /** For an object of a class whose private fields are missing. */
 export function foreignError(where: string, value: unknown): TypeError {
   return argumentError(where, 'to be called on a tensor', value)

@@ -1,6 +1,15 @@
 /** JavaScript data as a dense typed array with its shape. */
 import { isSharedArrayBuffer, typedArrayKind, typedArrayLength } from './brand.ts'
-import { argumentError, describe, MAX_RANK, memoryError, shapeError, shapeText, valueError } from './check.ts'
+import {
+  argumentError,
+  describe,
+  MAX_RANK,
+  memoryError,
+  newArray,
+  shapeError,
+  shapeText,
+  valueError,
+} from './check.ts'
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
 
@@ -85,11 +94,7 @@ function checkView(where: string, view: ArrayBufferView): string {
 }
 
 function room(where: string, dtype: DType, size: number): Values {
-  try {
-    return new ARRAY[dtype](size)
-  } catch {
-    throw memoryError(where, size * ARRAY[dtype].BYTES_PER_ELEMENT)
-  }
+  return newArray<Values>(where, ARRAY[dtype], size)
 }
 
 function converted(where: string, view: NumberArray, kind: string, dtype: DType): Values {

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { BpttError } from './errors.ts'
+import { BpttError, type ErrorCode } from './errors.ts'
 
 /** The addon of the package at root. Throws ERR_BPTT_BINDING where no binary fits. */
 export function loadAddon(root: string): unknown {
@@ -11,6 +11,9 @@ export function loadAddon(root: string): unknown {
     const fromPackage = createRequire(join(root, 'package.json'))
     return namingLibc(libc, () => fromPackage('node-gyp-build')(root))
   } catch (cause) {
+    // The binary fits, but could not begin: there is no memory.
+    const { code, message } = cause as { code?: ErrorCode; message: string }
+    if (code?.startsWith('ERR_BPTT_')) throw new BpttError(code, message, { cause })
     throw new BpttError('ERR_BPTT_BINDING', explanation(root, libc, cause as Error), { cause })
   }
 }

@@ -8,11 +8,12 @@ import {
   checkOneOf,
   checkOptions,
   disposedError,
+  newArray,
   refusal,
   shapeError,
   shapeText,
 } from './check.ts'
-import { arrayOf, BYTES, type DataOf, type FloatDType } from './dtype.ts'
+import type { DataOf, FloatDType } from './dtype.ts'
 import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -86,7 +87,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     const { batch } = this
     this.#check('step', 'x', x, batch * this.inputSize)
     const size = batch * this.outputSize
-    const into = out ?? this.#array(size)
+    const into = out ?? this.#array('step', size)
     if (out !== undefined) this.#check('step', 'out', out, size)
     native().step(stepper, x, into)
     return into
@@ -95,8 +96,9 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   /** A copy of the state. */
   getState(): StreamState<D> {
     const stepper = this.#live('getState')
-    const h = this.#array(this.#rows * this.outputSize)
-    const c = this.#shape.cell === 'lstm' ? this.#array(this.#rows * this.#shape.hiddenSize) : null
+    const h = this.#array('getState', this.#rows * this.outputSize)
+    const c =
+      this.#shape.cell === 'lstm' ? this.#array('getState', this.#rows * this.#shape.hiddenSize) : null
     native().getStepperState(stepper, h, c)
     return c === null ? { h } : { h, c }
   }
@@ -155,8 +157,9 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     return this.#stepper
   }
 
-  #array(size: number): DataOf<D> {
-    return arrayOf(this.dtype, new ArrayBuffer(size * BYTES[this.dtype])) as DataOf<D>
+  #array(method: string, size: number): DataOf<D> {
+    const Kind = this.dtype === 'float32' ? Float32Array : Float64Array
+    return newArray<Float32Array | Float64Array>(this.#where(method), Kind, size) as DataOf<D>
   }
 
   #check(method: string, name: string, value: unknown, size: number): void {

@@ -192,17 +192,21 @@ export class Tensor<D extends DType = DType> {
   // -- reading -----------------------------------------------------------------------
 
   /**
-   * A fresh copy of the elements, in row-major order, when the work before is done.
-   * Rejects with the failure of the op that should have computed them.
+   * A fresh copy of the elements, in row-major order, when the work before is done. Rejects
+   * with the failure of the op that should have computed them, or with ERR_BPTT_OOM where
+   * there is no memory for the copy; the tensor stays as it is.
    */
   data(): Promise<DataOf<D>> {
-    const { dtype } = this
-    return native()
-      .read(this._handle('Tensor.data'), this.size * BYTES[dtype])
-      .then((buffer) => arrayOf(dtype, buffer))
+    return this.#read(this._handle('Tensor.data'))
   }
 
-  /** Like {@link data}, but blocks this thread until the work before is done. */
+  // Misuse throws where it was made; what fails at run time rejects.
+  async #read(handle: Handle): Promise<DataOf<D>> {
+    const { dtype } = this
+    return arrayOf(dtype, await native().read(handle, this.size * BYTES[dtype]))
+  }
+
+  /** Like {@link data}, but blocks this thread until the work before is done, and throws. */
   dataSync(): DataOf<D> {
     return arrayOf(
       this.dtype,

@@ -1,8 +1,11 @@
 /** Number formats that files hold and tensors do not. */
+import { newArray } from '../check.ts'
+
+const WHERE = 'loadSafetensors'
 
 /** IEEE half precision; every value is a float32, exactly. */
 export function widenFloat16(halves: Uint16Array): Float32Array {
-  const out = new Float32Array(halves.length)
+  const out = newArray(WHERE, Float32Array, halves.length)
   for (let i = 0; i < halves.length; i++) {
     const half = halves[i] as number
     const sign = half & 0x8000 ? -1 : 1
@@ -17,14 +20,14 @@ export function widenFloat16(halves: Uint16Array): Float32Array {
 
 /** The upper half of a float32. */
 export function widenBfloat16(uppers: Uint16Array): Float32Array {
-  const bits = new Uint32Array(uppers.length)
+  const bits = newArray(WHERE, Uint32Array, uppers.length)
   for (let i = 0; i < uppers.length; i++) bits[i] = (uppers[i] as number) << 16
   return new Float32Array(bits.buffer)
 }
 
 /** The same values as int32, or the place of the first that does not fit. */
 export function narrowInt64(values: BigInt64Array): Int32Array | number {
-  const out = new Int32Array(values.length)
+  const out = newArray(WHERE, Int32Array, values.length)
   for (let i = 0; i < values.length; i++) {
     const value = values[i] as bigint
     out[i] = Number(value)

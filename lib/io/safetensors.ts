@@ -1,7 +1,7 @@
 /** Tensors in files: the safetensors format, shared with PyTorch and many others. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { argumentError, checkTensorMap, valueError } from '../check.ts'
+import { argumentError, checkTensorMap, newArray, valueError } from '../check.ts'
 import { tensor } from '../create.ts'
 import { BYTES, type DataOf, type DType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
@@ -159,14 +159,14 @@ async function readBytes(
   length: number,
   fail: Fail,
 ): Promise<ArrayBuffer> {
-  const bytes = new Uint8Array(length)
+  const bytes = newArray('loadSafetensors', Uint8Array, length)
   for (let done = 0; done < length; ) {
     const wanted = Math.min(length - done, READ_BYTES)
     const { bytesRead } = await file.read(bytes, done, wanted, position + done)
     if (bytesRead === 0) throw fail(`it ends at byte ${position + done}, in the middle of its data`)
     done += bytesRead
   }
-  return bytes.buffer
+  return bytes.buffer as ArrayBuffer
 }
 
 /** The bytes of a typed array as they stand in the file. The array is used up. */

@@ -29,9 +29,9 @@ BPTT_FUNCTIONS(BPTT_DECLARE)
 
 NAPI_MODULE_INIT() {
   using namespace bptt::addon;
-  pin_library();
-  Environment* environment = Environment::create(env);
-  return guarded(*environment, [&] {
+  return guarded(env, [&] {
+    pin_library();
+    Environment::create(env);
 #define BPTT_EXPORT(name)                                                                          \
   napi_value name##_value;                                                                         \
   check(                                                                                           \

@@ -21,12 +21,15 @@ void check(napi_status status) {
   }
 }
 
-void throw_error(Environment& environment, const char* code, const char* message) {
+void throw_error(napi_env env, const char* code, const char* message) {
+  Environment* environment = Environment::of(env);
+  if (!environment) {
+    napi_throw_error(env, code, message);
+    return;
+  }
   try {
-    napi_throw(environment.env(), environment.make_error(code, message));
-  } catch (const PendingException&) {
-  } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
+    napi_throw(env, environment->make_error(code, message));
+  } catch (...) {  // an exception of the error class is pending instead
   }
 }
 
@@ -47,15 +50,16 @@ int64_t product(std::initializer_list<int64_t> counts) {
 
 double Numbers::number() {
   if (next_ == values_.size()) broken("a layout of " + std::to_string(next_) + " is too short");
-  return values_[next_++];
+  // volatile: another thread may write there, and the compiler may not look twice.
+  return const_cast<const volatile double&>(values_[next_++]);
 }
 
-Call::Call(napi_env env, napi_callback_info info) {
-  void* environment;
-  check(napi_get_instance_data(env, &environment));
-  environment_ = static_cast<Environment*>(environment);
+Call::Call(napi_env env, napi_callback_info info) : environment_(Environment::of(env)) {
   size_t count = kMaxArguments;
   check(napi_get_cb_info(env, info, &count, arguments_, nullptr, nullptr));
+}
+
+Call::~Call() {
   environment_->inputs.clear();
   environment_->outputs.clear();
 }
@@ -102,25 +106,35 @@ std::span<const double> Call::numbers(size_t i) const {
   return {static_cast<const double*>(view.data), view.bytes / sizeof(double)};
 }
 
-std::span<const int32_t> Call::int32s(size_t i) const {
+std::vector<int32_t> Call::int32s(size_t i) const {
   const View view = this->view(i);
   if (view.type != napi_int32_array) broken("not an Int32Array");
-  return {static_cast<const int32_t*>(view.data), view.bytes / sizeof(int32_t)};
+  const auto* values = static_cast<const int32_t*>(view.data);
+  return {values, values + view.bytes / sizeof(int32_t)};
 }
 
-std::vector<napi_value> Call::list(size_t i) const {
+std::vector<napi_value> Call::list(size_t i, size_t least, size_t most, bool optional) const {
+  if (stream_) broken("a list is read after a storage");
   uint32_t length;
   if (napi_get_array_length(env(), arguments_[i], &length) != napi_ok) {
     broken("argument " + std::to_string(i) + " is not an array");
   }
-  std::vector<napi_value> values(length);
+  if (length < least || length > most) {
+    broken("a list of " + std::to_string(length) + " where " + std::to_string(least) + " belong");
+  }
+  std::vector<napi_value> values;  // grows with what is there: `length` may be of holes
   for (uint32_t k = 0; k < length; ++k) {
-    check(napi_get_element(env(), arguments_[i], k, &values[k]));
+    napi_value value;
+    check(napi_get_element(env(), arguments_[i], k, &value));
+    if (is_null(value)) value = nullptr;
+    if (!value && !optional) broken("a handle is missing in a list");
+    values.push_back(value);
   }
   return values;
 }
 
 bool Call::is_null(napi_value value) const {
+  if (!value) return true;
   napi_valuetype type;
   check(napi_typeof(env(), value, &type));
   return type == napi_null || type == napi_undefined;

@@ -1,13 +1,16 @@
 // One call from JavaScript: reads and checks arguments, and enqueues the op.
 //
-// Calls come through plain Node-API, whose cost matters here; what is kept
-// between calls goes through node-addon-api (environment.h).
-//
 // TypeScript has checked what a user can get wrong. Here every pointer is checked
-// against the size of its storage, so that no mistake in between can crash.
+// against the size of its storage, so that no mistake in between can crash, nor any other
+// caller. JavaScript runs in the middle of a call where it reads a list (getters), and may
+// then release, resize or call anything: lists come first, before storages and views. Memory
+// that other threads see is read once, and what was read is checked.
+//
+// Nothing ends the process: whatever throws ends in guarded(), and what runs elsewhere
+// (executor, finalizers, hooks) does not throw.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <cstdint>
 #include <new>
@@ -15,6 +18,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "addon/environment.h"
 #include "bptt/bptt.h"
@@ -35,26 +39,24 @@ struct PendingException {};
 [[noreturn]] void broken(const std::string& message);
 
 void check(napi_status status);
-void throw_error(Environment& environment, const char* code, const char* message);
+void throw_error(napi_env env, const char* code, const char* message);
 
 // Calls function() -> napi_value and turns C++ exceptions into JavaScript's.
 template <class Function>
-napi_value guarded(Environment& environment, Function function) {
+napi_value guarded(napi_env env, Function function) {
   try {
     return function();
   } catch (const PendingException&) {
-  } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
   } catch (const JsError& error) {
-    throw_error(environment, error.code, error.what());
+    throw_error(env, error.code, error.what());
   } catch (const Error& error) {
-    throw_error(environment, code_name(error.code()), error.what());
+    throw_error(env, code_name(error.code()), error.what());
   } catch (const std::invalid_argument& error) {
-    throw_error(environment, "ERR_BPTT_VALUE", error.what());
+    throw_error(env, "ERR_BPTT_VALUE", error.what());
   } catch (const std::bad_alloc&) {
-    throw_error(environment, "ERR_BPTT_OOM", "out of memory");
+    throw_error(env, "ERR_BPTT_OOM", "out of memory");
   } catch (const std::exception& error) {
-    throw_error(environment, "ERR_BPTT_INTERNAL", error.what());
+    throw_error(env, "ERR_BPTT_INTERNAL", error.what());
   }
   return nullptr;
 }
@@ -66,11 +68,12 @@ constexpr size_t size_of(bptt_dtype dtype) { return dtype == BPTT_FLOAT64 ? 8 : 
 int64_t product(std::initializer_list<int64_t> counts);
 int64_t to_integer(double value, int64_t least, int64_t most);
 
-// Reads a Float64Array of numbers one after the other.
+// Reads a Float64Array of numbers one after the other, each once.
 class Numbers {
  public:
   explicit Numbers(std::span<const double> values) : values_(values) {}
 
+  size_t size() const { return values_.size(); }
   double number();
   int64_t integer(int64_t least, int64_t most) { return to_integer(number(), least, most); }
   int64_t count() { return integer(0, kLargestCount); }
@@ -94,6 +97,8 @@ struct View {
 class Call {
  public:
   Call(napi_env env, napi_callback_info info);
+  ~Call();
+  Call(const Call&) = delete;
 
   Environment& environment() { return *environment_; }
   // Of the storages that the call has been given so far; the CPU's before the first.
@@ -117,8 +122,15 @@ class Call {
   bptt_rng rng(size_t i) const;  // seed and offset
   View view(size_t i) const;
   std::span<const double> numbers(size_t i) const;
-  std::span<const int32_t> int32s(size_t i) const;
-  std::vector<napi_value> list(size_t i) const;
+  std::vector<int32_t> int32s(size_t i) const;  // a copy
+  // Lists of handles; optional ones are null where an element is null or undefined.
+  // Getters run: before any storage or view is read.
+  std::vector<napi_value> handles(size_t i, size_t least, size_t most = SIZE_MAX) const {
+    return list(i, least, most, false);
+  }
+  std::vector<napi_value> optional_handles(size_t i, size_t count) const {
+    return list(i, count, count, true);
+  }
 
   // -- storages, of at least `count` elements; the op's operands ---------------
   void* input(size_t i, int64_t count, bptt_dtype dtype) {
@@ -136,6 +148,12 @@ class Call {
   // With null for `operands`, poison neither comes from the storage nor goes there.
   void* operand(napi_value handle, int64_t count, bptt_dtype dtype, std::vector<Operand>* operands);
   bool is_null(napi_value value) const;
+  // An output over what a kernel takes positions from, which it checks before it writes.
+  void refuse_overlap(const void* positions, std::initializer_list<const void*> outputs) const {
+    for (const void* out : outputs) {
+      if (out == positions) broken("an output over the indices or targets of its op");
+    }
+  }
 
   Storage& storage(size_t i) { return storage_of(arguments_[i]); }
   Storage& storage_of(napi_value handle);
@@ -154,6 +172,8 @@ class Call {
  private:
   static constexpr size_t kMaxArguments = 20;
 
+  std::vector<napi_value> list(size_t i, size_t least, size_t most, bool optional) const;
+
   Environment* environment_;
   Stream* stream_ = nullptr;
   napi_value arguments_[kMaxArguments];
@@ -162,9 +182,7 @@ class Call {
 // What is exported: `function` as Node-API calls it.
 template <napi_value (*function)(Call&)>
 napi_value exported(napi_env env, napi_callback_info info) {
-  void* environment;
-  if (napi_get_instance_data(env, &environment) != napi_ok) return nullptr;
-  return guarded(*static_cast<Environment*>(environment), [&] {
+  return guarded(env, [&] {
     Call call(env, info);
     return function(call);
   });

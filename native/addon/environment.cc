@@ -1,5 +1,8 @@
 #include "addon/environment.h"
 
+#include <string>
+#include <utility>
+
 #include "addon/call.h"
 #include "addon/cuda.h"
 
@@ -28,22 +31,44 @@ const char* code_name(bptt_code code) {
   }
 }
 
-Environment* Environment::create(napi_env env) {
+Environment& Environment::create(napi_env env) {
   auto* environment = new Environment(env);
-  environment->env_.SetInstanceData(environment);
-  environment->wake_ = decltype(wake_)::New(environment->env_, "bptt", 0, 1, environment);
-  environment->wake_.Unref(environment->env_);
+  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); };
+  if (napi_set_instance_data(env, environment, finalize, nullptr) != napi_ok) {
+    delete environment;
+    broken("no place for what belongs to the environment");
+  }
+  napi_value name, global, array_buffer;
+  check(napi_create_string_utf8(env, "bptt", NAPI_AUTO_LENGTH, &name));
+  const auto wake = [](napi_env alive, napi_value, void* context, void*) {
+    if (alive) static_cast<Environment*>(context)->settle_all();
+  };
+  check(napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr,
+                                        environment, wake, &environment->wake_));
+  check(napi_unref_threadsafe_function(env, environment->wake_));
   // Hooks run last in, first out: before the one of the thread-safe function, and
   // before the finalizers of handles.
-  environment->env_.AddCleanupHook([](Environment* closing) { closing->close(); }, environment);
-  return environment;
+  check(napi_add_env_cleanup_hook(
+      env, [](void* closing) { static_cast<Environment*>(closing)->close(); }, environment));
+  check(napi_get_global(env, &global));
+  check(napi_get_named_property(env, global, "ArrayBuffer", &array_buffer));
+  check(napi_create_reference(env, array_buffer, 1, &environment->array_buffer_));
+  return *environment;
 }
 
-void Environment::wake(Napi::Env env, Napi::Function, Environment* environment, void*) {
-  if (static_cast<napi_env>(env)) environment->settle_all();
+Environment* Environment::of(napi_env env) {
+  void* environment = nullptr;
+  napi_get_instance_data(env, &environment);
+  return static_cast<Environment*>(environment);
 }
 
-Environment::~Environment() { handles_->abandon(); }
+Environment::~Environment() {
+  for (const napi_ref reference : {error_class_, array_buffer_}) {
+    if (reference) napi_delete_reference(env_, reference);
+  }
+  while (settled_) settled_ = std::move(settled_->next_);
+  handles_->abandon();
+}
 
 void Environment::close() {
   {
@@ -51,7 +76,8 @@ void Environment::close() {
     closed_ = true;
   }
   for (auto& [device, stream] : streams_) stream->close();
-  Napi::MemoryManagement::AdjustExternalMemory(env_, -reported_bytes_);
+  int64_t total;
+  napi_adjust_external_memory(env_, -reported_bytes_, &total);
   reported_bytes_ = 0;
 }
 
@@ -76,67 +102,123 @@ void Environment::report_memory() {
   const int64_t change =
       static_cast<int64_t>(cpu->second->allocator().allocated_bytes()) - reported_bytes_;
   if (change < kReportStep && change > -kReportStep) return;
+  int64_t total;
+  check(napi_adjust_external_memory(env_, change, &total));
   reported_bytes_ += change;
-  Napi::MemoryManagement::AdjustExternalMemory(env_, change);
 }
 
-// -- errors --------------------------------------------------------------------
+// -- errors and buffers ----------------------------------------------------------
 
-void Environment::set_error_class(Napi::Function error_class) {
-  error_class_ = Napi::Persistent(error_class);
+void Environment::set_error_class(napi_value error_class) {
+  napi_valuetype type;
+  check(napi_typeof(env_, error_class, &type));
+  if (type != napi_function) broken("the error class is not a class");
+  napi_ref reference;
+  check(napi_create_reference(env_, error_class, 1, &reference));
+  if (error_class_) napi_delete_reference(env_, error_class_);
+  error_class_ = reference;
 }
 
-Napi::Value Environment::make_error(const char* code, const char* message) {
-  if (!error_class_.IsEmpty()) {
-    return error_class_.New({Napi::String::New(env_, code), Napi::String::New(env_, message)});
+napi_value Environment::make_error(const char* code, const char* message) {
+  napi_value arguments[2], error_class, error;
+  check(napi_create_string_utf8(env_, code, NAPI_AUTO_LENGTH, &arguments[0]));
+  check(napi_create_string_utf8(env_, message, NAPI_AUTO_LENGTH, &arguments[1]));
+  if (!error_class_) {
+    check(napi_create_error(env_, arguments[0], arguments[1], &error));
+    return error;
   }
-  Napi::Error error = Napi::Error::New(env_, message);
-  error.Set("code", code);
-  return error.Value();
+  check(napi_get_reference_value(env_, error_class_, &error_class));
+  check(napi_new_instance(env_, error_class, 2, arguments, &error));
+  return error;
+}
+
+napi_value Environment::make_buffer(size_t bytes, void** data) {
+  napi_value array_buffer, length, buffer, exception;
+  check(napi_get_reference_value(env_, array_buffer_, &array_buffer));
+  check(napi_create_double(env_, static_cast<double>(bytes), &length));
+  if (napi_new_instance(env_, array_buffer, 1, &length, &buffer) != napi_ok) {
+    check(napi_get_and_clear_last_exception(env_, &exception));
+    throw Error(BPTT_OUT_OF_MEMORY, "out of memory: an ArrayBuffer of " + std::to_string(bytes) +
+                                        " bytes cannot be had");
+  }
+  size_t got = 0;
+  if (napi_get_arraybuffer_info(env_, buffer, data, &got) != napi_ok || got != bytes) {
+    broken("the class ArrayBuffer makes other objects");
+  }
+  return buffer;
 }
 
 // -- promises --------------------------------------------------------------------
 
-Environment::Promise* Environment::make_promise(Napi::Value buffer) {
-  auto promise = std::make_unique<Promise>(this);
-  if (!buffer.IsEmpty()) promise->buffer_ = Napi::Reference<Napi::Value>::New(buffer, 1);
-  if (pending_++ == 0) wake_.Ref(env_);
-  return promise.release();
+Environment::Promise::Promise(Environment& environment, napi_value buffer)
+    : environment_(environment) {
+  if (buffer) check(napi_create_reference(environment.env_, buffer, 1, &buffer_));
 }
 
-void Environment::settled(Promise* promise) {
-  std::lock_guard lock(mutex_);
-  settled_.emplace_back(promise);
-  if (settled_.size() == 1 && !closed_) {
-    wake_.NonBlockingCall();
+Environment::Promise::~Promise() {
+  if (buffer_) napi_delete_reference(environment_.env_, buffer_);
+}
+
+void Environment::Promise::settle(const FailurePtr& failure) noexcept {
+  failure_ = failure;
+  std::lock_guard lock(environment_.mutex_);
+  next_ = std::move(environment_.settled_);
+  environment_.settled_.reset(this);
+  if (!next_ && !environment_.closed_) {
+    napi_call_threadsafe_function(environment_.wake_, nullptr, napi_tsfn_nonblocking);
   }
+}
+
+// The executor may have settled it already; this thread hears of that later.
+napi_value Environment::expect(Promise* promise) {
+  if (pending_++ == 0) check(napi_ref_threadsafe_function(env_, wake_));
+  napi_value value;
+  check(napi_create_promise(env_, &promise->deferred_, &value));
+  return value;
 }
 
 void Environment::settle_all() {
-  std::vector<std::unique_ptr<Promise>> settled;
+  std::unique_ptr<Promise> last, first;
   {
     std::lock_guard lock(mutex_);
-    settled.swap(settled_);
+    last = std::move(settled_);
   }
-  for (const std::unique_ptr<Promise>& promise : settled) {
-    guarded(*this, [&] {
-      settle(*promise);
-      return nullptr;
-    });
+  while (last) {
+    std::unique_ptr<Promise> before = std::move(last->next_);
+    last->next_ = std::move(first);
+    first = std::move(last);
+    last = std::move(before);
+  }
+  while (first) {
+    if (--pending_ == 0) napi_unref_threadsafe_function(env_, wake_);
+    napi_handle_scope scope;
+    if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+    settle(*first);
+    napi_close_handle_scope(env_, scope);
+    first = std::move(first->next_);
   }
 }
 
-void Environment::settle(Promise& promise) {
-  const Napi::HandleScope scope(env_);
-  if (--pending_ == 0) wake_.Unref(env_);
-  if (promise.failure_) {
-    const Failure& failure = *promise.failure_;
-    promise.deferred_.Reject(make_error(code_name(failure.code), failure.message.c_str()));
-  } else if (promise.buffer_.IsEmpty()) {
-    promise.deferred_.Resolve(env_.Undefined());
-  } else {
-    promise.deferred_.Resolve(promise.buffer_.Value());
+// Whatever happens, the promise does not stay open.
+void Environment::settle(const Promise& promise) {
+  if (!promise.deferred_) return;
+  napi_value value = nullptr;
+  if (!promise.failure_) {
+    if (promise.buffer_) {
+      napi_get_reference_value(env_, promise.buffer_, &value);
+    } else {
+      napi_get_undefined(env_, &value);
+    }
+    napi_resolve_deferred(env_, promise.deferred_, value);
+    return;
   }
+  try {
+    const Failure& failure = *promise.failure_;
+    value = make_error(code_name(failure.code), failure.message.c_str());
+  } catch (...) {  // the error class, which is JavaScript, has thrown
+    napi_get_and_clear_last_exception(env_, &value);
+  }
+  napi_reject_deferred(env_, promise.deferred_, value);
 }
 
 }  // namespace bptt::addon

@@ -1,8 +1,8 @@
 // What one JavaScript environment (the main thread or a worker) owns: its streams, one
-// per device, its promises and its error class.
+// per device, its promises, its error class and the class of its buffers.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <map>
 #include <memory>
@@ -21,8 +21,10 @@ constexpr int kCpuDevice = -1;
 class Environment {
  public:
   // Created at load; deleted by Node with the environment.
-  static Environment* create(napi_env env);
-  ~Environment();
+  static Environment& create(napi_env env);
+  // Null where creating it has failed.
+  static Environment* of(napi_env env);
+  Environment(const Environment&) = delete;
 
   napi_env env() const { return env_; }
   // The stream of a device, opened at its first call. Throws where there is no such device.
@@ -30,59 +32,69 @@ class Environment {
   PlanCache& plans() { return plans_; }
   HandleTable& handles() { return *handles_; }
 
-  void set_error_class(Napi::Function error_class);
-  Napi::Value make_error(const char* code, const char* message);
+  void set_error_class(napi_value error_class);
+  napi_value make_error(const char* code, const char* message);
+
+  // A fresh ArrayBuffer. Throws Error(BPTT_OUT_OF_MEMORY) where there is no memory for it:
+  // napi_create_arraybuffer would end the process.
+  napi_value make_buffer(size_t bytes, void** data);
 
   // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
   void report_memory();
 
-  // A promise that the stream settles from a new turn of the event loop and that
-  // keeps the process alive. It resolves with the buffer, or undefined without one.
-  class Promise;
-  Promise* make_promise(Napi::Value buffer = {});
+  // A promise of what enqueue(done) puts on a stream. The stream settles it by
+  // done(const FailurePtr&) from a new turn of the event loop, and until then it keeps the
+  // process alive. It resolves with the buffer, or undefined without one. Throws what
+  // enqueue throws.
+  template <class Enqueue>
+  napi_value promise(napi_value buffer, Enqueue enqueue) {
+    auto promise = std::make_unique<Promise>(*this, buffer);
+    enqueue([promise = promise.get()](const FailurePtr& failure) { promise->settle(failure); });
+    return expect(promise.release());
+  }
 
   // Reused by each call for the operands of its op.
   std::vector<Operand> inputs, outputs;
 
  private:
-  explicit Environment(napi_env env) : env_(env) {}
-  void close();
-  static void wake(Napi::Env env, Napi::Function, Environment* environment, void*);
-  void settled(Promise* promise);
-  void settle_all();
-  void settle(Promise& promise);
+  class Promise {
+   public:
+    Promise(Environment& environment, napi_value buffer);
+    ~Promise();
+    Promise(const Promise&) = delete;
+    // On the executor, once.
+    void settle(const FailurePtr& failure) noexcept;
 
-  Napi::Env env_;
-  Napi::FunctionReference error_class_;
+   private:
+    friend class Environment;
+    Environment& environment_;
+    napi_deferred deferred_ = nullptr;
+    napi_ref buffer_ = nullptr;
+    FailurePtr failure_;
+    std::unique_ptr<Promise> next_;
+  };
+
+  explicit Environment(napi_env env) : env_(env) {}
+  ~Environment();
+  void close();
+  napi_value expect(Promise* promise);
+  void settle_all();
+  void settle(const Promise& promise);
+
+  const napi_env env_;
+  napi_ref error_class_ = nullptr;
+  napi_ref array_buffer_ = nullptr;                 // the class, as it was at load
   std::map<int, std::unique_ptr<Stream>> streams_;  // by device
   PlanCache plans_;
   HandleTable* handles_ = new HandleTable;
   int64_t reported_bytes_ = 0;
 
-  Napi::TypedThreadSafeFunction<Environment, void, wake> wake_;
+  napi_threadsafe_function wake_ = nullptr;
   size_t pending_ = 0;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Promise>> settled_;  // guarded by mutex_
-  bool closed_ = false;                            // guarded by mutex_
-};
-
-class Environment::Promise {
- public:
-  explicit Promise(Environment* environment)
-      : environment_(environment), deferred_(environment->env_) {}
-  Napi::Value value() const { return deferred_.Promise(); }
-  // On the executor, once.
-  void settle(const FailurePtr& failure) {
-    failure_ = failure;
-    environment_->settled(this);
-  }
-
- private:
-  friend class Environment;
-  Environment* environment_;
-  Napi::Promise::Deferred deferred_;
-  Napi::Reference<Napi::Value> buffer_;
-  FailurePtr failure_;
+  std::unique_ptr<Promise>
+      settled_;          // guarded by mutex_: the last of them, linked to the one before
+  bool closed_ = false;  // guarded by mutex_
 };
 
 // The name of a code in lib/errors.ts.

@@ -10,6 +10,7 @@ namespace {
 // Whatever it is, using it touches nothing but the table.
 constexpr int kIndexBits = 24;
 constexpr uint32_t kMostSlots = uint32_t{1} << kIndexBits;
+// A slot that has had so many owners gets no other: the handle of one would name the next.
 constexpr uint32_t kGenerations = (uint32_t{1} << 22) - 1;  // 1 .. kGenerations
 static_assert(sizeof(void*) == 8);
 
@@ -37,22 +38,19 @@ void* id_of(napi_env env, napi_value handle) {
 }  // namespace
 
 napi_value HandleTable::add(napi_env env, Storage storage) {
-  if (free_.empty()) {
+  if (free_ == kNoSlot) {
     if (slots_.size() == kMostSlots) throw Error(BPTT_OUT_OF_MEMORY, "too many tensors");
-    free_.reserve(slots_.size() + 1);  // so that freeing a slot cannot fail
-    free_.push_back(static_cast<uint32_t>(slots_.size()));
-    slots_.emplace_back();
+    slots_.emplace_back().next_free = kNoSlot;
+    free_ = static_cast<uint32_t>(slots_.size() - 1);
   }
-  const uint32_t index = free_.back();
-  Slot& slot = slots_[index];
-  const uint32_t generation = slot.generation % kGenerations + 1;
-  void* id = make_id(index, generation);
+  Slot& slot = slots_[free_];
+  void* id = make_id(free_, slot.generation + 1);
   napi_value external;
   check(napi_create_external(env, id, nullptr, nullptr, &external));
   check(napi_add_finalizer(env, external, id, finalize, this, &slot.reference));
-  slot.generation = generation;
+  ++slot.generation;
   slot.storage = std::move(storage);
-  free_.pop_back();
+  free_ = slot.next_free;
   ++live_;
   return external;
 }
@@ -79,7 +77,7 @@ void HandleTable::free_slot(napi_env env, void* id) {
   slot.storage.release();
   napi_delete_reference(env, slot.reference);
   slot.reference = nullptr;
-  free_.push_back(index_of(id));
+  if (slot.generation < kGenerations) slot.next_free = std::exchange(free_, index_of(id));
   --live_;
 }
 

@@ -30,10 +30,13 @@ class HandleTable {
   void release(napi_env env, napi_value handle);
 
  private:
+  static constexpr uint32_t kNoSlot = UINT32_MAX;
+
   struct Slot {
     Storage storage;
     napi_ref reference = nullptr;  // weak; deleting it takes the finalizer along
-    uint32_t generation = 0;
+    uint32_t generation = 0;       // of its last owner
+    uint32_t next_free = 0;
   };
 
   ~HandleTable() = default;
@@ -42,7 +45,7 @@ class HandleTable {
   static void finalize(napi_env env, void* id, void* table);
 
   std::vector<Slot> slots_;
-  std::vector<uint32_t> free_;
+  uint32_t free_ = kNoSlot;  // the first of a list through the slots, so that freeing cannot fail
   size_t live_ = 0;
   bool abandoned_ = false;
 };

@@ -37,18 +37,12 @@ int64_t sum_of(int64_t a, int64_t b) {
   return to_integer(static_cast<double>(a) + b, 0, kLargestCount);
 }
 
-// Handles of one buffer each, of the sizes in argument `sizes`.
+// Sizes of one buffer each.
 std::vector<int64_t> read_sizes(const Call& call, size_t i) {
   Numbers numbers(call.numbers(i));
-  std::vector<int64_t> sizes(call.numbers(i).size());
+  std::vector<int64_t> sizes(numbers.size());
   for (int64_t& size : sizes) size = numbers.count();
   return sizes;
-}
-
-std::vector<napi_value> read_list(const Call& call, size_t i, size_t count) {
-  std::vector<napi_value> handles = call.list(i);
-  if (handles.size() != count) broken("lists of different lengths");
-  return handles;
 }
 
 }  // namespace
@@ -298,6 +292,7 @@ napi_value embedding(Call& call) {
   const void* table = call.input(4, product({rows, cols}), dtype);
   const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
   void* out = call.output(6, product({n, cols}), dtype);
+  call.refuse_overlap(index, {out});
   return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.embedding(context, dtype, n, rows, cols, table, index, out);
   });
@@ -310,6 +305,7 @@ napi_value embeddingBackward(Call& call) {
   const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
   const void* dout = call.input(6, product({n, cols}), dtype);
   void* dtable = call.output(7, product({rows, cols}), dtype);
+  call.refuse_overlap(index, {dtable});
   return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.embedding_backward(context, dtype, n, rows, cols, padding, index, dout, dtable);
   });
@@ -325,6 +321,7 @@ napi_value crossEntropy(Call& call) {
   const auto* target = static_cast<const int32_t*>(call.input(7, rows, BPTT_INT32));
   void* loss = call.output(8, reduction == BPTT_NONE ? rows : 1, dtype);
   void* lse = call.output(9, sum_of(rows, 1), dtype);
+  call.refuse_overlap(target, {loss, lse});
   return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.cross_entropy(context, dtype, reduction, outer, classes, inner, ignore, logits,
                              target, loss, lse);
@@ -342,6 +339,7 @@ napi_value crossEntropyBackward(Call& call) {
   const void* lse = call.input(8, sum_of(rows, 1), dtype);
   const void* dloss = call.input(9, reduction == BPTT_NONE ? rows : 1, dtype);
   void* dlogits = call.output(10, product({rows, classes}), dtype);
+  call.refuse_overlap(target, {dlogits});
   return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.cross_entropy_backward(context, dtype, reduction, outer, classes, inner, ignore,
                                       logits, target, lse, dloss, dlogits);
@@ -382,6 +380,10 @@ napi_value pairwiseLossBackward(Call& call) {
 // update and leaves parameters and states as they were.
 
 napi_value optimize(Call& call) {
+  const std::vector<int64_t> sizes = read_sizes(call, 4);
+  const std::vector<napi_value> values = call.handles(5, sizes.size(), sizes.size());
+  const std::vector<napi_value> gradients = call.handles(6, sizes.size());
+  const std::vector<napi_value> states = call.optional_handles(7, sizes.size() * 3);
   std::vector<Operand>& inputs = call.environment().inputs;
   bptt_optimizer o{};
   o.kind = call.option(0, BPTT_RMSPROP);
@@ -402,11 +404,6 @@ napi_value optimize(Call& call) {
       adam ? o.amsgrad != 0 : o.kind == BPTT_RMSPROP && o.centered != 0,
   };
 
-  const std::vector<int64_t> sizes = read_sizes(call, 4);
-  const std::vector<napi_value> values = read_list(call, 5, sizes.size());
-  const std::vector<napi_value> gradients = call.list(6);
-  if (gradients.size() < sizes.size()) broken("lists of different lengths");
-  const std::vector<napi_value> states = read_list(call, 7, sizes.size() * 3);
   std::vector<bptt_parameter> parameters(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     bptt_parameter& p = parameters[i];
@@ -436,7 +433,7 @@ napi_value optimize(Call& call) {
 napi_value gradNorm(Call& call) {
   const bptt_dtype dtype = call.dtype(0);
   std::vector<int64_t> sizes = read_sizes(call, 1);
-  const std::vector<napi_value> handles = read_list(call, 2, sizes.size());
+  const std::vector<napi_value> handles = call.handles(2, sizes.size(), sizes.size());
   std::vector<const void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
@@ -453,7 +450,7 @@ napi_value gradNorm(Call& call) {
 napi_value clipGrads(Call& call) {
   const bptt_dtype dtype = call.dtype(0);
   std::vector<int64_t> sizes = read_sizes(call, 1);
-  const std::vector<napi_value> handles = read_list(call, 2, sizes.size());
+  const std::vector<napi_value> handles = call.handles(2, sizes.size(), sizes.size());
   std::vector<void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);

@@ -7,11 +7,10 @@ namespace {
 
 // The output's storage has to fit before the plan is made, because a plan takes
 // memory for every row and step.
-std::shared_ptr<const Plan> read_plan(Call& call, size_t y) {
-  const Layer layer(call.numbers(0));
+std::shared_ptr<const Plan> read_plan(Call& call, const Layer& layer, size_t y) {
   call.operand(call.argument(y), layer.y_count(), layer.dtype, nullptr);
   if (call.is_null(1)) return call.environment().plans().get(call.stream(), layer);
-  const std::span<const int32_t> lengths = call.int32s(1);
+  const std::vector<int32_t> lengths = call.int32s(1);
   if (static_cast<int64_t>(lengths.size()) != layer.B) broken("one length per row is needed");
   for (const int32_t length : lengths) {
     if (length < 0 || length > layer.T) broken("a length is not in [0, T]");
@@ -49,13 +48,11 @@ std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index) {
           bias, product({layer.P, layer.H})};
 }
 
-std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Layer& layer,
-                                                bool required, std::vector<Operand>* operands) {
-  const std::vector<napi_value> handles = call.list(i);
-  if (static_cast<int64_t>(handles.size()) != layer.layers() * kWeights) {
-    broken("a layer of " + std::to_string(layer.layers() * kWeights) + " weights got " +
-           std::to_string(handles.size()));
-  }
+Weights::Weights(const Call& call, size_t i, const Layer& layer)
+    : handles_(call.optional_handles(i, static_cast<size_t>(layer.layers() * kWeights))) {}
+
+std::vector<bptt_recurrent_params> Weights::read(Call& call, const Layer& layer, bool required,
+                                                 std::vector<Operand>* operands) const {
   std::vector<bptt_recurrent_params> weights(layer.layers());
   for (int64_t index = 0; index < layer.layers(); ++index) {
     const std::vector<int64_t> sizes = weight_sizes(layer, index);
@@ -63,8 +60,8 @@ std::vector<bptt_recurrent_params> read_weights(Call& call, size_t i, const Laye
     const bool has[kWeights] = {true, true, bias, bias, layer.P > 0};
     void* pointers[kWeights] = {};
     for (int64_t w = 0; w < kWeights; ++w) {
-      const napi_value handle = handles[index * kWeights + w];
-      const bool given = !call.is_null(handle);
+      const napi_value handle = handles_[index * kWeights + w];
+      const bool given = handle != nullptr;
       if (given && !has[w]) broken("a weight that the layer does not have");
       if (!given && has[w] && required) broken("a weight of the layer is missing");
       if (given) pointers[w] = call.operand(handle, sizes[w], layer.dtype, operands);
@@ -86,11 +83,12 @@ napi_value packedBytes(Call& call) {
 }
 
 napi_value recurrentForward(Call& call) {
-  const std::shared_ptr<const Plan> plan = read_plan(call, 8);
-  const Layer& layer = plan->layer;
+  const Layer layer(call.numbers(0));
+  const Weights weight_handles(call, 2, layer);
+  const std::shared_ptr<const Plan> plan = read_plan(call, layer, 8);
   const bptt_dtype dtype = layer.dtype;
   std::vector<bptt_recurrent_params> weights =
-      read_weights(call, 2, layer, true, &call.environment().inputs);
+      weight_handles.read(call, layer, true, &call.environment().inputs);
   bptt_recurrent_forward args{};
   args.packed = read_packed(call, 3, *plan);
   args.stamp = read_stamp(call, 4, args.packed);
@@ -123,12 +121,13 @@ napi_value recurrentForward(Call& call) {
 }
 
 napi_value recurrentBackward(Call& call) {
-  const std::shared_ptr<const Plan> plan = read_plan(call, 8);
-  const Layer& layer = plan->layer;
+  const Layer layer(call.numbers(0));
+  const Weights weight_handles(call, 2, layer), gradient_handles(call, 15, layer);
+  const std::shared_ptr<const Plan> plan = read_plan(call, layer, 8);
   const bptt_dtype dtype = layer.dtype;
   if (!layer.training) broken("a backward of a layer that is not in training");
   std::vector<bptt_recurrent_params> weights =
-      read_weights(call, 2, layer, true, &call.environment().inputs);
+      weight_handles.read(call, layer, true, &call.environment().inputs);
   bptt_recurrent_backward args{};
   args.packed = read_packed(call, 3, *plan);
   args.stamp = read_stamp(call, 4, args.packed);
@@ -143,7 +142,7 @@ napi_value recurrentBackward(Call& call) {
   args.dh0 = call.optional_output(13, layer.h_count(), dtype);
   args.dc0 = optional_cell(call, 14, layer, true);
   std::vector<bptt_recurrent_params> gradients =
-      read_weights(call, 15, layer, false, &call.environment().outputs);
+      gradient_handles.read(call, layer, false, &call.environment().outputs);
   const Storage& reserve = call.storage(16);
   if (reserve.bytes() < plan->sizes.reserve_bytes) broken("a reserve of another forward");
   call.environment().inputs.push_back(reserve.operand());

@@ -197,7 +197,8 @@ napi_value createStepper(Call& call) {
     broken("a stepper is for one direction, one step and no training");
   }
   std::vector<Operand> operands;
-  std::vector<bptt_recurrent_params> weights = read_weights(call, 1, layer, true, &operands);
+  std::vector<bptt_recurrent_params> weights =
+      Weights(call, 1, layer).read(call, layer, true, &operands);
   Stream& owner = call.stream();
   Stream& stream = call.environment().stream();
   owner.wait();
@@ -235,7 +236,7 @@ napi_value resetStepper(Call& call) {
   if (call.is_null(1)) {
     stepper.reset(nullptr, 0);
   } else {
-    const std::span<const int32_t> rows = call.int32s(1);
+    const std::vector<int32_t> rows = call.int32s(1);
     if (!rows.empty()) stepper.reset(rows.data(), rows.size());
   }
   return nullptr;

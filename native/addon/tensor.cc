@@ -29,59 +29,83 @@ std::string compiler() {
 #endif
 }
 
+napi_value make(Call& call, double number) {
+  napi_value value;
+  check(napi_create_double(call.env(), number, &value));
+  return value;
+}
+
+napi_value make(Call& call, const std::string& text) {
+  napi_value value;
+  check(napi_create_string_utf8(call.env(), text.data(), text.size(), &value));
+  return value;
+}
+
+napi_value make(Call& call, bool flag) {
+  napi_value value;
+  check(napi_get_boolean(call.env(), flag, &value));
+  return value;
+}
+
+struct Property {
+  const char* name;
+  napi_value value;
+};
+
+napi_value make_object(Call& call, std::initializer_list<Property> properties) {
+  napi_value object;
+  check(napi_create_object(call.env(), &object));
+  for (const auto& [name, value] : properties) {
+    check(napi_set_named_property(call.env(), object, name, value));
+  }
+  return object;
+}
+
 // A fresh ArrayBuffer for as much of the storage as is asked.
-Napi::Value make_buffer(Call& call, const Storage& storage, size_t bytes, void** data) {
+napi_value make_buffer(Call& call, const Storage& storage, size_t bytes, void** data) {
   if (bytes > storage.bytes()) {
     broken("a read of " + std::to_string(bytes) + " bytes from a storage of " +
            std::to_string(storage.bytes()));
   }
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(call.env(), bytes);
-  *data = buffer.Data();
-  return buffer;
+  return call.environment().make_buffer(bytes, data);
 }
 
 }  // namespace
 
 napi_value setErrorClass(Call& call) {
-  const Napi::Value error_class(call.env(), call.argument(0));
-  if (!error_class.IsFunction()) broken("the error class is not a class");
-  call.environment().set_error_class(error_class.As<Napi::Function>());
+  call.environment().set_error_class(call.argument(0));
   return nullptr;
 }
 
 napi_value info(Call& call) {
-  Napi::Array isas = Napi::Array::New(call.env());
-  for (const bptt_ops* table : cpu_tables()) isas.Set(isas.Length(), table->isa);
-  Napi::Object info = Napi::Object::New(call.env());
-  info.Set("version", BPTT_VERSION);
-  info.Set("isa", cpu_backend()->ops.isa);
-  info.Set("isas", isas);
-  info.Set("threads", num_threads());
-  info.Set("cpu", cpu_name());
-  info.Set("compiler", compiler());
-  return info;
+  napi_value isas;
+  check(napi_create_array(call.env(), &isas));
+  uint32_t count = 0;
+  for (const bptt_ops* table : cpu_tables()) {
+    check(napi_set_element(call.env(), isas, count++, make(call, std::string(table->isa))));
+  }
+  return make_object(call, {{"version", make(call, std::string(BPTT_VERSION))},
+                            {"isa", make(call, std::string(cpu_backend()->ops.isa))},
+                            {"isas", isas},
+                            {"threads", make(call, static_cast<double>(num_threads()))},
+                            {"cpu", make(call, cpu_name())},
+                            {"compiler", make(call, compiler())}});
 }
 
 napi_value stats(Call& call) {
   Stream& stream = read_device(call, 0);
   const Allocator& allocator = stream.allocator();
-  const auto number = [&](size_t count) {
-    return Napi::Number::New(call.env(), static_cast<double>(count));
-  };
-  Napi::Object stats = Napi::Object::New(call.env());
-  stats.Set("allocatedBytes", number(allocator.allocated_bytes()));
-  stats.Set("cachedBytes", number(allocator.cached_bytes()));
-  stats.Set("liveStorages", number(allocator.live_storages()));
-  stats.Set("queuedOps", number(stream.queued()));
-  return stats;
+  const auto number = [&](size_t count) { return make(call, static_cast<double>(count)); };
+  return make_object(call, {{"allocatedBytes", number(allocator.allocated_bytes())},
+                            {"cachedBytes", number(allocator.cached_bytes())},
+                            {"liveStorages", number(allocator.live_storages())},
+                            {"queuedOps", number(stream.queued())}});
 }
 
 napi_value cuda(Call& call) {
   const CudaBackend& backend = cuda_backend();
-  Napi::Object found = Napi::Object::New(call.env());
-  found.Set("available", backend.table != nullptr);
-  found.Set("words", backend.words);
-  return found;
+  return make_object(call, {{"available", make(call, backend.table != nullptr)},
+                            {"words", make(call, backend.words)}});
 }
 
 napi_value setNumThreads(Call& call) {
@@ -89,15 +113,13 @@ napi_value setNumThreads(Call& call) {
   return nullptr;
 }
 
-napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
+napi_value getNumThreads(Call& call) { return make(call, static_cast<double>(num_threads())); }
 
 napi_value measureMultiplyAdds(Call& call) {
-  return Napi::Number::New(call.env(), measure_multiply_adds(seconds_to_wait(call, 0)));
+  return make(call, measure_multiply_adds(seconds_to_wait(call, 0)));
 }
 
-napi_value measureReads(Call& call) {
-  return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call, 0)));
-}
+napi_value measureReads(Call& call) { return make(call, measure_reads(seconds_to_wait(call, 0))); }
 
 napi_value allocate(Call& call) {
   return call.make_handle(read_device(call, 0).allocate(static_cast<size_t>(call.count(1))));
@@ -124,29 +146,23 @@ napi_value read(Call& call) {
   const Storage& storage = call.storage(0);
   const auto bytes = static_cast<size_t>(call.count(1));
   void* data;
-  const Napi::Value buffer = make_buffer(call, storage, bytes, &data);
-  Environment::Promise* promise = call.environment().make_promise(buffer);
-  const Napi::Value result = promise->value();
-  call.stream().read(storage, data, bytes,
-                     [promise](const FailurePtr& failure) { promise->settle(failure); });
-  return result;
+  const napi_value buffer = make_buffer(call, storage, bytes, &data);
+  return call.environment().promise(
+      buffer, [&](auto done) { call.stream().read(storage, data, bytes, done); });
 }
 
 napi_value readSync(Call& call) {
   const Storage& storage = call.storage(0);
   const auto bytes = static_cast<size_t>(call.count(1));
   void* data;
-  const Napi::Value buffer = make_buffer(call, storage, bytes, &data);
+  const napi_value buffer = make_buffer(call, storage, bytes, &data);
   call.stream().read_sync(storage, data, bytes);
   return buffer;
 }
 
 napi_value synchronize(Call& call) {
   Stream& stream = read_device(call, 0);
-  Environment::Promise* promise = call.environment().make_promise();
-  const Napi::Value result = promise->value();
-  stream.synchronize([promise](const FailurePtr& failure) { promise->settle(failure); });
-  return result;
+  return call.environment().promise(nullptr, [&](auto done) { stream.synchronize(done); });
 }
 
 }  // namespace bptt::addon

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -66,14 +66,14 @@ void Member::was_late(double seconds) {
 // runs the body once and reports; the next epoch cannot begin before the last report.
 class Team::Crew {
  public:
-  // May start fewer than asked where the system has no more threads.
+  // May start fewer than asked where the system has no more threads, or no memory for them.
   explicit Crew(int workers) : reports_(static_cast<size_t>(workers) + 1) {
     threads_.reserve(static_cast<size_t>(workers));
     try {
       for (int i = 0; i < workers; ++i) {
         threads_.emplace_back([this, i] { work(i + 1); });
       }
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
     }
   }
 
@@ -176,12 +176,20 @@ class Team::Crew {
   alignas(64) std::atomic<uint32_t> working_{0};
 };
 
+// Neither this nor running a region can fail: kernels have no way to say so.
 Team& Team::instance() {
-  static Team* team = new Team;
+  alignas(Team) static unsigned char place[sizeof(Team)];
+  static Team* team = new (place) Team;
   return *team;
 }
 
-Team::Team() : size_(std::clamp(default_team_size(), 1, kMaxThreads)) {}
+Team::Team() {
+  try {
+    resize(default_team_size());
+  } catch (const std::exception&) {  // no memory to look
+    resize(static_cast<int>(std::thread::hardware_concurrency()));
+  }
+}
 
 int Team::size() const { return size_.load(std::memory_order_relaxed); }
 

@@ -85,7 +85,7 @@ class Team {
   bool gather(int size);
   void run_alone(Function, void* arg);
 
-  std::atomic<int> size_;
+  std::atomic<int> size_{1};
   std::atomic<bool> always_{false};
   std::atomic<bool> taken_{false};
   // Of whoever has taken the team. Resizing waits for the next region.

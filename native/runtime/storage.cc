@@ -58,16 +58,7 @@ Storage Allocator::allocate(size_t bytes) {
   }
   const size_t capacity = size_class(bytes);
   Block* block = take_cached(capacity);
-  if (!block) {
-    peak_ = std::max(peak_, live_bytes_ + capacity);
-    const size_t keep = keep_limit();
-    trim(keep - std::min(keep, capacity));
-    auto made = std::make_unique<Block>();
-    made->data = allocate_on_device(capacity);
-    made->capacity = capacity;
-    total_bytes_ += capacity;
-    block = made.release();
-  }
+  if (!block) block = make_block(capacity);
   ++block->generation;
   ++live_;
   live_bytes_ += block->capacity;
@@ -75,15 +66,30 @@ Storage Allocator::allocate(size_t bytes) {
   return Storage(shared_from_this(), block, bytes);
 }
 
+// The block that was released last of those that fit: it may still be in the cache.
 Block* Allocator::take_cached(size_t capacity) {
   const size_t largest = capacity + capacity / 4;
-  for (auto it = cached_.lower_bound(capacity); it != cached_.end() && it->first <= largest; ++it) {
-    if (it->second.empty()) continue;
-    Block* block = it->second.back();
-    it->second.pop_back();
-    return block;
+  for (auto it = by_capacity_.lower_bound(capacity);
+       it != by_capacity_.end() && it->first <= largest; ++it) {
+    if (Block* block = it->second.newest()) {
+      it->second.remove(block);
+      cached_.remove(block);
+      return block;
+    }
   }
   return nullptr;
+}
+
+Block* Allocator::make_block(size_t capacity) {
+  peak_ = std::max(peak_, live_bytes_ + capacity);
+  const size_t keep = keep_limit();
+  trim(keep - std::min(keep, capacity));
+  auto block = std::make_unique<Block>();
+  block->capacity = capacity;
+  block->peers = &by_capacity_[capacity];
+  block->data = allocate_on_device(capacity);
+  total_bytes_ += capacity;
+  return block.release();
 }
 
 void* Allocator::allocate_on_device(size_t capacity) {
@@ -103,16 +109,13 @@ void* Allocator::allocate_on_device(size_t capacity) {
   return data;
 }
 
-void Allocator::recycle(Block* block) {
+// Called by destructors and finalizers.
+void Allocator::recycle(Block* block) noexcept {
   --live_;
   live_bytes_ -= block->capacity;
-  block->released_at = ++releases_;
-  if (stream_) {
-    cached_[block->capacity].push_back(block);
-  } else {
-    total_bytes_ -= block->capacity;
-    destroy(block);
-  }
+  block->peers->add(block);
+  cached_.add(block);
+  if (!stream_) trim(0);
 }
 
 size_t Allocator::keep_limit() const {
@@ -120,50 +123,44 @@ size_t Allocator::keep_limit() const {
   return std::max(kKeepBytes, peak + peak / 4);
 }
 
-// Returns the blocks that have been unused longest, until the rest fits.
+// Returns the blocks that have been unused longest, until the rest fits. Allocates nothing.
 void Allocator::trim(size_t keep_total) {
-  if (total_bytes_ <= keep_total || cached_bytes() == 0) return;
-  std::vector<Block*> blocks;
-  for (auto& [capacity, free] : cached_) blocks.insert(blocks.end(), free.begin(), free.end());
-  std::sort(blocks.begin(), blocks.end(),
-            [](const Block* a, const Block* b) { return a->released_at < b->released_at; });
-  size_t count = 0;
-  while (count < blocks.size() && total_bytes_ > keep_total) {
-    total_bytes_ -= blocks[count++]->capacity;
+  Blocks blocks;
+  while (Block* block = total_bytes_ > keep_total ? cached_.oldest() : nullptr) {
+    total_bytes_ -= block->capacity;
+    block->peers->remove(block);
+    cached_.remove(block);
+    blocks.add(block);
   }
-  cached_.clear();
-  for (size_t i = count; i < blocks.size(); ++i) {
-    cached_[blocks[i]->capacity].push_back(blocks[i]);
-  }
-  blocks.resize(count);
-  return_to_system(std::move(blocks));
+  if (blocks.oldest()) return_to_system(blocks);
 }
 
-void Allocator::return_to_system(std::vector<Block*> blocks) {
+void Allocator::return_to_system(Blocks blocks) {
   if (!stream_ || stream_->idle()) {
-    for (Block* block : blocks) destroy(block);
+    destroy(blocks, device_->backend(), &context_);
     return;
   }
   struct Return {
     std::shared_ptr<Device> device;
-    std::vector<Block*> blocks;
+    Blocks blocks;
 
     bptt_code operator()(bptt_context*) { return BPTT_OK; }
     void done(const FailurePtr&) {
       bptt_context context = device->context();
       device->backend().wait(&context);
-      for (Block* block : blocks) {
-        device->backend().release(&context, block->data);
-        delete block;
-      }
+      destroy(blocks, device->backend(), &context);
     }
   };
-  stream_->enqueue("release", {}, {}, Return{device_, std::move(blocks)});
+  // Cannot fail: a stream that is not idle has its thread and is not closed.
+  stream_->enqueue("release", {}, {}, Return{device_, blocks});
 }
 
-void Allocator::destroy(Block* block) {
-  device_->backend().release(&context_, block->data);
-  delete block;
+void Allocator::destroy(Blocks blocks, const bptt_backend& backend, bptt_context* context) {
+  while (Block* block = blocks.oldest()) {
+    blocks.remove(block);
+    backend.release(context, block->data);
+    delete block;
+  }
 }
 
 void Allocator::detach() {

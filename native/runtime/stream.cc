@@ -15,7 +15,9 @@ Stream::Stream(const bptt_backend* backend, int device_index, StreamLimits limit
       limits_(limits),
       context_(device_->context()),
       cancelled_failure_(std::make_shared<Failure>(
-          Failure{BPTT_CANCELLED, "cancelled: the environment is shutting down"})) {
+          Failure{BPTT_CANCELLED, "cancelled: the environment is shutting down"})),
+      no_memory_failure_(
+          std::make_shared<Failure>(Failure{BPTT_OUT_OF_MEMORY, "out of memory while an op ran"})) {
   context_.cancelled_arg = this;
   context_.cancelled = [](void* stream) -> int {
     return static_cast<Stream*>(stream)->cancelled_.load(std::memory_order_relaxed);
@@ -25,11 +27,13 @@ Stream::Stream(const bptt_backend* backend, int device_index, StreamLimits limit
 // -- the owner's thread --------------------------------------------------------
 
 void Stream::start() {
-  ring_ = std::make_unique<Task[]>(limits_.ops);
+  if (!ring_) ring_ = std::make_unique<Task[]>(limits_.ops);
   try {
     thread_ = std::thread([this] { execute(); });
   } catch (const std::system_error& error) {
-    throw Error(BPTT_INTERNAL, std::string("no thread for the stream: ") + error.what());
+    throw Error(BPTT_OUT_OF_MEMORY,
+                std::string("no thread to be had for the work of this environment: ") +
+                    error.what() + "; raise the limit of processes or of memory");
   }
 }
 
@@ -169,17 +173,22 @@ bool Stream::await_work(uint64_t finished) {
 }
 
 // Null, or why the outputs are not what they should be.
-FailurePtr Stream::run(Task& task) {
+FailurePtr Stream::run(Task& task) noexcept {
   if (cancelled_.load(std::memory_order_relaxed)) return cancelled_failure_;
   for (const Operand& input : task.inputs()) {
     if (const FailurePtr* poison = input.poison()) return *poison;
   }
   context_.message[0] = '\0';
-  const bptt_code code = task.run(task.work, &context_);
-  if (code == BPTT_OK) return nullptr;
-  if (code == BPTT_CANCELLED) return cancelled_failure_;
-  FailurePtr failure = std::make_shared<Failure>(
-      Failure{code, std::string("[") + task.op + "] " + context_.message});
+  FailurePtr failure;
+  try {
+    const bptt_code code = task.run(task.work, &context_);
+    if (code == BPTT_OK) return nullptr;
+    if (code == BPTT_CANCELLED) return cancelled_failure_;
+    failure = std::make_shared<Failure>(
+        Failure{code, std::string("[") + task.op + "] " + context_.message});
+  } catch (...) {  // what throws here is an allocation: of a message, if not of the op
+    failure = no_memory_failure_;
+  }
   if (!first_failure_) first_failure_ = failure;
   return failure;
 }

@@ -13,7 +13,6 @@
 #include <map>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "backend.h"
 #include "bptt/error.h"
@@ -22,13 +21,46 @@ namespace bptt {
 
 class Stream;
 
+struct Block;
+
+// Blocks in the order in which they came, linked through themselves: joining and leaving
+// cannot fail. A block may be in one list by each pair of links that it has.
+struct BlockLinks {
+  Block* older = nullptr;
+  Block* newer = nullptr;
+};
+
+template <BlockLinks Block::* links>
+class BlockList {
+ public:
+  Block* oldest() const { return oldest_; }
+  Block* newest() const { return newest_; }
+  void add(Block* block) {
+    (block->*links) = {newest_, nullptr};
+    (newest_ ? (newest_->*links).newer : oldest_) = block;
+    newest_ = block;
+  }
+  void remove(Block* block) {
+    const auto [older, newer] = block->*links;
+    (older ? (older->*links).newer : oldest_) = newer;
+    (newer ? (newer->*links).older : newest_) = older;
+  }
+
+ private:
+  Block* oldest_ = nullptr;
+  Block* newest_ = nullptr;
+};
+
 // Device memory and the poison slot that goes with it. Lives until every op
 // that was enqueued before its return to the system has run.
 struct Block {
   void* data = nullptr;
   size_t capacity = 0;
   uint64_t generation = 0;  // counts owners; an Operand of an earlier one means other contents
-  uint64_t released_at = 0;
+
+  // While it is cached: beside those of its capacity, and in the whole cache.
+  BlockLinks alike, cached;
+  BlockList<&Block::alike>* peers = nullptr;
 
   // The executor's. What an op failed to write is poisoned, for that owner.
   uint64_t poisoned_generation = 0;
@@ -127,22 +159,25 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
 
  private:
   friend class Storage;
+  using Blocks = BlockList<&Block::cached>;
+
   Block* take_cached(size_t capacity);
+  Block* make_block(size_t capacity);
   void* allocate_on_device(size_t capacity);
-  void recycle(Block* block);
+  void recycle(Block* block) noexcept;
   void trim(size_t keep_total);
   size_t keep_limit() const;
-  void return_to_system(std::vector<Block*> blocks);
-  void destroy(Block* block);
+  void return_to_system(Blocks blocks);
+  static void destroy(Blocks blocks, const bptt_backend& backend, bptt_context* context);
 
   std::shared_ptr<Device> device_;
   bptt_context context_;
   Stream* stream_;
-  std::map<size_t, std::vector<Block*>> cached_;  // by capacity; last in, first out
+  Blocks cached_;
+  std::map<size_t, BlockList<&Block::alike>> by_capacity_;  // an entry for each that was ever made
   size_t live_ = 0;
   size_t live_bytes_ = 0;   // capacity in use
   size_t total_bytes_ = 0;  // capacity held from the system
-  uint64_t releases_ = 0;
   // The most that was live at once lately: in this window of allocations and the last.
   uint64_t allocations_ = 0;
   size_t peak_ = 0, last_peak_ = 0;

@@ -57,7 +57,8 @@ class Stream {
   // Copies `bytes` of host memory before it returns. The storage loses its poison.
   void upload(const Storage& storage, const void* host, size_t bytes);
 
-  // Copies into host memory, which must stay valid until done(const FailurePtr&).
+  // Copies into host memory, which must stay valid until done(const FailurePtr&). It is
+  // called once, unless read() throws.
   template <class Done>
   uint64_t read(const Storage& storage, void* host, size_t bytes, Done done) {
     const Operand operand = storage.operand();
@@ -169,7 +170,7 @@ class Stream {
   void start();
   void execute();
   bool await_work(uint64_t finished);
-  FailurePtr run(Task& task);
+  FailurePtr run(Task& task) noexcept;
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<Allocator> allocator_;
@@ -181,7 +182,7 @@ class Stream {
 
   // The executor's.
   bptt_context context_;
-  FailurePtr first_failure_, cancelled_failure_;
+  FailurePtr first_failure_, cancelled_failure_, no_memory_failure_;
 
   // Between the two threads. A ring slot is the owner's until enqueued_ passes it
   // and again once finished_ has.
