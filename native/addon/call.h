@@ -6,11 +6,14 @@
 // then release, resize or call anything: lists come first, before storages and views. Memory
 // that other threads see is read once, and what was read is checked.
 //
+// Ops, and what is kept between calls, go through plain Node-API: its cost counts, and its
+// failures are values. node-addon-api builds the objects that describe the process.
+//
 // Nothing ends the process: whatever throws ends in guarded(), and what runs elsewhere
 // (executor, finalizers, hooks) does not throw.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <cstdint>
 #include <new>
@@ -47,6 +50,8 @@ napi_value guarded(napi_env env, Function function) {
   try {
     return function();
   } catch (const PendingException&) {
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
   } catch (const JsError& error) {
     throw_error(env, error.code, error.what());
   } catch (const Error& error) {

@@ -1,4 +1,6 @@
 // Memory: handles, uploads, reads, and what the process runs on.
+#include <napi.h>
+
 #include "addon/call.h"
 #include "addon/cuda.h"
 
@@ -29,38 +31,6 @@ std::string compiler() {
 #endif
 }
 
-napi_value make(Call& call, double number) {
-  napi_value value;
-  check(napi_create_double(call.env(), number, &value));
-  return value;
-}
-
-napi_value make(Call& call, const std::string& text) {
-  napi_value value;
-  check(napi_create_string_utf8(call.env(), text.data(), text.size(), &value));
-  return value;
-}
-
-napi_value make(Call& call, bool flag) {
-  napi_value value;
-  check(napi_get_boolean(call.env(), flag, &value));
-  return value;
-}
-
-struct Property {
-  const char* name;
-  napi_value value;
-};
-
-napi_value make_object(Call& call, std::initializer_list<Property> properties) {
-  napi_value object;
-  check(napi_create_object(call.env(), &object));
-  for (const auto& [name, value] : properties) {
-    check(napi_set_named_property(call.env(), object, name, value));
-  }
-  return object;
-}
-
 // A fresh ArrayBuffer for as much of the storage as is asked.
 napi_value make_buffer(Call& call, const Storage& storage, size_t bytes, void** data) {
   if (bytes > storage.bytes()) {
@@ -78,34 +48,38 @@ napi_value setErrorClass(Call& call) {
 }
 
 napi_value info(Call& call) {
-  napi_value isas;
-  check(napi_create_array(call.env(), &isas));
-  uint32_t count = 0;
-  for (const bptt_ops* table : cpu_tables()) {
-    check(napi_set_element(call.env(), isas, count++, make(call, std::string(table->isa))));
-  }
-  return make_object(call, {{"version", make(call, std::string(BPTT_VERSION))},
-                            {"isa", make(call, std::string(cpu_backend()->ops.isa))},
-                            {"isas", isas},
-                            {"threads", make(call, static_cast<double>(num_threads()))},
-                            {"cpu", make(call, cpu_name())},
-                            {"compiler", make(call, compiler())}});
+  Napi::Array isas = Napi::Array::New(call.env());
+  for (const bptt_ops* table : cpu_tables()) isas.Set(isas.Length(), table->isa);
+  Napi::Object info = Napi::Object::New(call.env());
+  info.Set("version", BPTT_VERSION);
+  info.Set("isa", cpu_backend()->ops.isa);
+  info.Set("isas", isas);
+  info.Set("threads", num_threads());
+  info.Set("cpu", cpu_name());
+  info.Set("compiler", compiler());
+  return info;
 }
 
 napi_value stats(Call& call) {
   Stream& stream = read_device(call, 0);
   const Allocator& allocator = stream.allocator();
-  const auto number = [&](size_t count) { return make(call, static_cast<double>(count)); };
-  return make_object(call, {{"allocatedBytes", number(allocator.allocated_bytes())},
-                            {"cachedBytes", number(allocator.cached_bytes())},
-                            {"liveStorages", number(allocator.live_storages())},
-                            {"queuedOps", number(stream.queued())}});
+  Napi::Object stats = Napi::Object::New(call.env());
+  const auto set = [&](const char* name, size_t count) {
+    stats.Set(name, static_cast<double>(count));
+  };
+  set("allocatedBytes", allocator.allocated_bytes());
+  set("cachedBytes", allocator.cached_bytes());
+  set("liveStorages", allocator.live_storages());
+  set("queuedOps", stream.queued());
+  return stats;
 }
 
 napi_value cuda(Call& call) {
   const CudaBackend& backend = cuda_backend();
-  return make_object(call, {{"available", make(call, backend.table != nullptr)},
-                            {"words", make(call, backend.words)}});
+  Napi::Object found = Napi::Object::New(call.env());
+  found.Set("available", backend.table != nullptr);
+  found.Set("words", backend.words);
+  return found;
 }
 
 napi_value setNumThreads(Call& call) {
@@ -113,13 +87,15 @@ napi_value setNumThreads(Call& call) {
   return nullptr;
 }
 
-napi_value getNumThreads(Call& call) { return make(call, static_cast<double>(num_threads())); }
+napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
 
 napi_value measureMultiplyAdds(Call& call) {
-  return make(call, measure_multiply_adds(seconds_to_wait(call, 0)));
+  return Napi::Number::New(call.env(), measure_multiply_adds(seconds_to_wait(call, 0)));
 }
 
-napi_value measureReads(Call& call) { return make(call, measure_reads(seconds_to_wait(call, 0))); }
+napi_value measureReads(Call& call) {
+  return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call, 0)));
+}
 
 napi_value allocate(Call& call) {
   return call.make_handle(read_device(call, 0).allocate(static_cast<size_t>(call.count(1))));
