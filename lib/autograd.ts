@@ -31,6 +31,7 @@ import type { Tensor } from './tensor.ts'
 export type Backward = (dy: Tensor, node: Node, gradients: readonly (Tensor | null)[]) => (Tensor | null)[]
 
 let sequence = 0
+let walks = 0
 
 export class Node {
   readonly op: string
@@ -219,6 +220,7 @@ function check(node: Node): Error | null {
 }
 
 function walk(order: readonly Node[], leaves: Map<Tensor, Tensor>, retainGraph: boolean): void {
+  walks++
   // A node in the list outlives its children's release of it.
   for (const node of order) {
     node.references++
@@ -283,5 +285,6 @@ function deliver(leaf: Tensor, gradient: Tensor): void {
     return
   }
   const before = leaf.grad
+  leaf._reached(walks)
   leaf._setGrad(before === null ? ownStorage(gradient) : accumulate(before, gradient, true))
 }

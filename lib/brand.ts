@@ -6,6 +6,9 @@ import { types } from 'node:util'
 
 export const { isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject, isProxy } = types
 
+/** What structuredClone() and postMessage() refuse, in these words: the value of an own property does it. */
+export const UNCLONEABLE = Symbol('what lives in native memory: send the shape and data() of tensors instead')
+
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object
 const kindOf = getter(typedArray, Symbol.toStringTag)
 const length = getter(typedArray, 'length')

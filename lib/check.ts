@@ -7,7 +7,7 @@
 import { native } from './binding.ts'
 import { isGeneratorObject, isMap, isPlainObject, isPromise, typedArrayLength } from './brand.ts'
 import type { Device, DType } from './dtype.ts'
-import { BpttError, rangeError, typeError } from './errors.ts'
+import { BpttError, rangeError, typeError, warn } from './errors.ts'
 import { isTensor, TENSOR, Tensor } from './tensor.ts'
 
 export const MAX_RANK = 8
@@ -121,6 +121,33 @@ export function namesError(
 function listText(names: readonly string[]): string {
   const shown = names.slice(0, 10).join(', ')
   return names.length > 10 ? `${shown} and ${names.length - 10} more` : shown || 'none'
+}
+
+/** Parameters that a loss depends on and that no search of fields has found. */
+export function warnUntrained(where: string, names: readonly string[]): void {
+  if (names.length === 0) return
+  warn(
+    'BPTT_UNTRAINED',
+    `[${where}] the loss depends on parameters that no parameters() lists: ${names.join(', ')}; ` +
+      'enter what #private fields and classes that are no modules hold by register(), ' +
+      'or set requiresGrad = false on what shall not be trained',
+  )
+}
+
+/** For an assignment to the field of a layer's parameter. */
+export function parameterError(where: string, missing: boolean, value: unknown): TypeError {
+  const remedy = isTensor(value) ? 'copy it with loadStateDict(), or wrap it: new Parameter(x)' : undefined
+  return missing
+    ? argumentError(where, 'to stay null, as the layer was made without it', value)
+    : argumentError(where, 'another Parameter, to be shared', value, remedy)
+}
+
+/** For what has a module's methods and is none of this library's. */
+export function foreignModuleError(inherits: boolean): TypeError {
+  return typeError(
+    'ERR_BPTT_TYPE',
+    `[Module] expected modules, got ${inherits ? 'an object that inherits from one, or a proxy of one' : 'one of another copy of bptt (see npm ls bptt; a process should load one)'}`,
+  )
 }
 
 export function shapeText(shape: readonly number[]): string {

@@ -30,6 +30,11 @@ export class BpttError extends Error {
   }
 }
 
+/** Tells of what is most likely a mistake: to stderr, unless the program listens to 'warning' events. */
+export function warn(code: string, message: string): void {
+  process.emitWarning(message, { type: 'BpttWarning', code })
+}
+
 /** A TypeError with a code. */
 export function typeError(code: ErrorCode, message: string): TypeError & { code: ErrorCode } {
   return Object.assign(new TypeError(message), { code })

@@ -1,6 +1,7 @@
 import type { Node } from './autograd.ts'
 import { runBackward } from './autograd.ts'
 import { CPU_DEVICE, type Handle, native } from './binding.ts'
+import { UNCLONEABLE } from './brand.ts'
 import {
   argumentError,
   checkBoolean,
@@ -34,9 +35,6 @@ declare global {
 }
 /** On the prototype of the tensors of every copy of the library. */
 export const TENSOR = Symbol.for('bptt.Tensor')
-
-/** What structuredClone() and postMessage() refuse, in these words. */
-const UNCLONEABLE = Symbol('a tensor of native memory: send its dtype, shape and data() instead')
 
 /** What console.log() shows. */
 const MAX_SHOWN = 8
@@ -197,7 +195,8 @@ export class Tensor<D extends DType = DType> {
    * there is no memory for the copy; the tensor stays as it is.
    */
   data(): Promise<DataOf<D>> {
-    return this.#read(this._handle('Tensor.data'))
+    const handle = this._handle('Tensor.data')
+    return this.#read(handle)
   }
 
   // Misuse throws where it was made; what fails at run time rejects.
@@ -220,13 +219,13 @@ export class Tensor<D extends DType = DType> {
    * @throws RangeError ERR_BPTT_SHAPE if it has any other size
    */
   item(): Promise<number> {
-    this.#checkItem('Tensor.item')
+    Tensor.#own(this).#checkItem('Tensor.item')
     return this.data().then((data) => data[0] as number)
   }
 
   /** Like {@link item}, but blocks this thread. */
   itemSync(): number {
-    this.#checkItem('Tensor.itemSync')
+    Tensor.#own(this).#checkItem('Tensor.itemSync')
     return this.dataSync()[0] as number
   }
 
@@ -481,6 +480,9 @@ export class Tensor<D extends DType = DType> {
     this.#grad = value
     if (value !== null) value.#isGradient = true
   }
+
+  /** @internal The backward() of that number gave it, a leaf, a gradient. */
+  _reached(_walk: number): void {}
 
   /** @internal Takes the gradient away; it belongs to the caller. */
   _takeGrad(): Tensor<D> | null {

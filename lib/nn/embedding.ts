@@ -4,7 +4,7 @@ import { normal } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { embedding, paddingRow } from '../ops/embedding.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { Module, type Parameter, parameter } from './module.ts'
+import { defineParameter, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
 
 export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -18,7 +18,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
   readonly embeddingDim: number
   readonly paddingIdx: number | null
   /** [numEmbeddings, embeddingDim] */
-  readonly weight: Parameter<D>
+  declare weight: Parameter<D>
 
   constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingLayerOptions<D> = {}) {
     super()
@@ -30,12 +30,13 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
     const padding = paddingRow(where, options.paddingIdx, numEmbeddings)
     this.paddingIdx = padding < 0 ? null : padding
     checkShape(where, [numEmbeddings, embeddingDim])
-    this.weight = parameter(() => {
+    const weight = parameter(() => {
       const value = result([numEmbeddings, embeddingDim], dtype, device)
       normal(value, 0, 1)
       if (padding >= 0) zeroRow(value, padding)
       return value
     })
+    defineParameter(this, 'weight', weight)
   }
 
   /** int32 [..] -> [..,embeddingDim] */

@@ -3,7 +3,7 @@ import { full } from '../create.ts'
 import type { FloatDType } from '../dtype.ts'
 import { layerNorm, normalized } from '../ops/layer_norm.ts'
 import type { Tensor } from '../tensor.ts'
-import { Module, type Parameter, parameter } from './module.ts'
+import { defineParameter, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, placement } from './options.ts'
 
 export interface LayerNormLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -20,9 +20,9 @@ export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, 
   readonly normalizedShape: readonly number[]
   readonly eps: number
   /** normalizedShape */
-  readonly weight: Parameter<D> | null
+  declare weight: Parameter<D> | null
   /** normalizedShape */
-  readonly bias: Parameter<D> | null
+  declare bias: Parameter<D> | null
 
   constructor(normalizedShape: number | readonly number[], options: LayerNormLayerOptions<D> = {}) {
     super()
@@ -35,8 +35,8 @@ export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, 
     const place = placement(where, options)
     const affine = checkBoolean(where, 'elementwiseAffine', options.elementwiseAffine ?? true)
     const bias = checkBoolean(where, 'bias', options.bias ?? true)
-    this.weight = affine ? parameter(() => full(shape, 1, place)) : null
-    this.bias = affine && bias ? parameter(() => full(shape, 0, place)) : null
+    defineParameter(this, 'weight', affine ? parameter(() => full(shape, 1, place)) : null)
+    defineParameter(this, 'bias', affine && bias ? parameter(() => full(shape, 0, place)) : null)
   }
 
   /** [..,normalizedShape] -> the same shape */

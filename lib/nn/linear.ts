@@ -2,7 +2,7 @@ import { checkBoolean, checkInteger, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import { linear } from '../ops/matmul.ts'
 import type { Tensor } from '../tensor.ts'
-import { Module, type Parameter } from './module.ts'
+import { defineParameter, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './options.ts'
 
 export interface LinearOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -15,9 +15,9 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
   readonly inFeatures: number
   readonly outFeatures: number
   /** [outFeatures, inFeatures] */
-  readonly weight: Parameter<D>
+  declare weight: Parameter<D>
   /** [outFeatures] */
-  readonly bias: Parameter<D> | null
+  declare bias: Parameter<D> | null
 
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions<D> = {}) {
     super()
@@ -27,10 +27,9 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
     this.outFeatures = checkInteger(where, 'outFeatures', outFeatures, 1, MAX_SIZE)
     const place = placement(where, options)
     const bound = 1 / Math.sqrt(inFeatures)
-    this.weight = uniformParameter(where, [outFeatures, inFeatures], bound, place)
-    this.bias = checkBoolean(where, 'bias', options.bias ?? true)
-      ? uniformParameter(where, [outFeatures], bound, place)
-      : null
+    const bias = checkBoolean(where, 'bias', options.bias ?? true)
+    defineParameter(this, 'weight', uniformParameter(where, [outFeatures, inFeatures], bound, place))
+    defineParameter(this, 'bias', bias ? uniformParameter(where, [outFeatures], bound, place) : null)
   }
 
   /** [..,inFeatures] -> [..,outFeatures] */

@@ -1,31 +1,78 @@
+import { UNCLONEABLE } from '../brand.ts'
 import {
+  argumentError,
   checkBoolean,
   checkDevice,
   checkFloat,
+  checkLike,
   checkOptions,
   checkPlacement,
   checkShapeIs,
   checkTensorMap,
+  describe,
+  foreignModuleError,
   namesError,
+  parameterError,
+  refusal,
+  shapeText,
   valueError,
 } from '../check.ts'
 import type { Device, FloatDType } from '../dtype.ts'
 import { detached } from '../scope.ts'
 import { copyAll } from '../state.ts'
-import { Tensor } from '../tensor.ts'
+import { isTensor, Tensor } from '../tensor.ts'
+import { visitMembers } from './members.ts'
 
 /**
  * A tensor that a module trains: a leaf that requires grad. A field of a module that
  * holds one is found by parameters() and stateDict(); plain tensors are not.
  */
 export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
+  #name: string | null = null
+  #listed = false
+  #walk = 0
+
   /** Shares the memory of `value`, which may be disposed afterwards. Not owned by any tidy(). */
   constructor(value: Tensor<D>) {
     checkFloat('Parameter', 'value', value)
     super(value._live('Parameter').retain(), value.shape, value.dtype, value.device)
     this._leaf = true
   }
+
+  /** @internal Notes that some parameters() or optimizer has it. */
+  _list(): this {
+    this.#listed = true
+    return this
+  }
+
+  /** @internal Notes which parameter of which class it is, for messages. */
+  _call(name: string): void {
+    this.#name ??= name
+  }
+
+  /** @internal Notes which backward() gave it a gradient. */
+  override _reached(walk: number): void {
+    this.#walk = walk
+    if (this.#listed) return
+    if (walk !== last.walk) last = { walk, unlisted: [] }
+    last.unlisted.push(new WeakRef(this))
+  }
+
+  /**
+   * @internal The parameters that the last backward() reached together with one of `trained`, and that nobody
+   * has listed: they are in no field that is searched.
+   */
+  static _untrained(trained: readonly Tensor[]): string[] {
+    const { walk, unlisted } = last
+    if (!trained.some((one) => one instanceof Parameter && one.#walk === walk)) return []
+    return unlisted.flatMap((reference) => {
+      const one = reference.deref()
+      return one === undefined || one.#listed ? [] : `${one.#name ?? 'a Parameter'} ${shapeText(one.shape)}`
+    })
+  }
 }
+
+let last: { walk: number; unlisted: WeakRef<Parameter>[] } = { walk: 0, unlisted: [] }
 
 /** What {@link Module.loadStateDict} did not match. */
 export interface LoadResult {
@@ -35,10 +82,25 @@ export interface LoadResult {
   unexpected: string[]
 }
 
+type Member = Parameter | Module<never>
+
+/** On the prototype of the modules of every copy of the library. */
+const MODULE = Symbol.for('bptt.Module')
+
+/** More names than this come only from modules that refer to each other in circles. */
+const MAX_NAMES = 100_000
+
 /**
- * Base of all layers and models. A subclass keeps its {@link Parameter}s and child
- * modules in fields (children also in arrays of modules) and implements forward().
- * Names in the state dict are the names of the fields, joined by dots, as in PyTorch.
+ * Base of all layers and models. A subclass keeps its {@link Parameter}s and child modules in public fields, or
+ * in arrays, plain objects, maps and sets there, however nested, and implements forward(). Names in the state
+ * dict are those of the fields, with indices and keys, joined by dots, as in PyTorch: 'layers.0.weight'.
+ *
+ * What no field shows is not found: #private fields, closures, objects of classes that are no modules. Enter it
+ * by {@link register}. An optimizer warns where its first step leaves out a parameter that its loss depends on
+ * and that nothing has found.
+ *
+ * One parameter or module under two names is trained once, by the sum of its gradients, and saved under both;
+ * either name is enough to load it. Assigning a parameter of a layer shares it: `head.weight = embedding.weight`.
  *
  * @example
  * class Model extends Module<Tensor, Tensor> {
@@ -50,6 +112,15 @@ export interface LoadResult {
 export abstract class Module<In = Tensor, Out = unknown> {
   /** Whether dropout is active. Set by {@link train} and {@link eval}. */
   training = true
+  /** @internal */
+  readonly uncloneable = UNCLONEABLE
+  readonly #registered = new Map<string, Member>()
+  #disposed = false
+
+  /** @internal Whether it is a module of this library: none of another copy, no proxy. */
+  static _is(value: object): value is Module<never> {
+    return #registered in value
+  }
 
   abstract forward(input: In): Out
 
@@ -60,12 +131,17 @@ export abstract class Module<In = Tensor, Out = unknown> {
 
   /** Names and parameters; one that occurs under several names only under the first. */
   namedParameters(): [string, Parameter][] {
-    const seen = new Set<Parameter>()
-    return this.#entries().filter(([, parameter]) => {
-      if (seen.has(parameter)) return false
-      seen.add(parameter)
-      return true
-    })
+    const entries = new Map<Parameter, string>()
+    const modules = new Set<Module<never>>()
+    const visit = (prefix: string, module: Module<never>) => {
+      if (modules.has(module)) return
+      modules.add(module)
+      const { parameters, children } = module.#members()
+      for (const [name, one] of parameters) if (!entries.has(one._list())) entries.set(one, prefix + name)
+      for (const [name, child] of children) visit(`${prefix}${name}.`, child)
+    }
+    visit('', this)
+    return Array.from(entries, ([one, name]) => [name, one])
   }
 
   /**
@@ -81,9 +157,33 @@ export abstract class Module<In = Tensor, Out = unknown> {
     throw valueError(where, `one of the names ${[...parameters.keys()].join(', ')}`, name)
   }
 
-  /** All parameters by name: the live ones, not copies. */
+  /** All parameters by name: the live ones, not copies. One that is shared has all its names. */
   stateDict(): Map<string, Parameter> {
-    return new Map(this.#entries())
+    const where = `${this.constructor.name}.stateDict`
+    const state = new Map<string, Parameter>()
+    const path = new Set<Module<never>>()
+    const visit = (prefix: string, module: Module<never>) => {
+      if (path.has(module)) return
+      path.add(module)
+      const { parameters, children } = module.#members()
+      for (const [name, one] of parameters) {
+        const before = state.get(prefix + name)
+        if (before !== undefined && before !== one) {
+          throw refusal(where, `expected names that differ, got two parameters called ${prefix}${name}`)
+        }
+        state.set(prefix + name, one._list())
+      }
+      if (state.size > MAX_NAMES) {
+        throw refusal(
+          where,
+          `more than ${MAX_NAMES} names: modules refer to each other; keep such a reference in a #private field`,
+        )
+      }
+      for (const [name, child] of children) visit(`${prefix}${name}.`, child)
+      path.delete(module)
+    }
+    visit('', this)
+    return state
   }
 
   /**
@@ -107,7 +207,9 @@ export abstract class Module<In = Tensor, Out = unknown> {
     const strict = checkBoolean(where, 'strict', options.strict ?? true)
     const given = checkTensorMap(where, state)
     const own = this.stateDict()
-    const missing = [...own.keys()].filter((name) => !given.has(name))
+    // One name of a shared parameter is enough.
+    const covered = new Set([...own].flatMap(([name, one]) => (given.has(name) ? one : [])))
+    const missing = [...own].flatMap(([name, one]) => (covered.has(one) ? [] : name))
     const unexpected = [...given.keys()].filter((name) => !own.has(name))
     if (strict && missing.length + unexpected.length > 0) {
       throw namesError(
@@ -153,51 +255,142 @@ export abstract class Module<In = Tensor, Out = unknown> {
    */
   to(device: Device): this {
     const target = checkDevice(`${this.constructor.name}.to`, device)
-    for (const [, parameter] of this.#entries()) parameter._move(target)
-    for (const [, child] of this.namedChildren()) child.to(target)
+    for (const parameter of this.parameters()) parameter._move(target)
+    for (const module of this.#tree()) module._moved()
     return this
   }
 
   /** Frees the parameters, their gradients, and what the layers cache. */
   dispose(): void {
-    for (const [, parameter] of this.#entries()) parameter.dispose()
-    for (const [, child] of this.namedChildren()) child.dispose()
+    if (this.#disposed) return
+    this.#disposed = true
+    const { parameters, children } = this.#members()
+    for (const [, parameter] of parameters) parameter.dispose()
+    for (const [, child] of children) child.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
 
-  /** Names and child modules, from the fields. */
+  /** Names and child modules, from the fields and {@link register}. */
   namedChildren(): [string, Module<never>][] {
-    const children: [string, Module<never>][] = []
-    for (const [name, value] of Object.entries(this)) {
-      if (value instanceof Module) children.push([name, value])
-      else if (Array.isArray(value)) {
-        value.forEach((item, i) => {
-          if (item instanceof Module) children.push([`${name}.${i}`, item])
-        })
-      }
-    }
-    return children
+    return this.#members().children
   }
 
-  #entries(): [string, Parameter][] {
-    const entries: [string, Parameter][] = []
-    for (const [name, value] of Object.entries(this)) {
-      if (value instanceof Parameter) entries.push([name, value])
+  /** The classes of the children and the shapes of the parameters, never the elements. */
+  toJSON(): { module: string; parameters: Record<string, Parameter> } {
+    return { module: this.constructor.name, parameters: Object.fromEntries(this.namedParameters()) }
+  }
+
+  /** @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return Module._is(this) ? this.#text('', new Set()) : describe(this)
+  }
+
+  /**
+   * Enters a parameter or a child module that no public field shows, under a name of its own; a second one of
+   * that name takes the place of the first.
+   *
+   * @returns the member
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   *
+   * @example
+   * #head = this.register('head', new Linear(32, 4))
+   */
+  protected register<T extends Member>(name: string, member: T): T {
+    const where = `${this.constructor.name}.register`
+    if (typeof name !== 'string') throw argumentError(where, 'name to be a string', name)
+    if (name === '' || name.includes('.')) throw valueError(where, 'a name without dots', name)
+    if (typeof member !== 'object' || member === null || !isMember(member)) {
+      throw argumentError(where, `${name} to be a Parameter or a Module`, member)
     }
-    for (const [prefix, child] of this.namedChildren()) {
-      for (const [name, parameter] of child.#entries()) entries.push([`${prefix}.${name}`, parameter])
+    this.#registered.set(name, member)
+    return member
+  }
+
+  /** @internal Called when the parameters may have moved to another device. */
+  _moved(): void {}
+
+  #members(): { parameters: [string, Parameter][]; children: [string, Module<never>][] } {
+    const parameters: [string, Parameter][] = []
+    const children: [string, Module<never>][] = []
+    const where = this.constructor.name
+    const fields = [...Object.entries(this), ...this.#registered]
+    visitMembers<Member>(where, fields, isMember, (name, member) => {
+      if (member instanceof Parameter) parameters.push([name, member])
+      else children.push([name, member])
+    })
+    return { parameters, children }
+  }
+
+  /** This module and all below it, each once. */
+  #tree(): Set<Module<never>> {
+    const modules = new Set<Module<never>>()
+    const visit = (module: Module<never>) => {
+      if (modules.has(module)) return
+      modules.add(module)
+      for (const [, child] of module.namedChildren()) visit(child)
     }
-    return entries
+    visit(this)
+    return modules
   }
 
   #setTraining(training: boolean): this {
-    this.training = training
-    for (const [, child] of this.namedChildren()) child.#setTraining(training)
+    for (const module of this.#tree()) module.training = training
     return this
   }
+
+  #text(indent: string, path: Set<Module<never>>): string {
+    const { parameters, children } = this.#members()
+    const shapes = parameters.map(([name, { shape }]) => `${name} ${shapeText(shape)}`).join(', ')
+    if (path.has(this)) return `${this.constructor.name}(..)`
+    if (children.length === 0) return `${this.constructor.name}(${shapes})`
+    path.add(this)
+    const inner = `${indent}  `
+    const lines = children.map(([name, child]) => `${inner}${name}: ${child.#text(inner, path)}`)
+    path.delete(this)
+    if (shapes !== '') lines.unshift(inner + shapes)
+    return `${this.constructor.name}(\n${lines.join('\n')}\n${indent})`
+  }
+}
+
+Object.defineProperty(Module.prototype, MODULE, { value: true })
+
+function isMember(value: object): value is Member {
+  if (isTensor(value)) return value instanceof Parameter
+  if (Module._is(value)) return true
+  if (MODULE in value) throw foreignModuleError(value instanceof Module)
+  return false
+}
+
+/**
+ * A field of a layer that holds a parameter, and takes the place of another one of its shape, which it then
+ * shares; nothing else.
+ */
+export function defineParameter(
+  module: Module<never>,
+  name: string,
+  value: Parameter | null,
+  changed?: (value: Parameter) => void,
+): void {
+  const label = `${module.constructor.name}.${name}`
+  let current = value
+  value?._call(label)
+  Object.defineProperty(module, name, {
+    enumerable: true,
+    get: () => current,
+    set(next: unknown) {
+      if (current === null || !(next instanceof Parameter) || !isTensor(next)) {
+        throw parameterError(label, current === null, next)
+      }
+      checkLike(label, name, current, next)
+      checkShapeIs(label, name, next, current.shape)
+      next._live(label)
+      current = next
+      changed?.(next)
+    },
+  })
 }
 
 /** A new parameter, filled by `fill`. */

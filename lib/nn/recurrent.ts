@@ -8,7 +8,7 @@ import {
   dtypeError,
   refusal,
 } from '../check.ts'
-import type { Device, FloatDType } from '../dtype.ts'
+import type { FloatDType } from '../dtype.ts'
 import {
   type Cell,
   COMPUTES,
@@ -20,7 +20,7 @@ import {
 } from '../ops/recurrent.ts'
 import { RecurrentStream, type StreamOptions } from '../stream.ts'
 import type { Tensor } from '../tensor.ts'
-import { Module, type Parameter } from './module.ts'
+import { defineParameter, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameter } from './options.ts'
 
 export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -89,15 +89,15 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   readonly #parameters: (Parameter<D> | null)[] = []
   readonly #packed = new PackedWeights()
   /** [gates*H,I]; the gates in the order of the class */
-  declare readonly weight_ih_l0: Parameter<D>
+  declare weight_ih_l0: Parameter<D>
   /** [gates*H,Hout] */
-  declare readonly weight_hh_l0: Parameter<D>
+  declare weight_hh_l0: Parameter<D>
   /** [gates*H]; not there where `bias` is false */
-  declare readonly bias_ih_l0: Parameter<D>
+  declare bias_ih_l0: Parameter<D>
   /** [gates*H]; not there where `bias` is false */
-  declare readonly bias_hh_l0: Parameter<D>
+  declare bias_hh_l0: Parameter<D>;
   /** Those of the other layers and directions, and of projections; with strict compiler flags by {@link getParameter}. */
-  readonly [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
+  [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
 
   protected constructor(
     name: string,
@@ -145,9 +145,12 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
         return
       }
       const value = uniformParameter(where, shape, bound, place)
-      this.#parameters.push(value)
-      // Not writable: the packed weights are known by the versions of these tensors.
-      Object.defineProperty(this, name, { value, enumerable: true })
+      const at = this.#parameters.push(value) - 1
+      defineParameter(this, name, value, (other) => {
+        this.#parameters[at] = other as Parameter<D>
+        // The packed weights are known by the latest version among these tensors, which may stay the same.
+        this.#packed.dispose()
+      })
     }
     for (let layer = 0; layer < numLayers; layer++) {
       const below = layer === 0 ? inputSize : width * directions
@@ -172,10 +175,9 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     return new RecurrentStream<D>(this.#shape, this.#parameters, options)
   }
 
-  override to(device: Device): this {
-    super.to(device)
+  /** @internal */
+  override _moved(): void {
     this.#packed.dispose()
-    return this
   }
 
   override dispose(): void {

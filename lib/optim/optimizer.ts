@@ -13,9 +13,11 @@ import {
   namesError,
   refusal,
   valueError,
+  warnUntrained,
 } from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { Parameter } from '../nn/module.ts'
 import { detached } from '../scope.ts'
 import { copyTo, settle } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
@@ -63,6 +65,7 @@ export abstract class Optimizer {
   #cohorts: Cohort[]
   #disposed = false
   readonly #name: string
+  #stepped = false
 
   protected constructor(
     name: string,
@@ -76,6 +79,7 @@ export abstract class Optimizer {
     this.#kind = OPTIMIZER[kind]
     this.#stateNames = stateNames
     this.parameters = Object.freeze(checkParameters(name, parameters))
+    for (const one of this.parameters) if (one instanceof Parameter) one._list()
     if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
       throw refusal(name, 'expected a parameter that requires grad, got none')
     }
@@ -130,6 +134,8 @@ export abstract class Optimizer {
       const guards = due.length > 1 ? gradients.filter(({ device }) => device === cohort.step.device) : []
       this.#update(where, cohort, guards)
     }
+    if (!this.#stepped) warnUntrained(where, Parameter._untrained(this.parameters))
+    this.#stepped = true
   }
 
   /** Disposes the gradients of all parameters. */
@@ -329,7 +335,8 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>): Te
     checkFloatDType(where, parameter.dtype)
     if (parameter._node !== null)
       throw refusal(where, `expected parameter ${i} to be a leaf, got the result of an op`)
-    if (list.has(parameter)) throw refusal(where, 'expected each parameter once, got one twice')
+    if (list.has(parameter))
+      throw refusal(where, 'expected each parameter once, got one twice; pass [...new Set(parameters)]')
     list.add(parameter)
   }
   if (list.size === 0) throw valueError(where, 'at least one parameter', [], 'pass model.parameters()')
