@@ -4,12 +4,18 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { BpttError, type ErrorCode } from './errors.ts'
 
+const PLACE = `${process.platform}-${process.arch}`
+
 /** The addon of the package at root. Throws ERR_BPTT_BINDING where no binary fits. */
 export function loadAddon(root: string): unknown {
-  const libc = process.platform === 'linux' ? libraryOfC() : undefined
+  const libc = process.platform === 'linux' ? permitted(libraryOfC) : undefined
   try {
     const fromPackage = createRequire(join(root, 'package.json'))
-    return namingLibc(libc, () => fromPackage('node-gyp-build')(root))
+    // A search takes permissions to read files and the environment, loading what npm installed --allow-ffi alone.
+    return (
+      permitted(() => namingLibc(libc, () => fromPackage('node-gyp-build')(root))) ??
+      fromPackage(`./${prebuild(process.platform === 'linux' ? 'glibc' : undefined)}`)
+    )
   } catch (cause) {
     // The binary fits, but could not begin: there is no memory.
     const { code, message } = cause as { code?: ErrorCode; message: string }
@@ -17,6 +23,18 @@ export function loadAddon(root: string): unknown {
     throw new BpttError('ERR_BPTT_BINDING', explanation(root, libc, cause as Error), { cause })
   }
 }
+
+/** Undefined where Deno refuses it, for a permission that the program was not given. */
+function permitted<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (/^(NotCapable|PermissionDenied)$/.test((error as Error).name)) return undefined
+    throw error
+  }
+}
+
+const prebuild = (libc: string | undefined): string => `prebuilds/${PLACE}/bptt${libc ? `.${libc}` : ''}.node`
 
 /** By what this Node itself runs on: a system may have both installed. */
 function libraryOfC(): string {
@@ -43,21 +61,15 @@ function namingLibc<T>(libc: string | undefined, load: () => T): T {
 }
 
 function explanation(root: string, libc: string | undefined, cause: Error): string {
-  const place = `${process.platform}-${process.arch}`
-  const home = process.env.BPTT_PREBUILD || root
+  const home = permitted(() => process.env.BPTT_PREBUILD) || root
   const held = namesIn(join(home, 'prebuilds')).map(
     (folder) => `${folder} (${namesIn(join(home, 'prebuilds', folder)).join(', ')})`,
   )
-  const bundled = isPackage(root)
-    ? []
-    : [
-        `This code is not in the package bptt, so it was bundled, and a binary is not. Mark bptt external: ${EXTERNAL}.`,
-      ]
   return [
-    `no native build of bptt could be loaded on ${place}${libc ? `, ${libc}` : ''}, Node ${process.version}: ${cause.message.trim()}`,
-    `Looked for build/Release/*.node, build/Debug/*.node and prebuilds/${place}/bptt${libc ? `.${libc}` : ''}.node in ${home}, ` +
+    `no native build of bptt could be loaded on ${PLACE}${libc ? `, ${libc}` : ''}, Node ${process.version}: ${cause.message.trim()}`,
+    `Looked for build/Release/*.node, build/Debug/*.node and ${prebuild(libc)} in ${home}, ` +
       `which has ${held.length > 0 ? `prebuilds for ${held.join(', ')}` : 'no prebuilds'}.`,
-    ...bundled,
+    ...(isBundled(root) ? [`It was bundled, and a binary cannot be. Mark bptt external: ${EXTERNAL}.`] : []),
     'To build from source (CMake 3.19, make and g++ 12 or Clang 14, or later): in a clone of the repository, at the same ' +
       'version, run `npm ci && npm run build`. A project that depends on bptt then sets BPTT_PREBUILD to the path of the clone.',
   ].join('\n')
@@ -67,12 +79,12 @@ const EXTERNAL =
   "`--external:bptt` or external: ['bptt'] with esbuild, Rollup, Rolldown and Bun, externals: { bptt: 'commonjs bptt' } " +
   "with webpack, ssr.external: ['bptt'] with Vite, serverExternalPackages: ['bptt'] with Next.js"
 
-/** Whether the folder is that of this package: of a bundle it is not. */
-function isPackage(root: string): boolean {
+/** Whether this code lies in a folder that is not the package's. */
+function isBundled(root: string): boolean {
   try {
-    return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).name === 'bptt'
-  } catch {
-    return false
+    return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).name !== 'bptt'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
   }
 }
 
