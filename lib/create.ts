@@ -20,11 +20,11 @@ import { result, type Tensor } from './tensor.ts'
 
 export interface TensorOptions<D extends DType = DType> {
   /** Default 'float32', or what the typed array suggests. */
-  dtype?: D
+  dtype?: D | undefined
   /** Default 'cpu'. */
-  device?: Device
+  device?: Device | undefined
   /** Whether backward() computes a gradient for it. Default false; int32 cannot. */
-  requiresGrad?: boolean
+  requiresGrad?: boolean | undefined
 }
 
 type Options<D extends DType> = TensorOptions<D> & { dtype: D }
@@ -82,7 +82,7 @@ export function tensor(
   const where = 'tensor'
   const bare = shape !== null && typeof shape === 'object' && !Array.isArray(shape)
   if (bare && options !== undefined) throw argumentError(where, 'shape to be an array', shape)
-  const given = checkCommon(where, bare ? (shape as TensorOptions) : (options ?? {}))
+  const given = checkCommon(where, bare ? (shape as TensorOptions) : options === undefined ? {} : options)
   const wanted = bare || shape === null || shape === undefined ? null : copyShape(where, shape)
   if (given.dtype !== undefined) checkDType(where, given.dtype)
   const elements = elementsOf(where, data, given.dtype)

@@ -18,11 +18,11 @@ import { isTensor, type Tensor } from './tensor.ts'
 
 export interface GradcheckOptions {
   /** The step of the differences. Default 1e-6. */
-  eps?: number
+  eps?: number | undefined
   /** Tolerated absolute error. Default 1e-5. */
-  atol?: number
+  atol?: number | undefined
   /** Tolerated error relative to the difference quotient. Default 1e-3. */
-  rtol?: number
+  rtol?: number | undefined
 }
 
 type Outputs = Tensor | readonly Tensor[]

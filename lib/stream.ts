@@ -19,9 +19,9 @@ import type { Tensor } from './tensor.ts'
 
 export interface StreamOptions {
   /** Sequences side by side. Default 1. */
-  batch?: number
+  batch?: number | undefined
   /** How the weights are kept; so far only as they are. Default: the layer's dtype. */
-  weights?: FloatDType
+  weights?: FloatDType | undefined
 }
 
 /** The state of a stream: copies, in the layer's dtype. */
@@ -29,7 +29,7 @@ export interface StreamState<D extends FloatDType> {
   /** [L,B,Hout] */
   h: DataOf<D>
   /** [L,B,H], LSTM only */
-  c?: DataOf<D>
+  c?: DataOf<D> | undefined
 }
 
 /**

@@ -176,7 +176,7 @@ export class Tensor<D extends DType = DType> {
    * @throws BpttError ERR_BPTT_MODIFIED if a tensor saved for backward was changed in place
    * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
    */
-  backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean } = {}): void {
+  backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean | undefined } = {}): void {
     const { retainGraph = false } = checkOptions('backward', options, ['retainGraph'])
     checkBoolean('backward', 'retainGraph', retainGraph)
     runBackward(Tensor.#own(this), gradient ?? undefined, retainGraph)

@@ -25,7 +25,7 @@ export interface Config {
   bias?: boolean
   batchFirst?: boolean
   states?: boolean
-  lengths?: number[]
+  lengths?: number[] | undefined
   dropout?: number
 }
 

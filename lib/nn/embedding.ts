@@ -9,7 +9,7 @@ import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
 
 export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** A row that starts at zero and gets no gradient; negative counts from the end. Default: none. */
-  paddingIdx?: number | null
+  paddingIdx?: number | null | undefined
 }
 
 /** Rows of a table by index: int32 [..] -> [..,embeddingDim]. Initialised N(0, 1). */

@@ -8,7 +8,7 @@ export interface GRUOptions<D extends FloatDType = FloatDType> extends Recurrent
    * Whether the reset gate multiplies W_hn h + b_hn (as torch and cuDNN do) or h itself,
    * before the product (the original form). Default true.
    */
-  resetAfter?: boolean
+  resetAfter?: boolean | undefined
 }
 
 export interface GRUResult<D extends FloatDType> {

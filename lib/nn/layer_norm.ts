@@ -8,11 +8,11 @@ import { type LayerOptions, placement } from './options.ts'
 
 export interface LayerNormLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Added to the variance. Default 1e-5. */
-  eps?: number
+  eps?: number | undefined
   /** Whether to learn a scale (starts at 1) and, with `bias`, a shift (starts at 0). Default true. */
-  elementwiseAffine?: boolean
+  elementwiseAffine?: boolean | undefined
   /** Default true. */
-  bias?: boolean
+  bias?: boolean | undefined
 }
 
 /** Normalizes over the last dimensions to mean 0 and variance 1, then scales and shifts. */

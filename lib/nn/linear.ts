@@ -7,7 +7,7 @@ import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './opti
 
 export interface LinearOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Default true. */
-  bias?: boolean
+  bias?: boolean | undefined
 }
 
 /** x W^T + b: [..,inFeatures] -> [..,outFeatures]. Initialised U(-1/sqrt(inFeatures), 1/sqrt(inFeatures)). */

@@ -5,12 +5,12 @@ import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './
 
 export interface LSTMOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
   /** Size of a projection of h, below hiddenSize; 0: none. Default 0. */
-  projSize?: number
+  projSize?: number | undefined
 }
 
 export interface LSTMStateOptions extends StateOptions {
   /** The cell state before the first step: [L*D,B,H]. Default zeros. */
-  c0?: Tensor | null
+  c0?: Tensor | null | undefined
 }
 
 export interface LSTMResult<D extends FloatDType> {

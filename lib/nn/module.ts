@@ -200,7 +200,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
    */
   loadStateDict(
     state: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
-    options: { strict?: boolean } = {},
+    options: { strict?: boolean | undefined } = {},
   ): LoadResult {
     const where = `${this.constructor.name}.loadStateDict`
     checkOptions(where, options, ['strict'])

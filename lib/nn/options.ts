@@ -7,9 +7,9 @@ import { type Parameter, parameter } from './module.ts'
 
 export interface LayerOptions<D extends FloatDType = FloatDType> {
   /** Default 'float32'. */
-  dtype?: D
+  dtype?: D | undefined
   /** Default 'cpu'. */
-  device?: Device
+  device?: Device | undefined
 }
 
 export interface Placement<D extends FloatDType> {

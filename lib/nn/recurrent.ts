@@ -25,15 +25,15 @@ import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParamete
 
 export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Layers, one on top of the other. Default 1. */
-  numLayers?: number
+  numLayers?: number | undefined
   /** Whether to add b_ih and b_hh. Default true. */
-  bias?: boolean
+  bias?: boolean | undefined
   /** Whether input and output are [B,T,*] instead of [T,B,*]. Default false. */
-  batchFirst?: boolean
+  batchFirst?: boolean | undefined
   /** Probability of dropout between layers, in training only. Default 0. */
-  dropout?: number
+  dropout?: number | undefined
   /** Whether to run a second stack backwards in time and concatenate. Default false. */
-  bidirectional?: boolean
+  bidirectional?: boolean | undefined
   /**
    * Mixed precision inside a float32 layer, on CUDA only. Input, output, parameters, gradients and
    * states stay float32 for you. Default: none; products of float32 are float32's, not TF32's.
@@ -48,14 +48,14 @@ export interface RecurrentOptions<D extends FloatDType = FloatDType> extends Lay
    * forward() throws ERR_BPTT_DEVICE where the layer is on the CPU, or the GPU or its cuDNN cannot
    * do it. Not with dtype 'float64', nor with a GRU of resetAfter: false. stream() leaves it out.
    */
-  compute?: Compute | null
+  compute?: Compute | null | undefined
 }
 
 export interface StateOptions {
   /** The state before the first step: [L*D,B,Hout]. Default zeros. */
-  h0?: Tensor | null
+  h0?: Tensor | null | undefined
   /** Steps of each row, 0..T, in any order; default all T. Input past it is never read. */
-  lengths?: ArrayLike<number> | null
+  lengths?: ArrayLike<number> | null | undefined
 }
 
 export const OPTIONS = [
@@ -187,7 +187,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
 
   protected run(
     input: Tensor,
-    options: StateOptions & { c0?: Tensor | null },
+    options: StateOptions & { c0?: Tensor | null | undefined },
     names: readonly string[],
   ): RecurrentResult<D> {
     options = checkOptions(`${this.#shape.name}.forward`, options, names)

@@ -5,7 +5,7 @@ import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './
 
 export interface RNNOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
   /** Default 'tanh'. */
-  nonlinearity?: 'tanh' | 'relu'
+  nonlinearity?: 'tanh' | 'relu' | undefined
 }
 
 export interface RNNResult<D extends FloatDType> {

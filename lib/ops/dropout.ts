@@ -9,7 +9,7 @@ import { alias } from './shape.ts'
 
 export interface DropoutOptions {
   /** Whether to drop at all. Default true. */
-  training?: boolean
+  training?: boolean | undefined
 }
 
 /**

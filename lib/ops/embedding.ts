@@ -16,7 +16,7 @@ import { result, type Tensor } from '../tensor.ts'
 
 export interface EmbeddingOptions {
   /** A row that gets no gradient; negative counts from the end. Default: none. */
-  paddingIdx?: number
+  paddingIdx?: number | undefined
 }
 
 /**

@@ -20,11 +20,11 @@ import { product } from './layout.ts'
 
 export interface LayerNormOptions<D extends DType> {
   /** normalizedShape; default: no scale. */
-  weight?: Tensor<D> | null
+  weight?: Tensor<D> | null | undefined
   /** normalizedShape; default: no shift. */
-  bias?: Tensor<D> | null
+  bias?: Tensor<D> | null | undefined
   /** Added to the variance. Default 1e-5. */
-  eps?: number
+  eps?: number | undefined
 }
 
 /**

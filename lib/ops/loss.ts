@@ -21,12 +21,12 @@ export type Reduction = 'none' | 'mean' | 'sum'
 
 export interface LossOptions {
   /** Default 'mean'. */
-  reduction?: Reduction
+  reduction?: Reduction | undefined
 }
 
 export interface CrossEntropyOptions extends LossOptions {
   /** Targets of this value do not count. Default -100. */
-  ignoreIndex?: number
+  ignoreIndex?: number | undefined
 }
 
 const REDUCTIONS: readonly Reduction[] = ['none', 'mean', 'sum']

@@ -38,7 +38,7 @@ export interface RecurrentShape {
   batchFirst: boolean
   dtype: FloatDType
   /** Null: the dtype. */
-  compute?: Compute | null
+  compute?: Compute | null | undefined
 }
 
 export interface RecurrentResult<D extends FloatDType> {

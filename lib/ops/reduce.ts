@@ -17,7 +17,7 @@ import { expandCopy } from './shape.ts'
 
 export interface ReduceOptions {
   /** Keep the reduced axes with length 1. Default false. */
-  keepDims?: boolean
+  keepDims?: boolean | undefined
 }
 
 type Axes = number | readonly number[] | null

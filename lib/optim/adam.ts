@@ -4,17 +4,17 @@ import { type Hyper, Optimizer } from './optimizer.ts'
 
 export interface AdamOptions {
   /** Learning rate. Default 1e-3. */
-  lr?: number
+  lr?: number | undefined
   /** Decay of the means of the gradient and of its square. Default [0.9, 0.999]. */
-  betas?: readonly [number, number]
+  betas?: readonly [number, number] | undefined
   /** Added to the denominator. Default 1e-8. */
-  eps?: number
+  eps?: number | undefined
   /** Adam: added to the gradient, times the parameter; default 0. AdamW: decoupled; default 0.01. */
-  weightDecay?: number
+  weightDecay?: number | undefined
   /** Use the largest mean square so far. Default false. */
-  amsgrad?: boolean
+  amsgrad?: boolean | undefined
   /** Go up the gradient. Default false. */
-  maximize?: boolean
+  maximize?: boolean | undefined
 }
 
 /** Adam, as torch.optim.Adam. State: exp_avg, exp_avg_sq, max_exp_avg_sq (amsgrad). */

@@ -25,15 +25,15 @@ import type { Tensor } from '../tensor.ts'
 /** Numbers of the update rule, in the addon's order; those a rule does not have are 0. */
 export interface Hyper {
   weightDecay: number
-  momentum?: number
-  dampening?: number
-  beta1?: number
-  beta2?: number
-  eps?: number
-  alpha?: number
-  nesterov?: boolean
-  centered?: boolean
-  amsgrad?: boolean
+  momentum?: number | undefined
+  dampening?: number | undefined
+  beta1?: number | undefined
+  beta2?: number | undefined
+  eps?: number | undefined
+  alpha?: number | undefined
+  nesterov?: boolean | undefined
+  centered?: boolean | undefined
+  amsgrad?: boolean | undefined
   maximize: boolean
 }
 

@@ -4,19 +4,19 @@ import { Optimizer } from './optimizer.ts'
 
 export interface RMSpropOptions {
   /** Learning rate. Default 1e-2. */
-  lr?: number
+  lr?: number | undefined
   /** Decay of the mean square. Default 0.99. */
-  alpha?: number
+  alpha?: number | undefined
   /** Added to the denominator. Default 1e-8. */
-  eps?: number
+  eps?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
-  weightDecay?: number
+  weightDecay?: number | undefined
   /** Default 0. */
-  momentum?: number
+  momentum?: number | undefined
   /** Subtract the square of the mean gradient. Default false. */
-  centered?: boolean
+  centered?: boolean | undefined
   /** Go up the gradient. Default false. */
-  maximize?: boolean
+  maximize?: boolean | undefined
 }
 
 /** RMSprop, as torch.optim.RMSprop. State: square_avg, momentum_buffer, grad_avg (centered). */

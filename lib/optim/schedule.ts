@@ -44,7 +44,7 @@ export interface StepLROptions {
   /** Steps between decays. */
   stepSize: number
   /** Factor of a decay. Default 0.1. */
-  gamma?: number
+  gamma?: number | undefined
 }
 
 /** Multiplies the learning rate by gamma every stepSize steps. */
@@ -84,7 +84,7 @@ export interface CosineAnnealingLROptions {
   /** Steps from the first learning rate to the smallest. */
   tMax: number
   /** The smallest learning rate. Default 0. */
-  etaMin?: number
+  etaMin?: number | undefined
 }
 
 /** Lowers the learning rate along half a cosine, over tMax steps, and up again after. */
@@ -123,25 +123,28 @@ export class CosineAnnealingLR {
   }
 }
 
+/** Options with their defaults. */
+type Given<T> = { [name in keyof T]-?: Exclude<T[name], undefined> }
+
 export interface ReduceLROnPlateauOptions {
   /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
-  mode?: 'min' | 'max'
+  mode?: 'min' | 'max' | undefined
   /** Factor of a reduction. Default 0.1. */
-  factor?: number
+  factor?: number | undefined
   /** Steps without improvement to tolerate. Default 10. */
-  patience?: number
+  patience?: number | undefined
   /** Relative change that counts as improvement. Default 1e-4. */
-  threshold?: number
+  threshold?: number | undefined
   /** Steps to wait after a reduction. Default 0. */
-  cooldown?: number
+  cooldown?: number | undefined
   /** The smallest learning rate. Default 0. */
-  minLr?: number
+  minLr?: number | undefined
 }
 
 /** Lowers the learning rate when a metric has stopped improving. */
 export class ReduceLROnPlateau {
   readonly #optimizer: Optimizer
-  readonly #options: Required<ReduceLROnPlateauOptions>
+  readonly #options: Given<ReduceLROnPlateauOptions>
   /** null until a metric counts. */
   #best: number | null = null
   #bad = 0

@@ -4,17 +4,17 @@ import { Optimizer } from './optimizer.ts'
 
 export interface SGDOptions {
   /** Learning rate. Default 1e-3. */
-  lr?: number
+  lr?: number | undefined
   /** Default 0. */
-  momentum?: number
+  momentum?: number | undefined
   /** Default 0. */
-  dampening?: number
+  dampening?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
-  weightDecay?: number
+  weightDecay?: number | undefined
   /** Needs momentum, and no dampening. Default false. */
-  nesterov?: boolean
+  nesterov?: boolean | undefined
   /** Go up the gradient. Default false. */
-  maximize?: boolean
+  maximize?: boolean | undefined
 }
 
 /** Stochastic gradient descent, as torch.optim.SGD. State: momentum_buffer. */
