@@ -23,9 +23,11 @@
     'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-fno-rtti', '-fno-exceptions'],
     'cflags!': ['-fno-exceptions'],
     'cflags_cc': ['-std=c++20', '-frtti', '-fexceptions', '-O3', '-Wall', '-Wextra', '-ffp-contract=off',
-                  '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
+                  '-fvisibility=hidden', '-fvisibility-inlines-hidden',
+                  '-fstack-protector-strong', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2'],
     'conditions': [
-      ['OS=="linux"', { 'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL'] }],
+      ['OS=="linux"', { 'ldflags': ['-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL',
+                                    '-Wl,-z,relro', '-Wl,-z,now', '-Wl,-z,noexecstack'] }],
       ['OS=="mac"', {
         'xcode_settings': {
           'CLANG_CXX_LANGUAGE_STANDARD': 'c++20',
@@ -33,7 +35,7 @@
           'GCC_ENABLE_CPP_RTTI': 'YES',
           'GCC_OPTIMIZATION_LEVEL': '3',
           'GCC_SYMBOLS_PRIVATE_EXTERN': 'YES',
-          'OTHER_CFLAGS': ['-ffp-contract=off'],
+          'OTHER_CFLAGS': ['-ffp-contract=off', '-fstack-protector-strong'],
           'MACOSX_DEPLOYMENT_TARGET': '11.0'
         }
       }],
@@ -42,8 +44,9 @@
           'VCCLCompilerTool': {
             'ExceptionHandling': 1,
             'RuntimeTypeInfo': 'true',
-            'AdditionalOptions': ['/std:c++20', '/fp:precise']
-          }
+            'AdditionalOptions': ['/std:c++20', '/fp:precise', '/guard:cf']
+          },
+          'VCLinkerTool': { 'AdditionalOptions': ['/guard:cf'] }
         }
       }]
     ]
