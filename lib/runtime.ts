@@ -39,7 +39,7 @@ export async function synchronize(device: Device = 'cpu'): Promise<void> {
 }
 
 /** NVIDIA's GPUs. `device: 'cuda'` (or 'cuda:n') of tensors and layers asks for one, and throws where there is none. */
-export const cuda = {
+export const cuda = Object.freeze({
   /** Whether the CUDA backend, its libraries and a device are there. */
   isAvailable(): boolean {
     return native().cuda().available
@@ -54,4 +54,4 @@ export const cuda = {
     const { available, words } = native().cuda()
     return available ? null : words
   },
-}
+})

@@ -1,6 +1,6 @@
 /** Inference step by step, with carried state. */
 import { native, type StepperHandle } from './binding.ts'
-import { typedArrayKind, typedArrayLength } from './brand.ts'
+import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
 import {
   argumentError,
   checkInteger,
@@ -44,6 +44,8 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   /** Hout: projSize if the layer has one, else hiddenSize. */
   readonly outputSize: number
   readonly dtype: D
+  /** @internal */
+  readonly uncloneable = UNCLONEABLE
   readonly #shape: RecurrentShape
   #stepper: StepperHandle | null
 
@@ -72,6 +74,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
       describeStack({ ...shape, compute: null }, 1, this.batch, false, false, 0),
       parameters.map((parameter) => parameter?._handle(where) ?? null),
     )
+    Object.freeze(this)
   }
 
   /**
@@ -142,6 +145,12 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  /** @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    const { batch, inputSize, outputSize, dtype } = this
+    return `RecurrentStream(batch ${batch}, ${inputSize} -> ${outputSize}, ${dtype})`
   }
 
   get #rows(): number {

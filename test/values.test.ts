@@ -3,6 +3,7 @@ import assert from 'node:assert'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import {
+  cuda,
   dropout,
   GRU,
   getRandomState,
@@ -50,6 +51,26 @@ describe('what users hold does not change under the library', () => {
     expect(() => (new SGD([x.detach(), ...norm.parameters()]).parameters as Tensor[]).pop()).toThrow(
       TypeError,
     )
+  })
+
+  it('what says how a layer, stream or optimizer was made is read-only', () => {
+    const lstm = new LSTM(2, 3)
+    for (const [object, name] of [
+      [lstm, 'dropout'],
+      [lstm, 'batchFirst'],
+      [lstm, 'projSize'],
+      [new Linear(2, 3), 'inFeatures'],
+      [new LayerNorm(2), 'normalizedShape'],
+      [lstm.stream(), 'batch'],
+      [new SGD(lstm.parameters()), 'parameters'],
+      [cuda, 'isAvailable'],
+    ] as [object, string][]) {
+      expect(() => Object.assign(object, { [name]: 1 }), name).toThrow(TypeError)
+    }
+    lstm.eval()
+    expect(lstm.training).toBe(false)
+    expect(inspect(lstm.stream())).toBe('RecurrentStream(batch 1, 2 -> 3, float32)')
+    expect(() => structuredClone(lstm.stream())).toThrow(/native memory/)
   })
 
   it('lengths, states, options and lists are read once', () => {

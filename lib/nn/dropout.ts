@@ -2,7 +2,7 @@ import { checkNumber } from '../check.ts'
 import type { DType } from '../dtype.ts'
 import { dropout } from '../ops/dropout.ts'
 import type { Tensor } from '../tensor.ts'
-import { Module } from './module.ts'
+import { fixFields, Module } from './module.ts'
 
 /** Zeroes elements with probability p in training, and scales the others by 1 / (1 - p). */
 export class Dropout extends Module<Tensor, Tensor> {
@@ -12,6 +12,7 @@ export class Dropout extends Module<Tensor, Tensor> {
   constructor(p = 0.5) {
     super()
     this.p = checkNumber('Dropout', 'p', p, 0, 1)
+    fixFields(this)
   }
 
   /** Any shape; in evaluation a tensor that shares the input's memory. */

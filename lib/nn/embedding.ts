@@ -4,7 +4,7 @@ import { normal } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { embedding, paddingRow } from '../ops/embedding.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { defineParameter, Module, type Parameter, parameter } from './module.ts'
+import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
 
 export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -37,6 +37,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
       return value
     })
     defineParameter(this, 'weight', weight)
+    fixFields(this)
   }
 
   /** int32 [..] -> [..,embeddingDim] */

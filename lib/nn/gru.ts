@@ -1,6 +1,7 @@
 import { checkBoolean, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
 export interface GRUOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
@@ -32,6 +33,7 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
     const resetAfter = checkBoolean('GRU', 'resetAfter', options.resetAfter ?? true)
     super('GRU', resetAfter ? 'gru' : 'gruResetBefore', 3, inputSize, hiddenSize, options)
     this.resetAfter = resetAfter
+    fixFields(this)
   }
 
   /**

@@ -3,7 +3,7 @@ import { full } from '../create.ts'
 import type { FloatDType } from '../dtype.ts'
 import { layerNorm, normalized } from '../ops/layer_norm.ts'
 import type { Tensor } from '../tensor.ts'
-import { defineParameter, Module, type Parameter, parameter } from './module.ts'
+import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, placement } from './options.ts'
 
 export interface LayerNormLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -37,6 +37,7 @@ export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, 
     const bias = checkBoolean(where, 'bias', options.bias ?? true)
     defineParameter(this, 'weight', affine ? parameter(() => full(shape, 1, place)) : null)
     defineParameter(this, 'bias', affine && bias ? parameter(() => full(shape, 0, place)) : null)
+    fixFields(this)
   }
 
   /** [..,normalizedShape] -> the same shape */

@@ -2,7 +2,7 @@ import { checkBoolean, checkInteger, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import { linear } from '../ops/matmul.ts'
 import type { Tensor } from '../tensor.ts'
-import { defineParameter, Module, type Parameter } from './module.ts'
+import { defineParameter, fixFields, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './options.ts'
 
 export interface LinearOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
@@ -30,6 +30,7 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
     const bias = checkBoolean(where, 'bias', options.bias ?? true)
     defineParameter(this, 'weight', uniformParameter(where, [outFeatures, inFeatures], bound, place))
     defineParameter(this, 'bias', bias ? uniformParameter(where, [outFeatures], bound, place) : null)
+    fixFields(this)
   }
 
   /** [..,inFeatures] -> [..,outFeatures] */

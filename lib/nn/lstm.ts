@@ -1,6 +1,7 @@
 import { checkInteger, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
 export interface LSTMOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
@@ -40,6 +41,7 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
     const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
     super('LSTM', 'lstm', 4, inputSize, hiddenSize, options, projSize)
     this.projSize = projSize
+    fixFields(this)
   }
 
   /**

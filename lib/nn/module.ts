@@ -393,6 +393,13 @@ export function defineParameter(
   })
 }
 
+/** Makes the plain fields of a layer, which say how it was made, read-only; to be called when it has all. */
+export function fixFields(layer: Module<never>): void {
+  for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(layer))) {
+    if (value !== undefined && name !== 'training') Object.defineProperty(layer, name, { writable: false })
+  }
+}
+
 /** A new parameter, filled by `fill`. */
 export function parameter<D extends FloatDType>(value: () => Tensor<D>): Parameter<D> {
   return detached(() => {

@@ -1,6 +1,7 @@
 import { checkOneOf, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
 export interface RNNOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
@@ -29,6 +30,7 @@ export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResul
     const nonlinearity = checkOneOf('RNN', 'nonlinearity', options.nonlinearity ?? 'tanh', NONLINEARITIES)
     super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', 1, inputSize, hiddenSize, options)
     this.nonlinearity = nonlinearity
+    fixFields(this)
   }
 
   /**

@@ -79,6 +79,7 @@ export abstract class Optimizer {
     this.#kind = OPTIMIZER[kind]
     this.#stateNames = stateNames
     this.parameters = Object.freeze(checkParameters(name, parameters))
+    Object.defineProperty(this, 'parameters', { writable: false })
     for (const one of this.parameters) if (one instanceof Parameter) one._list()
     if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
       throw refusal(name, 'expected a parameter that requires grad, got none')
