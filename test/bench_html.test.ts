@@ -10,7 +10,7 @@ import { HOSTILE, madeUpReport, madeUpResult } from './report.ts'
 
 // As built, with the chart library beside it.
 const built = fileURLToPath(new URL('../dist/cli/bench/html.js', import.meta.url))
-const { renderHtml } = (await import(built)) as typeof import('../lib/cli/bench/html.ts')
+const { prepareHtml } = (await import(built)) as typeof import('../lib/cli/bench/html.ts')
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-html-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -63,7 +63,7 @@ function awkwardReport(): Report {
 
 let page = ''
 beforeAll(async () => {
-  page = await renderHtml(awkwardReport(), madeUpReport(0.8))
+  page = (await prepareHtml())(awkwardReport(), madeUpReport(0.8))
 })
 
 describe('the page', () => {
@@ -140,7 +140,7 @@ describe('the page', () => {
   })
 
   it('of an empty report says so much', async () => {
-    const empty = await renderHtml({ ...madeUpReport(), results: [], limits: [] })
+    const empty = (await prepareHtml())({ ...madeUpReport(), results: [], limits: [] })
     expect(empty).toContain('not measured')
   })
 })

@@ -353,9 +353,9 @@ describe('the table', () => {
       ratios: { torch: { median: 10, low: 1, high: 1, pairs: 1 } },
     }
     const other = { ...result, case: { ...LAYER, pass: 'forward' as const } }
-    expect(describeSummary({ results: [result, faster, other] } as never)).toBe(
-      'LSTM training step, 2 threads, float64: torch 5.00x in the geometric mean of 2, lowest 2.50x at 5, 6, 3, 4\n',
-    )
+    expect(describeSummary({ results: [result, faster, other] } as never)).toEqual([
+      'LSTM training step, 2 threads, float64: torch 5.00x in the geometric mean of 2, lowest 2.50x at 5, 6, 3, 4',
+    ])
   })
 
   it('compares with the same case of an older report', () => {

@@ -1,5 +1,5 @@
 /** Interrupted and continued training: the same losses, bit for bit, as training in one go. */
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -105,10 +105,78 @@ it('resuming with another structure or text names what differs', async () => {
   await train('fixed', '--resume', '--steps', '5', '--lr', '0.5')
 })
 
+describe('a checkpoint that is there', () => {
+  const bytes = (out: string) => readFileSync(join(folder, out, 'checkpoint.safetensors'))
+  const run = (out: string, ...args: string[]) =>
+    bptt('train', text, '--out', join(folder, out), ...SMALL, ...args)
+
+  it('is replaced by one of the same run that got as far, by another with --force', async () => {
+    await train('kept', ...SMALL, '--steps', '6')
+    const before = bytes('kept')
+    for (const other of [
+      ['--steps', '5'],
+      ['--steps', '9', '--lr', '0.1'],
+      ['--hidden', '9'],
+    ]) {
+      const { code, stderr } = await run('kept', ...other)
+      expect([code, stderr.split('\n').length], stderr).toEqual([2, 2])
+      expect(stderr).toContain('--force')
+    }
+    const again = start([
+      'train',
+      text,
+      '--out',
+      join(folder, 'kept'),
+      ...SMALL,
+      '--steps',
+      '6',
+      '--save-every',
+      '1',
+    ])
+    await again.seen(/kept until then/)
+    again.child.kill('SIGKILL')
+    await again.done
+    expect(bytes('kept').equals(before)).toBe(true)
+    await train('kept', ...SMALL, '--steps', '6', '--save-every', '1')
+    const forced = result(await train('kept', ...SMALL, '--steps', '3', '--hidden', '9', '--force'))
+    expect(forced).toMatchObject({ step: 3 })
+    expect(bytes('kept').equals(before)).toBe(false)
+  })
+
+  it('is never replaced by numbers that are not finite', async () => {
+    await train('finite', ...SMALL, '--steps', '2')
+    const before = bytes('finite')
+    for (const args of [
+      ['--resume', '--steps', '50', '--save-every', '1'],
+      ['--force', '--steps', '50'],
+    ]) {
+      const { code, stderr } = await run('finite', ...args, '--lr', '1e38')
+      expect(code, stderr).toBe(1)
+      expect(stderr).toMatch(/step \d+ /)
+      expect(bytes('finite').equals(before)).toBe(true)
+    }
+  })
+
+  it('is not needed to resume, and has a default place that was free', async () => {
+    const cwd = join(folder, 'cwd')
+    mkdirSync(cwd)
+    const here = async (...args: string[]) => {
+      const { stdout } = await start(['train', text, ...SMALL, '--json', ...args], { cwd }).done
+      return result(stdout)
+    }
+    const place = (name: string) => ({ checkpoint: join(name, 'checkpoint.safetensors') })
+    expect(await here('--resume', '--steps', '2')).toMatchObject({ ...place('bptt-out'), step: 2 })
+    expect(await here('--steps', '3')).toMatchObject({ ...place('bptt-out-2'), step: 3 })
+    expect(await here('--resume', '--steps', '4')).toMatchObject({ ...place('bptt-out-2'), step: 4 })
+    expect(readdirSync(cwd).sort()).toEqual(['bptt-out', 'bptt-out-2'])
+  })
+})
+
 describe('signals', () => {
   const LONG = [...SMALL, '--json', '--steps', '1000000']
 
   it.each([
+    ['SIGHUP', 129],
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const)('%s saves a checkpoint, says where and exits with %i', async (signal, exitCode) => {

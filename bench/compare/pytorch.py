@@ -1,13 +1,19 @@
 """PyTorch as a contender of `bptt bench`; README.md beside this file has the protocol.
 
-Not named torch.py: `import torch` would find this file.
+Runs as `python -I pytorch.py`. With the argument `find` it only says which PyTorch there is, and with `find cuda`
+ends with 3 if that sees no CUDA device.
 """
 
 import json
 import os
 import resource
+import site
 import sys
 import time
+
+if sys.prefix == sys.base_prefix:
+    # -I leaves out the user's own packages, too, where pip installs by default; a virtual environment has none.
+    site.addsitedir(site.getusersitepackages())
 
 import torch
 from torch import nn
@@ -345,5 +351,13 @@ def main():
         answers.write(json.dumps(answer) + "\n")
 
 
+def find(device):
+    print(torch.__version__)
+    sys.exit(0 if device != "cuda" or torch.cuda.is_available() else 3)
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["find"]:
+        find(sys.argv[2])
+    else:
+        main()

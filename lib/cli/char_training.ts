@@ -9,6 +9,7 @@ import {
   crossEntropy,
   type Device,
   getRandomState,
+  LSTM,
   manualSeed,
   noGrad,
   setRandomState,
@@ -16,9 +17,10 @@ import {
   tensor,
   tidy,
 } from '../index.ts'
-import { type Checkpoint, group, type Settings } from './checkpoint.ts'
+import { type Checkpoint, group } from './checkpoint.ts'
 import { type CarriedState, CharModel } from './model.ts'
-import { type Chunk, TextStreams, type Vocabulary } from './text.ts'
+import type { Settings } from './settings.ts'
+import { type Chunk, type Ids, TextStreams, type Vocabulary } from './text.ts'
 
 /** Steps enqueued ahead of the loss that the host waits for: the device always has work. */
 const LAG = 3
@@ -43,7 +45,7 @@ export class CharTraining {
   #step = 0
 
   /** Seeds the random numbers of this environment. */
-  constructor(settings: Settings, vocabulary: Vocabulary, training: Int32Array, device: Device = 'cpu') {
+  constructor(settings: Settings, vocabulary: Vocabulary, training: Ids, device: Device = 'cpu') {
     this.settings = settings
     this.vocabulary = vocabulary
     this.#streams = new TextStreams(training, settings.batch, settings.seqLen)
@@ -81,12 +83,7 @@ export class CharTraining {
     const report = async (): Promise<void> => {
       for (const { loss, ...place } of waiting.splice(0, 1)) {
         const value = await loss
-        if (!Number.isFinite(value)) {
-          throw new BpttError(
-            'ERR_BPTT_VALUE',
-            `the loss of step ${place.step} is ${value}: a lower --lr may help`,
-          )
-        }
+        if (!Number.isFinite(value)) throw diverged(`the loss of step ${place.step} is ${value}`)
         await onStep({ ...place, loss: value })
       }
     }
@@ -101,7 +98,7 @@ export class CharTraining {
   }
 
   /** Mean bits per character on a text read as one stream from an empty state. */
-  async validate(ids: Int32Array, signal?: AbortSignal): Promise<number> {
+  async validate(ids: Ids, signal?: AbortSignal): Promise<number> {
     this.model.eval()
     const streams = new TextStreams(ids, 1, VALIDATION_CHUNK)
     const waiting: Promise<number>[] = []
@@ -120,7 +117,25 @@ export class CharTraining {
       disposeState(state)
       this.model.train()
     }
-    return nats / (ids.length - 1) / Math.LN2
+    const bits = nats / (ids.length - 1) / Math.LN2
+    if (!Number.isFinite(bits))
+      throw diverged(`the loss on the held-out text after step ${this.#step} is ${bits}`)
+    return bits
+  }
+
+  /**
+   * Checks that all numbers are finite: those of a step whose own loss was may not be.
+   *
+   * @throws BpttError ERR_BPTT_VALUE
+   */
+  async checkFinite(): Promise<void> {
+    const sums = noGrad(() =>
+      [...this.snapshot().tensors].map(([name, x]) => [name, tidy(() => x.sum())] as const),
+    )
+    for (const [name, sum] of sums) {
+      const value = await readAndDispose(sum)
+      if (!Number.isFinite(value)) throw diverged(`after step ${this.#step} ${name} is not finite`)
+    }
   }
 
   /** All that `restore` needs. The tensors stay this run's own: save them before the next step. */
@@ -133,11 +148,19 @@ export class CharTraining {
     return { settings, characters: [...vocabulary.characters], step, random: getRandomState(), tensors }
   }
 
-  /** Goes back to where a run with the same settings and text was. Takes over the tensors. */
+  /**
+   * Goes back to where a run with the same settings and text was. Takes over the tensors.
+   *
+   * @throws Error of the library if they do not fit
+   */
   restore({ tensors, step, random }: Pick<Checkpoint, 'step' | 'random' | 'tensors'>): void {
     this.model.loadStateDict(group(tensors, 'model'))
     this.#optimizer.loadStateDict(group(tensors, 'optimizer'))
     const { h, c } = Object.fromEntries(group(tensors, 'state'))
+    const carries =
+      [h !== undefined, c !== undefined].join() === [true, this.model.rnn instanceof LSTM].join()
+    if (step > 0 && !carries)
+      throw new BpttError('ERR_BPTT_FORMAT', 'it lacks the state that its cell carries')
     this.#state = h === undefined ? undefined : { h, ...(c && { c }) }
     for (const [name, value] of tensors) if (!name.startsWith('state.')) value.dispose()
     this.#step = step
@@ -178,6 +201,10 @@ export class CharTraining {
     disposeState(this.#state)
     this.#state = state
   }
+}
+
+function diverged(what: string): BpttError {
+  return new BpttError('ERR_BPTT_VALUE', `${what}; nothing of it was saved; a lower --lr may help`)
 }
 
 /** The read is enqueued at once, so the tensor is no longer needed. */

@@ -2,24 +2,12 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadSafetensors, type RandomState, saveSafetensors, type Tensor } from '../index.ts'
-import type { ModelSettings } from './model.ts'
+import { modelShapes } from './model.ts'
 import { readingInput, UsageError } from './output.ts'
+import { parseSettings, type Settings } from './settings.ts'
 
 const FORMAT = 'bptt-char-1'
 const FILE_NAME = 'checkpoint.safetensors'
-
-/** Everything that shapes the model and the order of its training. */
-export interface Settings extends ModelSettings {
-  seqLen: number
-  batch: number
-  lr: number
-  clip: number
-  seed: number
-  /** Part of the text held out at its end. */
-  validation: number
-  /** Training steps in all. */
-  steps: number
-}
 
 export interface Checkpoint {
   settings: Settings
@@ -59,13 +47,41 @@ export async function loadCheckpoint(path: string): Promise<Checkpoint> {
   const file = (await readingInput(path, () => stat(path))).isDirectory() ? checkpointPath(path) : path
   const { tensors, metadata } = await readingInput(file, () => loadSafetensors(file))
   try {
-    return { ...parseMetadata(metadata), tensors }
+    const checkpoint = { ...parseMetadata(metadata), tensors }
+    checkModel(checkpoint)
+    return checkpoint
   } catch (error) {
-    for (const tensor of tensors.values()) tensor.dispose()
+    disposeAll(tensors)
     throw new UsageError(`${file} is not a checkpoint of bptt train: ${(error as Error).message}`, {
       cause: error,
     })
   }
+}
+
+export function disposeAll(tensors: ReadonlyMap<string, Tensor>): void {
+  for (const tensor of tensors.values()) tensor.dispose()
+}
+
+/** What the settings claim, against what the file holds, before a model of that size is made. */
+function checkModel({ settings, characters, tensors }: Checkpoint): void {
+  const shapes = modelShapes(characters.length + 1, settings)
+  const model = group(tensors, 'model')
+  for (const name of model.keys()) if (!shapes.has(name)) throw new Error(`it has an unknown model.${name}`)
+  for (const [name, shape] of shapes) {
+    const tensor = model.get(name)
+    if (!tensor) throw new Error(`it has no model.${name}`)
+    checkTensor(`model.${name}`, tensor, shape)
+  }
+  const { layers, batch, hidden } = settings
+  for (const [name, tensor] of group(tensors, 'state')) {
+    checkTensor(`state.${name}`, tensor, [layers, batch, hidden])
+  }
+}
+
+function checkTensor(name: string, { dtype, shape }: Tensor, expected: readonly number[]): void {
+  const wanted = `float32 of [${expected}]`
+  const got = `${dtype} of [${shape}]`
+  if (got !== wanted) throw new Error(`its settings make ${name} ${wanted}, but it is ${got}`)
 }
 
 /** The tensors under `prefix.`, without it. */
@@ -87,24 +103,15 @@ function parseMetadata(metadata: Record<string, string>): Omit<Checkpoint, 'tens
   }
   if (text('format') !== FORMAT) throw new Error(`its format is ${text('format')}, not ${FORMAT}`)
   const validation = metadata.validation_bits_per_character
+  const characters = [...text('vocabulary')]
+  if (characters.length === 0) throw new Error('its vocabulary is empty')
+  if (new Set(characters).size < characters.length) throw new Error('its vocabulary has a character twice')
   return {
     settings: parseSettings(text('settings')),
-    characters: [...text('vocabulary')],
+    characters,
     step: whole('step'),
     random: { seed: whole('random_seed'), offset: whole('random_offset') },
     text: text('text_sha256'),
     validation: validation === undefined ? null : Number(validation),
   }
-}
-
-function parseSettings(json: string): Settings {
-  const settings = JSON.parse(json) as Settings
-  const sizes = ['embedding', 'hidden', 'layers', 'seqLen', 'batch', 'steps'] as const
-  const fractions = ['dropout', 'lr', 'clip', 'seed', 'validation'] as const
-  const valid =
-    ['lstm', 'gru', 'rnn'].includes(settings.cell) &&
-    sizes.every((name) => Number.isSafeInteger(settings[name]) && settings[name] > 0) &&
-    fractions.every((name) => Number.isFinite(settings[name]) && settings[name] >= 0)
-  if (!valid) throw new Error('its settings make no sense')
-  return settings
 }

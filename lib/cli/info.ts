@@ -1,6 +1,6 @@
 /** `bptt info`: what this installation is and runs on. */
 import { cuda, info } from '../index.ts'
-import { print, printJson } from './output.ts'
+import { printJson, printLine } from './output.ts'
 
 export async function showInfo(options: { json?: boolean }): Promise<void> {
   const { memory, ...build } = info()
@@ -19,5 +19,5 @@ export async function showInfo(options: { json?: boolean }): Promise<void> {
     Array.isArray(value) ? value.join(' ') : String(value),
   ])
   const width = Math.max(...lines.map(([name]) => name.length))
-  await print(lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join(''))
+  for (const [name, value] of lines) await printLine(`${name.padEnd(width)}  ${value}`)
 }

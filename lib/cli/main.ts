@@ -2,11 +2,14 @@
 /** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { root } from '../root.ts'
+import { COUNT, device, LENGTH, listOf, numberIn, path, quoted, THREADS, threadList } from './arguments.ts'
 import type { BenchOptions } from './bench/bench.ts'
 import { CELLS, PASSES, PEERS } from './bench/report.ts'
+import { oneLine } from './escape.ts'
 import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
+import { RANGES, real } from './settings.ts'
 
 guardPipes()
 buildProgram()
@@ -21,13 +24,16 @@ function buildProgram(): Command {
     .description('Train recurrent neural networks on text and sample from them.')
     .version(packageVersion())
     .exitOverride()
-    .showHelpAfterError('Run with --help for usage.')
+    .configureOutput({
+      outputError: (text, write) =>
+        write(`${oneLine(text.trim().replace('\n(Did', ' (Did'))} (see --help)\n`),
+    })
     .addHelpText(
       'after',
       `
 Results go to stdout, progress and diagnostics to stderr.
-Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input,
-130 after Ctrl-C and 143 after SIGTERM (train saves a checkpoint first, bench writes its report).`,
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input, 130 after Ctrl-C,
+143 after SIGTERM and 129 after SIGHUP (train saves a checkpoint first, bench writes its report).`,
     )
   addTrain(program)
   addSample(program)
@@ -36,43 +42,57 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input,
   return program
 }
 
+/** A result that could not be written stays a failure. */
+async function exitWith(command: Promise<number>): Promise<void> {
+  process.exitCode = (await command) || process.exitCode
+}
+
 function addTrain(program: Command): void {
   program
     .command('train')
     .description('Train a character-level language model on UTF-8 text files.')
     .argument('<file...>', 'text files, read in the given order as one text')
     .addOption(new Option('--cell <cell>', 'recurrent cell').choices(CELLS).default('lstm'))
-    .option('--embedding <n>', 'size of the character embedding', positiveInteger, 64)
-    .option('--hidden <n>', 'size of the hidden state', positiveInteger, 256)
-    .option('--layers <n>', 'recurrent layers', positiveInteger, 1)
-    .option('--dropout <p>', 'dropout after every recurrent layer', number(0, 1, { belowMaximum: true }), 0)
-    .option('--seq-len <n>', 'time steps that gradients flow back', positiveInteger, 64)
-    .option('--batch <n>', 'parallel streams of text', positiveInteger, 32)
-    .option('--lr <x>', 'learning rate of Adam', number(0, Infinity), 0.002)
-    .option('--clip <x>', 'largest norm of the gradients, 0 for no limit', number(0, Infinity), 1)
+    .option('--embedding <n>', 'size of the character embedding', numberIn(RANGES.embedding), 64)
+    .option('--hidden <n>', 'size of the hidden state', numberIn(RANGES.hidden), 256)
+    .option('--layers <n>', 'recurrent layers', numberIn(RANGES.layers), 1)
+    .option('--dropout <p>', 'dropout after every recurrent layer', numberIn(RANGES.dropout), 0)
+    .option('--seq-len <n>', 'time steps that gradients flow back', numberIn(RANGES.seqLen), 64)
+    .option('--batch <n>', 'parallel streams of text', numberIn(RANGES.batch), 32)
+    .option('--lr <x>', 'learning rate of Adam', numberIn(RANGES.lr), 0.002)
+    .option('--clip <x>', 'largest norm of the gradients, 0 for no limit', numberIn(RANGES.clip), 1)
     .addOption(
-      new Option('--epochs <n>', 'passes over the training text').argParser(positiveInteger).default(5),
+      new Option('--epochs <n>', 'passes over the training text').argParser(numberIn(COUNT)).default(5),
     )
     .addOption(
       new Option('--steps <n>', 'training steps in all, instead of --epochs')
-        .argParser(positiveInteger)
+        .argParser(numberIn(RANGES.steps))
         .conflicts('epochs'),
     )
-    .option('--validation <fraction>', 'part of the text held out at its end', number(0, 0.5), 0.05)
-    .option('--out <dir>', 'folder of the checkpoint', 'bptt-out')
-    .option('--save-every <n>', 'save the checkpoint every n steps', positiveInteger, 1000)
-    .option('--resume', 'go on from the checkpoint in --out, exactly where it stopped')
-    .option('--sample-length <n>', 'characters to generate at the end', wholeNumber, 400)
-    .option('--seed <n>', 'seed of all random numbers', wholeNumber, 1)
-    .option('--threads <n>', 'compute threads (default: the cores this process may use)', positiveInteger)
+    .option(
+      '--validation <fraction>',
+      'part of the text held out at its end',
+      numberIn(RANGES.validation),
+      0.05,
+    )
+    .option('--out <dir>', 'folder of the checkpoint (default: bptt-out, or bptt-out-2 ... if taken)', path)
+    .option('--save-every <n>', 'save the checkpoint every n steps', numberIn(COUNT), 1000)
+    .option('--resume', 'go on from the checkpoint in --out, exactly where it stopped; without one, begin')
+    .addOption(new Option('--force', 'replace the checkpoint of another run in --out').conflicts('resume'))
+    .option('--sample-length <n>', 'characters to generate at the end', numberIn(LENGTH), 400)
+    .option('--seed <n>', 'seed of all random numbers', numberIn(RANGES.seed), 1)
+    .option('--threads <n>', 'compute threads (default: the cores this process may use)', numberIn(THREADS))
     .option('--device <device>', 'cpu, cuda or cuda:<n>', device, 'cpu')
     .option('--json', 'print one JSON object per line: every step, then the result')
     .addHelpText(
       'after',
       `
+Files are UTF-8, or UTF-16 with a byte order mark; other bytes and NUL characters are refused.
 Ctrl-C stops after the current step, saves a checkpoint and says where; a second Ctrl-C ends at once.
 With --resume, options that are not given come from the checkpoint, and the losses that follow are
-those of a run that was never interrupted, bit for bit.
+those of a run that was never interrupted, bit for bit. Without --out it goes on in the last bptt-out.
+The checkpoint of another run is replaced with --force alone, and not before the first save of this one;
+that of the same run once this one has got further. Numbers that are not finite are never saved.
 
 Examples:
   $ bptt train book.txt --out model
@@ -82,7 +102,7 @@ Examples:
     .action(async (files: string[], _options: unknown, command: Command) => {
       const { train } = await import('./train.ts')
       const given = (name: string): boolean => command.getOptionValueSource(name) === 'cli'
-      process.exitCode = await train(files, command.opts(), given)
+      await exitWith(train(files, command.opts(), given))
     })
 }
 
@@ -92,26 +112,27 @@ function addSample(program: Command): void {
     .description('Generate text from a checkpoint of bptt train.')
     .argument('<checkpoint>', 'checkpoint file, or the folder that train wrote it to')
     .option('--prompt <text>', 'text to continue', '')
-    .option('--length <n>', 'characters to generate', wholeNumber, 500)
+    .option('--length <n>', 'characters to generate', numberIn(LENGTH), 500)
     .option(
       '--temperature <x>',
       'below 1: likelier text, above: wilder, 0: always the likeliest',
-      number(0, 100),
+      numberIn(real(0, 100)),
       0.8,
     )
-    .option('--seed <n>', 'seed of the random choices', wholeNumber, 1)
+    .option('--seed <n>', 'seed of the random choices', numberIn(RANGES.seed), 1)
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-The same checkpoint, prompt, temperature and seed give the same text.
+The same checkpoint, prompt, temperature and seed give the same text. On a terminal, control characters
+in it are escaped; a file or a pipe gets them as they are.
 
 Example:
   $ bptt sample model --prompt 'Call me ' --length 200 --temperature 0.7`,
     )
     .action(async (checkpoint: string, _options: unknown, command: Command) => {
       const { sample } = await import('./sample.ts')
-      process.exitCode = await sample(checkpoint, command.opts())
+      await exitWith(sample(checkpoint, command.opts()))
     })
 }
 
@@ -127,9 +148,9 @@ function addBench(program: Command): void {
     .option('--shapes <list>', 'B,T,I,H;... or names from bench/shapes.json (default: quick)', (text) =>
       text.split(';').filter((name) => name !== ''),
     )
-    .option('--layers <n>', 'layers, one on top of the other', positiveInteger)
+    .option('--layers <n>', 'layers, one on top of the other', numberIn(RANGES.layers))
     .option('--bidirectional', 'both directions')
-    .option('--proj <n>', 'size of the projection of an LSTM', positiveInteger)
+    .option('--proj <n>', 'size of the projection of an LSTM', numberIn(COUNT))
     .option('--ragged', 'rows of lengths between 1 and T')
     .option('--busy', 'while the JavaScript thread computes, too, beside bptt itself on one thread')
     .option('--threads <list>', 'numbers of compute threads (default: what bptt takes by itself)', threadList)
@@ -139,12 +160,12 @@ function addBench(program: Command): void {
     .option('--peers <list>', `of ${PEERS}, or none (default: those that are installed)`, (text) =>
       text === 'none' ? [] : listOf(PEERS)(text),
     )
-    .option('--python <path>', 'Python that has torch', 'python3')
-    .option('--pairs <n>', 'samples of every contender, in turns (default: 11)', positiveInteger)
+    .option('--python <path>', 'Python that has torch', path, 'python3')
+    .option('--pairs <n>', 'samples of every contender, in turns (default: 11)', numberIn(COUNT))
     .option('--memory', 'measure peak memory, too')
-    .option('--json <file>', 'write the report as JSON')
-    .option('--html <file>', 'write the report as one HTML page with charts')
-    .option('--compare <file>', 'an older report of --json to compare with')
+    .option('--json <file>', 'write the report as JSON', path)
+    .option('--html <file>', 'write the report as one HTML page with charts', path)
+    .option('--compare <file>', 'an older report of --json to compare with', path)
     .addHelpText(
       'after',
       `
@@ -168,14 +189,8 @@ Examples:
         throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
       }
       const { bench } = await import('./bench/bench.ts')
-      process.exitCode = await bench(options, ['bptt', ...process.argv.slice(2).map(quoted)].join(' '))
+      await exitWith(bench(options, ['bptt', ...process.argv.slice(2).map(quoted)].join(' ')))
     })
-}
-
-/** As a shell must be given it. */
-function quoted(argument: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(argument)) return argument
-  return `'${argument.replaceAll("'", "'\\''")}'`
 }
 
 function addInfo(program: Command): void {
@@ -192,53 +207,4 @@ function addInfo(program: Command): void {
 function packageVersion(): string {
   const text = readFileSync(join(root, 'package.json'), 'utf8')
   return (JSON.parse(text) as { version: string }).version
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new InvalidArgumentError('Expected a whole number.')
-  }
-  return value
-}
-
-function positiveInteger(text: string): number {
-  const value = wholeNumber(text)
-  if (value === 0 || value > 2 ** 31 - 1)
-    throw new InvalidArgumentError('Expected a whole number from 1 to 2^31 - 1.')
-  return value
-}
-
-function number(low: number, high: number, { belowMaximum = false } = {}): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    const fits = text.trim() !== '' && value >= low && value <= high && Number.isFinite(value)
-    if (!fits || (belowMaximum && value === high)) {
-      const upper = high === Infinity ? '' : ` ${belowMaximum ? 'and below' : 'and at most'} ${high}`
-      throw new InvalidArgumentError(`Expected a number of at least ${low}${upper}.`)
-    }
-    return value
-  }
-}
-
-/** A list of names out of `known`, separated by commas. */
-function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
-  return (text) =>
-    text.split(',').map((name) => {
-      if (known.includes(name as T)) return name as T
-      throw new InvalidArgumentError(`Expected a list of ${known.join(', ')}, separated by commas.`)
-    })
-}
-
-function threadList(text: string): number[] {
-  return text.split(',').map((part) => {
-    const threads = positiveInteger(part)
-    if (threads > 256) throw new InvalidArgumentError('Expected at most 256 threads.')
-    return threads
-  })
-}
-
-function device(text: string): string {
-  if (!/^(cpu|cuda(:\d+)?)$/.test(text)) throw new InvalidArgumentError('Expected cpu, cuda or cuda:<n>.')
-  return text
 }

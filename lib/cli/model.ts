@@ -1,15 +1,8 @@
 /** The character-level language model: Embedding -> LSTM, GRU or RNN -> Linear. */
 import { Dropout, Embedding, GRU, Linear, LSTM, Module, RNN, type Tensor } from '../index.ts'
-
-export type CellName = 'lstm' | 'gru' | 'rnn'
-
-export interface ModelSettings {
-  cell: CellName
-  embedding: number
-  hidden: number
-  layers: number
-  dropout: number
-}
+import { parameterShapes } from './bench/cases.ts'
+import type { CellName } from './bench/report.ts'
+import type { ModelSettings } from './settings.ts'
 
 /** What one chunk hands to the next: h, and c of an LSTM, each [L,B,H]. */
 export type CarriedState = { h: Tensor; c?: Tensor }
@@ -51,6 +44,18 @@ export class CharModel extends Module {
   #classify(output: Tensor): Tensor {
     return this.linear.forward(this.dropout.forward(output))
   }
+}
+
+/** The shapes of a model's parameters, by name, before there is one: sizes may come from a file. */
+export function modelShapes(vocabularySize: number, settings: ModelSettings): Map<string, number[]> {
+  const { cell, embedding, hidden, layers } = settings
+  const stack = { cell, I: embedding, H: hidden, layers, bidirectional: false, projSize: 0 }
+  return new Map([
+    ['embedding.weight', [vocabularySize, embedding]],
+    ...[...parameterShapes(stack)].map(([name, shape]): [string, number[]] => [`rnn.${name}`, shape]),
+    ['linear.weight', [vocabularySize, hidden]],
+    ['linear.bias', [vocabularySize]],
+  ])
 }
 
 function makeCell(

@@ -1,9 +1,9 @@
 /** `bptt sample`: text from a checkpoint. */
 import { setImmediate } from 'node:timers/promises'
-import { group, loadCheckpoint } from './checkpoint.ts'
+import { disposeAll, group, loadCheckpoint } from './checkpoint.ts'
 import { generate } from './generate.ts'
 import { CharModel } from './model.ts'
-import { note, print, printJson, UsageError } from './output.ts'
+import { note, printJson, printText } from './output.ts'
 import { catchSignals } from './signals.ts'
 import { unknownCharacters, Vocabulary } from './text.ts'
 
@@ -28,7 +28,7 @@ export async function sample(path: string, options: SampleOptions): Promise<numb
   let text = ''
   let piece = options.prompt
   const flush = async (): Promise<boolean> => {
-    const written = options.json || (await print(piece))
+    const written = options.json || (await printText(piece))
     piece = ''
     await setImmediate()
     return written && !interrupt.signal.aborted
@@ -41,7 +41,7 @@ export async function sample(path: string, options: SampleOptions): Promise<numb
   await flush()
   if (options.json)
     await printJson({ prompt: options.prompt, text, temperature: options.temperature, seed: options.seed })
-  else if (!text.endsWith('\n')) await print('\n')
+  else if (!text.endsWith('\n')) await printText('\n')
   interrupt.dispose()
   return interrupt.exitCode()
 }
@@ -50,14 +50,8 @@ async function loadModel(path: string): Promise<{ model: CharModel; vocabulary: 
   const { settings, characters, tensors } = await loadCheckpoint(path)
   const vocabulary = new Vocabulary(characters)
   const model = new CharModel(vocabulary.size, settings)
-  try {
-    model.loadStateDict(group(tensors, 'model'))
-  } catch (error) {
-    throw new UsageError(`the tensors in ${path} do not fit its settings: ${(error as Error).message}`, {
-      cause: error,
-    })
-  }
-  for (const tensor of tensors.values()) tensor.dispose()
+  model.loadStateDict(group(tensors, 'model'))
+  disposeAll(tensors)
   model.eval()
   return { model, vocabulary }
 }

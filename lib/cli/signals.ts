@@ -1,6 +1,6 @@
-/** Ctrl-C: the first asks the work to stop and save, the second ends the process at once. */
+/** Ctrl-C, and what ends a process or its terminal: the first asks the work to stop and save, the second ends at once. */
 
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
+const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 
 /**
  * A terminal sends Ctrl-C to every process of a pipeline and `npm run` passes it on once more, so a second
@@ -10,7 +10,7 @@ const SAME_PRESS_MS = 150
 
 export interface Interrupt {
   signal: AbortSignal
-  /** 130 or 143 once a signal came, else 0. */
+  /** 129, 130 or 143 once a signal came, else 0. */
   exitCode(): number
   /** Gives the signals back their default effect. */
   dispose(): void

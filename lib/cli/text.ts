@@ -1,26 +1,14 @@
-/** Text as numbers: files, the vocabulary of Unicode code points, and parallel streams of training chunks. */
-import { isUtf8 } from 'node:buffer'
-import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { readingInput, UsageError } from './output.ts'
-
-/** Reads files as UTF-8 and joins them in the given order. */
-export async function readText(paths: readonly string[]): Promise<string> {
-  const parts: string[] = []
-  for (const path of paths) {
-    const bytes = await readingInput(path, () => readFile(path))
-    if (!isUtf8(bytes)) throw new UsageError(`${path} is not UTF-8 text`)
-    parts.push(bytes.toString('utf8').replace(/^\uFEFF/, ''))
-  }
-  return parts.join('')
-}
-
-export function textDigest(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
-}
+/** Text as numbers: the vocabulary of Unicode code points, and parallel streams of training chunks. */
+import { UsageError } from './output.ts'
 
 /** The id of every character that is not in the vocabulary. */
 export const UNKNOWN = 0
+
+/** A text as ids, such as an Int32Array. */
+export interface Ids {
+  readonly length: number
+  at(index: number): number | undefined
+}
 
 /** Code points to ids: 0 is "unknown", the rest are sorted by code point. */
 export class Vocabulary {
@@ -34,22 +22,17 @@ export class Vocabulary {
       this.#ids.set(character.codePointAt(0) as number, i + 1)
   }
 
-  static of(text: string): Vocabulary {
-    const points = new Set<number>()
-    for (const character of text) points.add(character.codePointAt(0) as number)
-    return new Vocabulary([...points].sort((a, b) => a - b).map((point) => String.fromCodePoint(point)))
-  }
-
   /** Number of ids. */
   get size(): number {
     return this.characters.length + 1
   }
 
+  id(point: number): number {
+    return this.#ids.get(point) ?? UNKNOWN
+  }
+
   encode(text: string): Int32Array {
-    const ids = new Int32Array(text.length)
-    let count = 0
-    for (const character of text) ids[count++] = this.#ids.get(character.codePointAt(0) as number) ?? UNKNOWN
-    return ids.subarray(0, count)
+    return Int32Array.from(text, (character) => this.id(character.codePointAt(0) as number))
   }
 
   decode(id: number): string {
@@ -57,24 +40,13 @@ export class Vocabulary {
   }
 
   has(character: string): boolean {
-    return this.#ids.has(character.codePointAt(0) as number)
+    return this.id(character.codePointAt(0) as number) !== UNKNOWN
   }
 }
 
 /** The characters of `text` that the vocabulary lacks, each once. */
 export function unknownCharacters(text: string, vocabulary: Vocabulary): string[] {
   return [...new Set(text)].filter((character) => !vocabulary.has(character))
-}
-
-/** Cuts a text before its last `fraction` of code points. */
-export function holdOut(text: string, fraction: number): { training: string; heldOut: string } {
-  let points = 0
-  for (const _ of text) points++
-  let cut = 0
-  for (let kept = points - Math.floor(points * fraction); kept > 0; kept--) {
-    cut += (text.codePointAt(cut) as number) > 0xffff ? 2 : 1
-  }
-  return { training: text.slice(0, cut), heldOut: text.slice(cut) }
 }
 
 export interface Chunk {
@@ -91,23 +63,28 @@ export class TextStreams {
   readonly chunks: number
   /** Predicted characters of all chunks. */
   readonly characters: number
-  readonly #ids: Int32Array
+  readonly #ids: Ids
   readonly #batch: number
   readonly #seqLen: number
   readonly #rowLength: number
 
-  constructor(ids: Int32Array, batch: number, seqLen: number) {
+  constructor(ids: Ids, batch: number, seqLen: number) {
     this.#ids = ids
     this.#batch = batch
-    this.#seqLen = seqLen
     this.#rowLength = Math.floor((ids.length - 1) / batch)
     if (this.#rowLength < 1) {
       throw new UsageError(
         `${ids.length} characters of training text are too few for ${batch} parallel streams (--batch)`,
       )
     }
+    this.#seqLen = Math.min(seqLen, this.#rowLength)
     this.characters = this.#rowLength * batch
     this.chunks = Math.ceil(this.#rowLength / seqLen)
+  }
+
+  /** Characters of the longest chunk. */
+  get chunkSize(): number {
+    return this.#seqLen * this.#batch
   }
 
   chunk(index: number): Chunk {
@@ -118,8 +95,8 @@ export class TextStreams {
     for (let row = 0; row < this.#batch; row++) {
       const start = row * this.#rowLength + begin
       for (let t = 0; t < steps; t++) {
-        input[t * this.#batch + row] = this.#ids[start + t] as number
-        target[t * this.#batch + row] = this.#ids[start + t + 1] as number
+        input[t * this.#batch + row] = this.#ids.at(start + t) as number
+        target[t * this.#batch + row] = this.#ids.at(start + t + 1) as number
       }
     }
     return { steps, input, target }

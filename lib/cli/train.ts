@@ -1,11 +1,10 @@
 /** `bptt train`: a character model from text files, with checkpoints that go on where they stopped. */
-import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { setNumThreads } from '../index.ts'
 import type { StepReport } from './char_training.ts'
-import { checkpointPath, saveCheckpoint } from './checkpoint.ts'
+import { saveCheckpoint } from './checkpoint.ts'
 import { generate } from './generate.ts'
-import { note, print, printJson, UsageError } from './output.ts'
+import { note, printJson, printLine, printText } from './output.ts'
 import { type Progress, startProgress } from './progress.ts'
 import { prepareRun, type Run, type SetupOptions } from './setup.ts'
 import { catchSignals } from './signals.ts'
@@ -18,6 +17,8 @@ export interface TrainOptions extends SetupOptions {
 }
 
 const SAMPLE_TEMPERATURE = 0.8
+/** Characters sampled between two looks at the signals. */
+const PIECE = 32
 
 /** @param given whether the user wrote the option, rather than left its default */
 export async function train(
@@ -32,9 +33,15 @@ export async function train(
     else note(text)
   })
   if (options.threads !== undefined) setNumThreads(options.threads)
-  await makeFolder(options)
-  const path = checkpointPath(options.out)
-  const run = await prepareRun(files, options, given)
+  let run: Run
+  try {
+    run = await prepareRun(files, options, given, interrupt.signal)
+  } catch (error) {
+    if (error !== interrupt.signal.reason) throw error
+    note('stopped before training began')
+    return interrupt.exitCode()
+  }
+  const { path } = run
   const { steps } = run.training.settings
 
   progress = startProgress(run.training.step, steps)
@@ -49,19 +56,22 @@ export async function train(
     while (run.training.step < steps && !interrupt.signal.aborted) {
       const nextSave = (Math.floor(run.training.step / options.saveEvery) + 1) * options.saveEvery
       await run.training.run(Math.min(steps, nextSave), onStep, interrupt.signal)
-      if (nextSave < steps && !interrupt.signal.aborted) await save(path, run, null)
+      if (nextSave < steps && !interrupt.signal.aborted) await save(run, null)
     }
   } finally {
     progress.stop()
     progress = undefined
   }
   const seconds = timer.seconds()
-  await save(path, run, null)
+  const saved = await save(run, null)
 
-  const validation = interrupt.signal.aborted ? null : await validate(path, run, interrupt.signal)
+  const validation = interrupt.signal.aborted ? null : await validate(run, interrupt.signal)
+  const text = interrupt.signal.aborted ? '' : await sampleText(run, options.sampleLength, interrupt.signal)
   const interrupted = interrupt.signal.aborted
-  const text = interrupted ? '' : await sampleText(run, options.sampleLength)
-  if (interrupted) note(`stopped after step ${run.training.step}; checkpoint saved: ${path}`)
+  if (interrupted) {
+    const state = saved ? `checkpoint saved: ${path}` : `${path} is further and was kept`
+    note(`stopped after step ${run.training.step}; ${state}`)
+  }
 
   if (options.json) {
     const { step } = run.training
@@ -85,45 +95,46 @@ export async function train(
   return interrupt.exitCode()
 }
 
-async function makeFolder({ out, resume }: TrainOptions): Promise<void> {
-  try {
-    await mkdir(out, { recursive: true })
-  } catch (error) {
-    throw new UsageError(`cannot use ${out} as --out: ${(error as Error).message}`, { cause: error })
-  }
-  const path = checkpointPath(out)
-  if (!resume && existsSync(path)) note(`${path} will be replaced (--resume would go on from it)`)
-}
-
-async function save(path: string, { training, text }: Run, validation: number | null): Promise<void> {
+/** Saves the run as it stands, unless what is there is worth more; whether it did. */
+async function save({ training, text, path, saveFrom }: Run, validation: number | null): Promise<boolean> {
+  if (training.step < saveFrom) return false
+  await training.checkFinite()
   await saveCheckpoint(path, { ...training.snapshot(), text, validation })
+  return true
 }
 
 /** Bits per character on the held-out text, also kept in the checkpoint; null where there is none. */
-async function validate(path: string, run: Run, signal: AbortSignal): Promise<number | null> {
+async function validate(run: Run, signal: AbortSignal): Promise<number | null> {
   if (run.heldOut.length < 2) {
     note('too little text is held out to validate on')
     return null
   }
   const bits = await run.training.validate(run.heldOut, signal)
   if (signal.aborted) return null
-  await save(path, run, bits)
+  await save(run, bits)
   return bits
 }
 
-async function sampleText({ training }: Run, length: number): Promise<string> {
+async function sampleText({ training }: Run, length: number, signal: AbortSignal): Promise<string> {
   const { model, vocabulary, settings } = training
   model.eval()
   let text = ''
   const options = { length, temperature: SAMPLE_TEMPERATURE, seed: settings.seed }
-  for await (const character of generate(model, vocabulary, options)) text += character
+  for await (const character of generate(model, vocabulary, options)) {
+    text += character
+    if (text.length % PIECE === 0) await setImmediate() // signals
+    if (signal.aborted) break
+  }
   return text
 }
 
 async function printResult(path: string, validation: number | null, text: string): Promise<void> {
-  if (validation !== null) await print(`validation bits per character: ${validation.toFixed(4)}\n`)
-  if (text !== '') await print(`sample at temperature ${SAMPLE_TEMPERATURE}:\n${text}\n`)
-  await print(`checkpoint: ${path}\n`)
+  if (validation !== null) await printLine(`validation bits per character: ${validation.toFixed(4)}`)
+  if (text !== '') {
+    await printLine(`sample at temperature ${SAMPLE_TEMPERATURE}:`)
+    await printText(`${text}\n`)
+  }
+  await printLine(`checkpoint: ${path}`)
 }
 
 /** Speed since training began or went on. */

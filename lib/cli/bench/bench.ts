@@ -1,12 +1,15 @@
 /** `bptt bench`: bptt beside its peers and beside the limits of the machine. */
-import { readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism, loadavg } from 'node:os'
+import { resolve } from 'node:path'
 import { BpttError, cuda, type Device, info, zeros } from '../../index.ts'
-import { EXIT_FAILURE, note, print, readingInput, UsageError } from '../output.ts'
+import { memoryBytes, showBytes } from '../memory.ts'
+import { EXIT_FAILURE, note, printLine, UsageError } from '../output.ts'
 import { catchSignals } from '../signals.ts'
-import { describeCase } from './cases.ts'
+import { describeCase, elements } from './cases.ts'
 import { ContenderError } from './child.ts'
 import { findPeers, onOneThread, ourselves } from './contenders.ts'
+import { checkWritable, readReport, writeResult } from './files.ts'
+import type { PageOf } from './html.ts'
 import { measureLimits } from './limits.ts'
 import { type BenchProgress, startProgress } from './progress.ts'
 import { type Case, type CellName, type Machine, type Pass, PEERS, type Peer, type Report } from './report.ts'
@@ -51,6 +54,15 @@ export interface Plan {
 /** @throws UsageError if nothing is left to run, or what is makes no sense */
 export function makePlan(options: BenchOptions): Plan {
   const plan = planCases(options)
+  for (const one of plan.cases) {
+    // Once here in float64 for the reference, once in every contender.
+    const bytes = 16 * elements(one)
+    if (bytes <= memoryBytes()) continue
+    const there = showBytes(memoryBytes())
+    throw new UsageError(
+      `${describeCase(one)} takes ${showBytes(bytes)} at least, and this machine has ${there}`,
+    )
+  }
   if (options.device !== 'cpu') refuseOnDevice(options, plan)
   return plan
 }
@@ -124,7 +136,7 @@ export async function bench(options: BenchOptions, command: string): Promise<num
       throw new UsageError(`--isa ${options.isa}: this machine has ${isas.join(', ')}`)
     }
     // Rather now than after hours.
-    for (const path of [options.json, options.html]) if (path !== undefined) await writeResult(path, '', 'a')
+    const page = await preparePage(options)
     const threads = device === 'cpu' ? (plan.threads ?? [usual]) : [null]
     const ours = ourselves(options.isa)
     if (options.busy && options.peers?.length) {
@@ -159,9 +171,9 @@ export async function bench(options: BenchOptions, command: string): Promise<num
       limits,
       results: [],
     }
-    await print(describeRun(report))
+    for (const line of describeRun(report)) await printLine(line)
     const other = older && describeOtherDevice(report, older)
-    if (other) await print(`${other}\n`)
+    if (other) await printLine(other)
     progress = startProgress(plan.cases.length)
     await runPlan(
       plan,
@@ -172,13 +184,14 @@ export async function bench(options: BenchOptions, command: string): Promise<num
       progress,
       interrupt.signal,
     )
-    await print(describeSummary(report))
-    if (options.json !== undefined) await writeResult(options.json, `${JSON.stringify(report, null, 1)}\n`)
-    if (options.html !== undefined) {
-      const { renderHtml } = await import('./html.ts')
-      await writeResult(options.html, await renderHtml(report, older))
-    }
-    const failed = report.results.flatMap(({ outcomes }) => Object.values(outcomes)).some(isFailure)
+    for (const line of describeSummary(report)) await printLine(line)
+    const written = [
+      await wrote(options.json, () => `${JSON.stringify(report, null, 1)}\n`),
+      await wrote(options.html, () => page?.(report, older)),
+    ]
+    const failed =
+      written.includes(false) ||
+      report.results.flatMap(({ outcomes }) => Object.values(outcomes)).some(isFailure)
     return interrupt.exitCode() || (failed ? EXIT_FAILURE : 0)
   } catch (error) {
     if (error instanceof ContenderError) {
@@ -222,7 +235,7 @@ async function runPlan(
       for await (const result of runner.run(one, threads)) {
         report.results.push(result)
         progress.clear()
-        await print(`${describeResult(result, width, findResult(older, result))}\n`)
+        await printLine(describeResult(result, width, findResult(older, result)))
       }
     }
   } catch (error) {
@@ -234,23 +247,25 @@ async function runPlan(
   }
 }
 
-async function readReport(path: string): Promise<Report> {
-  const text = await readingInput(path, () => readFile(path, 'utf8'))
-  let report: Partial<Report> | null = null
-  try {
-    report = JSON.parse(text) as Partial<Report> | null
-  } catch {}
-  if (report?.format !== 1 || !Array.isArray(report.results)) {
-    throw new UsageError(`${path} is not a report of bptt bench --json`)
+/** Checks that the files can be written; how the page is drawn, where it is wanted. */
+async function preparePage({ json, html }: BenchOptions): Promise<PageOf | undefined> {
+  if (json !== undefined && html !== undefined && resolve(json) === resolve(html)) {
+    throw new UsageError('--json and --html name the same file')
   }
-  return report as Report
+  for (const path of [json, html]) if (path !== undefined) await checkWritable(path)
+  if (html === undefined) return undefined
+  const { prepareHtml } = await import('./html.ts')
+  return prepareHtml()
 }
 
-/** @param flag 'a' adds to what is there */
-async function writeResult(path: string, text: string, flag: 'w' | 'a' = 'w'): Promise<void> {
+/** Whether nothing stood in the way; one file that cannot be written leaves the other. */
+async function wrote(path: string | undefined, text: () => string | undefined): Promise<boolean> {
+  if (path === undefined) return true
   try {
-    await writeFile(path, text, { flag })
+    await writeResult(path, text() ?? '')
+    return true
   } catch (error) {
-    throw new UsageError(`cannot write ${path}: ${(error as Error).message}`, { cause: error })
+    note(`bptt: cannot write ${path}: ${(error as Error).message}`)
+    return false
   }
 }

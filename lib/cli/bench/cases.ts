@@ -7,16 +7,19 @@ export const GATES: Record<CellName, number> = { lstm: 4, gru: 3, rnn: 1 }
 /** Size of the vocabulary of the demo's model. */
 export const VOCABULARY = 96
 
-/** Width of the layer's output per direction. */
-export const outputSize = ({ H, projSize }: Case): number => projSize || H
+/** A recurrent stack, without the sequences that it is to read. */
+export type Stack = Pick<Case, 'cell' | 'I' | 'H' | 'layers' | 'bidirectional' | 'projSize'>
 
-export const directions = ({ bidirectional }: Case): number => (bidirectional ? 2 : 1)
+/** Width of the layer's output per direction. */
+export const outputSize = ({ H, projSize }: Pick<Stack, 'H' | 'projSize'>): number => projSize || H
+
+export const directions = ({ bidirectional }: Pick<Stack, 'bidirectional'>): number => (bidirectional ? 2 : 1)
 
 /** Whether the check compares gradients. */
 export const hasGradients = ({ pass }: Case): boolean => pass === 'train' || pass === 'ops'
 
 /** Parameters of the recurrent stack by PyTorch's names. */
-export function parameterShapes(one: Case): Map<string, number[]> {
+export function parameterShapes(one: Stack): Map<string, number[]> {
   const { cell, I, H, layers, projSize } = one
   const [rows, width] = [GATES[cell] * H, outputSize(one)]
   const shapes = new Map<string, number[]>()
@@ -30,6 +33,13 @@ export function parameterShapes(one: Case): Map<string, number[]> {
     }
   }
   return shapes
+}
+
+/** Numbers in parameters and sequences. */
+export function elements(one: Case): number {
+  const weights = [...parameterShapes(one).values()].map((shape) => shape.reduce((size, n) => size * n, 1))
+  const width = one.I + one.layers * directions(one) * outputSize(one)
+  return one.T * one.B * width + weights.reduce((sum, size) => sum + size, 0)
 }
 
 /** Steps of each row, uniform over 1..T; null where all are T. */

@@ -8,8 +8,11 @@ export interface ContenderCommand {
   name: string
   command: string
   args: string[]
-  env?: Record<string, string>
   threads?: number // instead of those of the question
+  /** Variables beside those of this process; undefined takes one away. */
+  env?: Record<string, string | undefined>
+  /** Default: that of this process. */
+  cwd?: string
 }
 
 /** The contender ended, or its answer makes no sense. */
@@ -27,13 +30,14 @@ export class Child {
   #waiting: { resolve(line: string): void; reject(error: Error): void } | null = null
 
   /** @param limit seconds that an answer may take */
-  constructor({ name, command, args, env }: ContenderCommand, limit: number) {
+  constructor({ name, command, args, env, cwd }: ContenderCommand, limit: number) {
     this.name = name
     this.#limit = limit
     // A process group of its own: Ctrl-C is for `bptt bench`, which then ends its children.
     const child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
+      cwd,
       detached: true,
     })
     this.#process = child
@@ -51,7 +55,7 @@ export class Child {
     })
     child.on('error', (error) => this.#end(`could not be started: ${error.message}`))
     child.on('close', (code, signal) => {
-      const said = this.#stderr.trim()
+      const said = withoutFrames(this.#stderr.trim())
       this.#end(`ended with ${signal ?? `exit code ${code}`}${said ? `: ${said}` : ''}`)
     })
   }
@@ -103,6 +107,12 @@ export class Child {
     this.#waiting?.reject(new ContenderError(this.#ended))
     this.#waiting = null
   }
+}
+
+/** What a process said, less where in its code that was. */
+function withoutFrames(text: string): string {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !/^\s+at /.test(line))
+  return lines.join(' | ')
 }
 
 function parse(line: string): Record<string, unknown> | null {

@@ -1,6 +1,7 @@
 /** How to start the contenders, and which of the peers are there. */
-import { execFile } from 'node:child_process'
+import { type ExecFileException, execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { basename, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { ContenderCommand } from './child.ts'
 import { inPackage } from './package.ts'
@@ -54,35 +55,50 @@ export async function findPeers(
   return { found, missing }
 }
 
+/**
+ * Peers run in a folder of the package and without the variables that name code to run: nothing of the folder that
+ * `bptt bench` is called in may take part, such as a torch.py.
+ */
+const APART = {
+  cwd: inPackage('bench/compare'),
+  env: Object.fromEntries(
+    ['NODE_OPTIONS', 'NODE_PATH', ...Object.keys(process.env).filter((name) => /^PYTHON/i.test(name))].map(
+      (name) => [name, undefined],
+    ),
+  ),
+}
+
 const TORCH_WHEELS = 'https://download.pytorch.org/whl'
 const NO_DEVICE = 3
-/** Ends with NO_DEVICE, and says which PyTorch it is. */
-const FIND_DEVICE = `
-import sys, torch
-if not torch.cuda.is_available():
-    print(torch.__version__)
-    sys.exit(${NO_DEVICE})`
+const FIND_SECONDS = 120
 
-async function findTorch(python: string, device: string): Promise<ContenderCommand | Missing> {
+async function findTorch(given: string, device: string): Promise<ContenderCommand | Missing> {
+  // A name without a folder is looked for in PATH, any other from the folder of the call.
+  const python = basename(given) === given ? given : resolve(given)
   const onCpu = device === 'cpu'
   // Of one version, the build for CUDA counts as the newer one.
   const install = onCpu
     ? `${python} -m pip install torch --index-url ${TORCH_WHEELS}/cpu`
     : `${python} -m pip install --upgrade torch --index-url ${TORCH_WHEELS}/cu130`
+  // -I: no variables, and neither the script's folder nor the current one in the path of modules.
+  const args = ['-I', inPackage('bench/compare/pytorch.py')]
   try {
-    await promisify(execFile)(python, ['-c', onCpu ? 'import torch' : FIND_DEVICE])
+    const env = { ...process.env, ...APART.env }
+    const options = { cwd: APART.cwd, env, timeout: 1000 * FIND_SECONDS }
+    await promisify(execFile)(python, [...args, 'find', onCpu ? 'cpu' : 'cuda'], options)
   } catch (error) {
-    const { code: status, stdout } = error as { code?: unknown; stdout?: string }
-    if (status === NO_DEVICE)
+    const { code, stdout, stderr, killed } = error as Partial<ExecFileException>
+    if (code === NO_DEVICE)
       return { peer: 'torch', reason: `PyTorch ${stdout?.trim()} of ${python} sees no CUDA device`, install }
-    const { code, stderr } = error as { code?: unknown; stderr?: string }
     const reason =
       code === 'ENOENT'
         ? `there is no ${python}`
-        : `${python} -c 'import torch' fails: ${lastLine(stderr ?? '')}`
+        : killed
+          ? `${python} did not import torch within ${FIND_SECONDS} seconds`
+          : `${python} cannot import torch: ${lastLine(stderr || (error as Error).message)}`
     return { peer: 'torch', reason, install }
   }
-  return { name: 'torch', command: python, args: [inPackage('bench/compare/pytorch.py')] }
+  return { name: 'torch', command: python, args, ...APART }
 }
 
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) ?? ''
@@ -100,5 +116,5 @@ function findInstalled(peer: keyof typeof PACKAGES): ContenderCommand | Missing 
       install: `npm install --prefix ${inPackage('bench/compare')}`,
     }
   }
-  return { name: peer, command: process.execPath, args: [inPackage(`bench/compare/${peer}.mjs`)] }
+  return { name: peer, command: process.execPath, args: [inPackage(`bench/compare/${peer}.mjs`)], ...APART }
 }

@@ -26,17 +26,28 @@ import {
   whyNotTimed,
 } from './format.ts'
 import { html, jsonIn, Markup } from './markup.ts'
-import type { Outcome, Report, Result } from './report.ts'
+import type { Outcome, Ratio, Report, Result } from './report.ts'
 import { geometricMean } from './statistics.ts'
 import { findResult, formatSeconds } from './table.ts'
 
+/** The page of a report; with `older`, also how every case that both have has changed since. */
+export type PageOf = (report: Report, older?: Report) => string
+
 /**
- * The page of a report; with `older`, also how every case that both have has changed since.
+ * Reads the page's style and scripts.
  *
- * @throws if the page's parts are not beside this file: the build puts them there
+ * @throws if they are not beside this file: the build puts them there
  */
-export async function renderHtml(report: Report, older?: Report): Promise<string> {
-  const [style, library, script] = await Promise.all(['page.css', 'chart.js', 'page.js'].map(readPart))
+export async function prepareHtml(): Promise<PageOf> {
+  const parts = await Promise.all(['page.css', 'chart.js', 'page.js'].map(readPart))
+  return (report, older) => renderHtml(parts as [string, string, string], report, older)
+}
+
+function renderHtml(
+  [style, library, script]: [string, string, string],
+  report: Report,
+  older?: Report,
+): string {
   const groups = groupResults(report.results)
   const charts: Chart[] = []
   const sections = groups.map((group) => {
@@ -61,7 +72,7 @@ export async function renderHtml(report: Report, older?: Report): Promise<string
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>bptt benchmark, ${report.date}</title>
-<style>${new Markup(style as string)}</style>
+<style>${new Markup(style)}</style>
 </head>
 <body>
 <h1>bptt benchmark</h1>
@@ -71,8 +82,8 @@ ${renderSummary(groups, report)}
 ${renderNotTimed(report)}
 ${sections}
 <script type="application/json" id="charts">${jsonIn(charts)}</script>
-<script>${new Markup(library as string)}</script>
-<script>${new Markup(script as string)}</script>
+<script>${new Markup(library)}</script>
+<script>${new Markup(script)}</script>
 </body>
 </html>
 `
@@ -83,19 +94,20 @@ ${sections}
 const readPart = async (name: string): Promise<string> =>
   (await readFile(join(__dirname, 'page', name), 'utf8')).replaceAll('\r\n', '\n')
 
-const hash = (text: string | undefined): string =>
-  `'sha256-${createHash('sha256')
-    .update(text ?? '')
-    .digest('base64')}'`
+const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
 function renderRun(report: Report): Markup {
   const { date, command, version, machine, versions, limits, missing } = report
   const device = deviceOf(report)
+  const compared = report.results.some(({ ratios }) => Object.keys(ratios).length > 0)
   const others = Object.entries(versions).filter(([name]) => name !== 'bptt')
   return html`
-<p>A ratio is the peer's time over bptt's, taken pair by pair in the same run: above 1x bptt is faster. Shapes are
-B, T, I, H: rows, time steps, inputs, hidden units. Bars and tables show medians; whiskers are the 95 % interval of
-the median ratio, and from the 10th to the 90th percentile elsewhere.</p>
+<p>${
+    compared &&
+    "A ratio is the peer's time over bptt's, taken pair by pair in the same run: above 1x bptt is faster. Whiskers of a median ratio are its 95 % interval. "
+  }Shapes are
+B, T, I, H: rows, time steps, inputs, hidden units. Bars and tables show medians; whiskers of times go from the 10th to
+the 90th percentile.</p>
 <dl>
 <dt>Date</dt><dd>${date}</dd>
 <dt>Machine</dt><dd>${machine.cpu}, ${machine.cores} cores, ${machine.platform}; load average ${machine.loadAverage.toFixed(2)} at the start</dd>
@@ -199,6 +211,10 @@ function renderGroup(
 ): Markup {
   const contenders = takingPart(contendersOf(report), results)
   const peers = peersAmong(contenders)
+  const rows = results.flatMap(({ outcomes, ratios }) =>
+    timed(outcomes).map(([name, outcome]) => ({ outcome, ratio: ratios[name] })),
+  )
+  const columns = COLUMNS.filter(({ text }) => rows.some((row) => text(row) !== undefined))
   return html`<section>
 <h2>${title}</h2>
 <div class="charts">
@@ -207,8 +223,8 @@ ${charts.map(
     html`<figure hidden><figcaption>${chart.title}</figcaption><div class="canvas"><canvas role="img" data-chart="${firstChart + i}" aria-label="${title}. ${chart.title}. Every number is in the table below."></canvas></div></figure>
 `,
 )}</div>
-<div class="scroll"><table><thead><tr><th>Shape<th>Contender<th class="number">Time<th class="number">p10<th class="number">p90<th class="number">GF/s<th class="number">of limit<th class="number">Ratio<th class="number">95 % interval<th class="number">Pairs<th class="number">Peak memory</thead>
-${results.map((result) => renderResult(result, contenders))}</table></div>
+<div class="scroll"><table><thead><tr><th>Shape<th>Contender${columns.map(({ title }) => html`<th class="number">${title}`)}</thead>
+${results.map((result) => renderResult(result, contenders, columns))}</table></div>
 ${renderApiCosts(results)}
 ${renderHistory(results, peers, older)}
 <details><summary>Every sample</summary>
@@ -229,27 +245,40 @@ type Timed = Extract<Outcome, { status: 'timed' }>
 const timed = (outcomes: Result['outcomes']): [string, Timed][] =>
   Object.entries(outcomes).filter((entry): entry is [string, Timed] => entry[1].status === 'timed')
 
-function renderResult({ case: c, outcomes, ratios }: Result, contenders: string[]): Markup {
+interface Row {
+  outcome: Timed
+  ratio: Ratio | undefined
+}
+
+/** The table's columns of numbers; one that would be empty is left out. */
+const COLUMNS: { title: string; text(row: Row): string | number | undefined }[] = [
+  { title: 'Time', text: ({ outcome }) => formatSeconds(outcome.seconds.median) },
+  { title: 'p10', text: ({ outcome }) => formatSeconds(outcome.seconds.p10) },
+  { title: 'p90', text: ({ outcome }) => formatSeconds(outcome.seconds.p90) },
+  { title: 'GF/s', text: ({ outcome }) => perhaps(outcome.gigaflops, formatGigaflops) },
+  { title: 'of limit', text: ({ outcome }) => perhaps(outcome.shareOfLimit, formatShare) },
+  { title: 'Ratio', text: ({ ratio }) => ratio && formatFactor(ratio.median) },
+  { title: '95 % interval', text: ({ ratio }) => ratio && formatInterval(ratio) },
+  { title: 'Pairs', text: ({ ratio }) => ratio?.pairs },
+  { title: 'Peak memory', text: ({ outcome }) => perhaps(outcome.peakBytes ?? null, formatBytes) },
+]
+
+const perhaps = (value: number | null, format: (value: number) => string): string | undefined =>
+  value === null ? undefined : format(value)
+
+function renderResult(
+  { case: c, outcomes, ratios }: Result,
+  contenders: string[],
+  columns: typeof COLUMNS,
+): Markup {
   const present = contenders.filter((name) => outcomes[name])
   return html`<tbody>${present.map((name, i) => {
     const outcome = outcomes[name] as Outcome
-    const ratio = ratios[name]
     const first = i === 0 && html`<th scope="rowgroup" rowspan="${present.length}">${caseLabel(c)}`
     if (outcome.status !== 'timed')
-      return html`<tr>${first}<td>${name}<td colspan="9" class="text ${outcome.status}">${whyNotTimed(outcome)}`
-    const { seconds, gigaflops, shareOfLimit, peakBytes } = outcome
-    const numbers = [
-      formatSeconds(seconds.median),
-      formatSeconds(seconds.p10),
-      formatSeconds(seconds.p90),
-      gigaflops !== null && formatGigaflops(gigaflops),
-      shareOfLimit !== null && formatShare(shareOfLimit),
-      ratio && formatFactor(ratio.median),
-      ratio && formatInterval(ratio),
-      ratio?.pairs,
-      peakBytes !== undefined && formatBytes(peakBytes),
-    ]
-    return html`<tr>${first}<td>${name}${numbers.map((text) => html`<td class="number">${text}`)}`
+      return html`<tr>${first}<td>${name}<td colspan="${columns.length}" class="text ${outcome.status}">${whyNotTimed(outcome)}`
+    const row = { outcome, ratio: ratios[name] }
+    return html`<tr>${first}<td>${name}${columns.map(({ text }) => html`<td class="number">${text(row)}`)}`
   })}
 </tbody>`
 }

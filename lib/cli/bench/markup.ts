@@ -1,4 +1,5 @@
 /** HTML in template literals: what is put in is escaped, unless it is such a template itself. */
+import { visible } from '../escape.ts'
 
 export class Markup {
   readonly text: string
@@ -30,10 +31,11 @@ const ENTITIES: Record<string, string> = {
 }
 
 function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ENTITIES[character] as string)
+  return visible(text).replace(/[&<>"']/g, (character) => ENTITIES[character] as string)
 }
 
 /** JSON for a <script type="application/json">: nothing in it can end the element or open another. */
 export function jsonIn(value: unknown): Markup {
-  return new Markup(JSON.stringify(value).replaceAll('<', '\\u003c'))
+  const shown = (_: string, part: unknown): unknown => (typeof part === 'string' ? visible(part) : part)
+  return new Markup(JSON.stringify(value, shown).replaceAll('<', '\\u003c'))
 }

@@ -1,5 +1,6 @@
 /** Progress of a benchmark on stderr: one line that changes on a terminal, a line per case elsewhere. */
 import { clearLine, cursorTo } from 'node:readline'
+import { oneLine } from '../escape.ts'
 import { note } from '../output.ts'
 
 export interface BenchProgress {
@@ -24,7 +25,7 @@ export function startProgress(cases: number): BenchProgress {
   const update = (text: string): void => {
     if (!live) return
     clear()
-    const line = `${done}/${cases} ${name}: ${text}`
+    const line = oneLine(`${done}/${cases} ${name}: ${text}`)
     stderr.write(line.slice(0, (stderr.columns || 80) - 1))
   }
   return {

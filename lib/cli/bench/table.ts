@@ -15,12 +15,13 @@ import type { Limit, Machine, Outcome, Report, Result } from './report.ts'
 import { median } from './statistics.ts'
 
 /** The first lines of a run: bptt, what computes, and what that can do. */
-export function describeRun(report: Report): string {
+export function describeRun(report: Report): string[] {
   const { version, machine, limits } = report
   const device = deviceOf(report)
-  const on = device === 'cpu' ? '' : ` on ${device}: ${machine.cuda}\n`
-  const lines = limits.map((limit) => `${describeLimit(limit, device)}\n`)
-  return `bptt ${version}${on || ', '}${describeMachine(machine)}\n${lines.join('')}`
+  const host = describeMachine(machine)
+  const head =
+    device === 'cpu' ? [`bptt ${version}, ${host}`] : [`bptt ${version} on ${device}: ${machine.cuda}`, host]
+  return [...head, ...limits.map((limit) => describeLimit(limit, device))]
 }
 
 /** The instruction set is that of the CPU's kernels: it says nothing of a device. */
@@ -82,17 +83,16 @@ export function describeResult(result: Result, width: number, older?: Result): s
  * A line for every peer in every question that was put at several shapes, e.g.
  * `LSTM training step, 2 threads: torch 1.93x in the geometric mean of 6, lowest 1.31x at 1, 100, 128, 128`.
  */
-export function describeSummary(report: Report): string {
-  const lines = groupResults(report.results).flatMap(({ title, results }) =>
+export function describeSummary(report: Report): string[] {
+  return groupResults(report.results).flatMap(({ title, results }) =>
     contendersOf(report).flatMap((peer) => {
       const summary = summarizeRatios(results, peer)
       if (peer === 'native' || !summary || summary.count < 2) return []
       const { geometricMean, lowest, lowestCase, count } = summary
       const mean = `${formatFactor(geometricMean)} in the geometric mean of ${count}`
-      return [`${title}: ${peer} ${mean}, lowest ${formatFactor(lowest)} at ${lowestCase}\n`]
+      return [`${title}: ${peer} ${mean}, lowest ${formatFactor(lowest)} at ${lowestCase}`]
     }),
   )
-  return lines.join('')
 }
 
 function describeTimes({ seconds, gigaflops, shareOfLimit }: Extract<Outcome, { status: 'timed' }>): string {
