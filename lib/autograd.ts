@@ -161,20 +161,20 @@ export function runBackward(root: Tensor, gradient: Tensor | undefined, retainGr
       throw shapeError(
         where,
         'a tensor with one element when no gradient is given',
-        shapeText(root.shape),
+        shapeText(root._shape),
         'reduce it with sum() or mean(), or pass a gradient of that shape',
       )
     }
   } else {
     checkTensor(where, 'gradient', gradient)
     checkPlacement(where, 'gradient', gradient, root.dtype, root.device)
-    checkShapeIs(where, 'gradient', gradient, root.shape)
+    checkShapeIs(where, 'gradient', gradient, root._shape)
     if (gradient.disposed) throw disposedError(where)
   }
   const start = root._node
   const order = start === null ? [] : collect(start)
   detached(() => {
-    const seed = gradient === undefined ? ones(root) : gradient._share(gradient.shape)
+    const seed = gradient === undefined ? ones(root) : gradient._share(gradient._shape)
     const leaves = new Map<Tensor, Tensor>()
     if (start === null) leaves.set(root, seed)
     else arrive(start, root._slot, seed)

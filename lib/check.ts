@@ -330,7 +330,9 @@ export function copyShape(where: string, shape: unknown): number[] {
   if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
   const { length } = shape
   if (length > MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${length}`)
-  return Array.from({ length }, (_, i) => shape[i] as number)
+  const copy: number[] = []
+  for (let i = 0; i < length; i++) copy.push(shape[i] as number)
+  return copy
 }
 
 /** Checks the dimensions and returns the number of elements. */
@@ -445,8 +447,8 @@ export function checkShapeIs(
   shape: readonly number[],
   template?: string,
 ): void {
-  if (!sameShape(x.shape, shape)) {
+  if (!sameShape(x._shape, shape)) {
     const named = template === undefined ? '' : `[${template}] = `
-    throw shapeError(where, `${name} of shape ${named}${shapeText(shape)}`, shapeText(x.shape))
+    throw shapeError(where, `${name} of shape ${named}${shapeText(shape)}`, shapeText(x._shape))
   }
 }

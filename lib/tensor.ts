@@ -77,7 +77,7 @@ export class Tensor<D extends DType = DType> {
       throw argumentError('Tensor', 'to be made by a function', 'new Tensor()', 'use tensor() or zeros()')
     }
     this.#storage = storage
-    this.#shape = Object.freeze(shape)
+    this.#shape = shape
     this.#size = product(shape)
     this.#dtype = dtype
     this.#device = device
@@ -96,6 +96,11 @@ export class Tensor<D extends DType = DType> {
 
   /** Frozen; tensors of one shape may share it. */
   get shape(): readonly number[] {
+    return Object.freeze(Tensor.#own(this).#shape)
+  }
+
+  /** @internal The same, not frozen unless a user has seen it: array methods are slower on frozen arrays. */
+  get _shape(): readonly number[] {
     return Tensor.#own(this).#shape
   }
 
@@ -114,7 +119,7 @@ export class Tensor<D extends DType = DType> {
 
   /** Number of dimensions. */
   get rank(): number {
-    return this.shape.length
+    return this._shape.length
   }
 
   /** Whether {@link dispose} was called, directly or by tidy(). */
@@ -184,7 +189,7 @@ export class Tensor<D extends DType = DType> {
 
   /** The same elements (shared, not copied) outside the graph: it does not require grad. */
   detach(): Tensor<D> {
-    return this._share(this.shape)
+    return this._share(this._shape)
   }
 
   // -- reading -----------------------------------------------------------------------
@@ -509,5 +514,5 @@ export function result<D extends DType>(shape: readonly number[], dtype: D, devi
 
 /** The result of an op whose shape is that of `x`. */
 export function resultLike<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return result(x.shape, x.dtype, x.device)
+  return result(x._shape, x.dtype, x.device)
 }

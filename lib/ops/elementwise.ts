@@ -108,7 +108,7 @@ function scale<D extends DType>(where: string, x: Tensor<D>, alpha: number): Ten
 /** x + alpha */
 function shift<D extends DType>(where: string, x: Tensor<D>, alpha: number): Tensor<D> {
   const y = mapped(where, UNARY.addScalar, x, alpha)
-  if (needsGrad(x)) record('add', [x], [y], [], (dy) => [dy._share(dy.shape)])
+  if (needsGrad(x)) record('add', [x], [y], [], (dy) => [dy._share(dy._shape)])
   return y
 }
 
@@ -119,7 +119,7 @@ function checkOperands(where: string, a: Tensor, b: unknown): readonly number[] 
   checkFloat(where, 'left operand', a)
   if (typeof b !== 'object') throw argumentError(where, 'a tensor or a number', b)
   checkLike(where, 'right operand', a, b)
-  return broadcastShapes(where, a.shape, (b as Tensor).shape)
+  return broadcastShapes(where, a._shape, (b as Tensor).shape)
 }
 
 export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
@@ -129,13 +129,13 @@ export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
     return shift(where, a, b)
   }
   const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.add, shape, a, a._handle(where), a.shape, b._handle(where), b.shape)
+  const y = combine(BINARY.add, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
   if (needsGrad(a) || needsGrad(b)) {
-    const aShape = a.shape
-    const bShape = b.shape
+    const aShape = a._shape
+    const bShape = b._shape
     record('add', [a, b], [y], [], (dy, node) => [
-      node.wants(0) ? sumTo(dy._share(dy.shape), aShape) : null,
-      node.wants(1) ? sumTo(dy._share(dy.shape), bShape) : null,
+      node.wants(0) ? sumTo(dy._share(dy._shape), aShape) : null,
+      node.wants(1) ? sumTo(dy._share(dy._shape), bShape) : null,
     ])
   }
   return y as Tensor<D>
@@ -148,13 +148,13 @@ export function sub<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
     return shift(where, a, -b)
   }
   const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.sub, shape, a, a._handle(where), a.shape, b._handle(where), b.shape)
+  const y = combine(BINARY.sub, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
   if (needsGrad(a) || needsGrad(b)) {
-    const aShape = a.shape
-    const bShape = b.shape
+    const aShape = a._shape
+    const bShape = b._shape
     record('sub', [a, b], [y], [], (dy, node) => [
-      node.wants(0) ? sumTo(dy._share(dy.shape), aShape) : null,
-      node.wants(1) ? negated(sumTo(dy._share(dy.shape), bShape)) : null,
+      node.wants(0) ? sumTo(dy._share(dy._shape), aShape) : null,
+      node.wants(1) ? negated(sumTo(dy._share(dy._shape), bShape)) : null,
     ])
   }
   return y as Tensor<D>
@@ -167,12 +167,12 @@ export function mul<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
     return scale(where, a, b)
   }
   const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.mul, shape, a, a._handle(where), a.shape, b._handle(where), b.shape)
+  const y = combine(BINARY.mul, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
   const wantA = needsGrad(a)
   const wantB = needsGrad(b)
   if (wantA || wantB) {
-    const aShape = a.shape
-    const bShape = b.shape
+    const aShape = a._shape
+    const bShape = b._shape
     const saved = [wantB ? a._live(where) : null, wantA ? b._live(where) : null]
     record('mul', [a, b], [y], saved, (dy, node) => {
       const times = (handle: Handle, from: readonly number[], to: readonly number[]) =>
@@ -193,11 +193,11 @@ export function div<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
     return divideByNumber(where, a, b)
   }
   const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.div, shape, a, a._handle(where), a.shape, b._handle(where), b.shape)
+  const y = combine(BINARY.div, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
   const wantB = needsGrad(b)
   if (wantB || needsGrad(a)) {
-    const aShape = a.shape
-    const bShape = b.shape
+    const aShape = a._shape
+    const bShape = b._shape
     // da = dy / b, db = -(dy * y) / b = -da * y
     record('div', [a, b], [y], [b._live(where), wantB ? y._live(where) : null], (dy, node) => {
       const quotient = combine(BINARY.div, shape, dy, dy._handle(where), shape, node.saved(0), bShape)
@@ -221,10 +221,10 @@ function divideByNumber<D extends DType>(where: string, x: Tensor<D>, divisor: n
     native().fill(dtypeNumber(from.dtype), 1, divisor, scalar._handle(where))
     const y = combine(
       BINARY.div,
-      from.shape,
+      from._shape,
       from,
       from._handle(where),
-      from.shape,
+      from._shape,
       scalar._handle(where),
       [],
     )

@@ -38,10 +38,10 @@ export function embedding<D extends DType>(
   checkFloat(where, 'weight', weight)
   checkPlacement(where, 'index', index, 'int32', weight.device)
   options = checkOptions(where, options, ['paddingIdx'])
-  if (weight.shape.length !== 2) throw shapeError(where, 'weight of shape [V,E]', shapeText(weight.shape))
-  const [rows, cols] = weight.shape as [number, number]
+  if (weight._shape.length !== 2) throw shapeError(where, 'weight of shape [V,E]', shapeText(weight._shape))
+  const [rows, cols] = weight._shape as [number, number]
   const padding = paddingRow(where, options.paddingIdx, rows)
-  const shape = [...index.shape, cols]
+  const shape = [...index._shape, cols]
   checkShape(where, shape)
   const { size } = index
   const dtype = dtypeNumber(weight.dtype)

@@ -6,7 +6,7 @@ import { denseLayout } from './layout.ts'
 
 /** Ones, shaped like `x`. */
 export function ones(x: Tensor): Tensor {
-  const out = result(x.shape, x.dtype, x.device)
+  const out = result(x._shape, x.dtype, x.device)
   native().fill(dtypeNumber(x.dtype), x.size, 1, out._handle('backward'))
   return out
 }
@@ -14,7 +14,7 @@ export function ones(x: Tensor): Tensor {
 /** sum + gradient, written over `sum` if `inPlace`. Consumes both. */
 export function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Tensor {
   const storage = sum._live('backward')
-  const out = inPlace ? sum : result(sum.shape, sum.dtype, sum.device)
+  const out = inPlace ? sum : result(sum._shape, sum.dtype, sum.device)
   native().binary(
     BINARY.add,
     dtypeNumber(sum.dtype),
@@ -32,7 +32,7 @@ export function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Ten
 /** `gradient` itself if nothing else holds its storage, else a copy. Consumes it. */
 export function ownStorage(gradient: Tensor): Tensor {
   if (gradient._live('backward').references === 1) return gradient
-  const out = result(gradient.shape, gradient.dtype, gradient.device)
+  const out = result(gradient._shape, gradient.dtype, gradient.device)
   native().copy(
     dtypeNumber(gradient.dtype),
     Float64Array.of(1, 0, 0, gradient.size, 1, 1),

@@ -46,12 +46,12 @@ export function layerNorm<D extends DType>(
   const { weight = null, bias = null, eps = 1e-5 } = options
   checkNumber(where, 'eps', eps, 0)
   const tail = normalized(where, normalizedShape)
-  const split = x.shape.length - tail.length
-  if (split < 0 || !sameShape(x.shape.slice(split), tail)) {
+  const split = x._shape.length - tail.length
+  if (split < 0 || !sameShape(x._shape.slice(split), tail)) {
     throw shapeError(
       where,
       `input of shape [..,normalizedShape] = [..,${tail.join(',')}]`,
-      shapeText(x.shape),
+      shapeText(x._shape),
     )
   }
   for (const [name, affine] of [
@@ -62,7 +62,7 @@ export function layerNorm<D extends DType>(
     checkLike(where, name, x, affine)
     checkShapeIs(where, name, affine, tail)
   }
-  const rows = product(x.shape, 0, split)
+  const rows = product(x._shape, 0, split)
   const cols = product(tail)
   const dtype = dtypeNumber(x.dtype)
   const source = x._live(where)

@@ -69,7 +69,7 @@ export function crossEntropy<D extends DType>(
   const reduction = REDUCTION[mode]
   const source = logits._live(where)
   const labels = target._live(where)
-  const loss = result(mode === 'none' ? target.shape : [], logits.dtype, logits.device)
+  const loss = result(mode === 'none' ? target._shape : [], logits.dtype, logits.device)
   const lse = result([outer * inner + 1], logits.dtype, logits.device)
   native().crossEntropy(
     dtype,
@@ -145,15 +145,15 @@ function pairwise<D extends DType>(
 ): Tensor<D> {
   checkFloat(where, 'input', x)
   checkLike(where, 'target', x, target)
-  checkShapeIs(where, 'target', target, x.shape)
+  checkShapeIs(where, 'target', target, x._shape)
   options = checkOptions(where, options, ['reduction'])
   const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
   const reduction = REDUCTION[mode]
   const dtype = dtypeNumber(x.dtype)
-  const size = product(x.shape)
+  const size = product(x._shape)
   const left = x._live(where)
   const right = target._live(where)
-  const loss = result(mode === 'none' ? x.shape : [], x.dtype, x.device)
+  const loss = result(mode === 'none' ? x._shape : [], x.dtype, x.device)
   native().pairwiseLoss(kind, dtype, reduction, size, left.handle, right.handle, loss._handle(where))
   if (needsGrad(x) || needsGrad(target)) {
     const { shape } = x

@@ -75,11 +75,11 @@ export function matmul<D extends DType>(a: Tensor<D>, b: Tensor<D>): Tensor<D> {
   const where = 'Tensor.matmul'
   checkFloat(where, 'left operand', a)
   checkLike(where, 'right operand', a, b)
-  if (a.shape.length === 0 || b.shape.length === 0) {
+  if (a._shape.length === 0 || b._shape.length === 0) {
     throw shapeError(where, 'operands of at least one dimension', 'a scalar', 'use mul()')
   }
-  const aMatrix = a.shape.length === 1 ? [1, a.size] : a.shape
-  const bMatrix = b.shape.length === 1 ? [b.size, 1] : b.shape
+  const aMatrix = a._shape.length === 1 ? [1, a.size] : a._shape
+  const bMatrix = b._shape.length === 1 ? [b.size, 1] : b._shape
   const m = aMatrix[aMatrix.length - 2] as number
   const k = aMatrix[aMatrix.length - 1] as number
   const n = bMatrix[bMatrix.length - 1] as number
@@ -87,15 +87,15 @@ export function matmul<D extends DType>(a: Tensor<D>, b: Tensor<D>): Tensor<D> {
     throw shapeError(
       where,
       'shapes [..,m,k] and [..,k,n] with the same k',
-      `${shapeText(a.shape)} and ${shapeText(b.shape)}`,
+      `${shapeText(a._shape)} and ${shapeText(b._shape)}`,
     )
   }
   const aBatch = aMatrix.slice(0, -2)
   const bBatch = bMatrix.slice(0, -2)
   const batch = broadcastShapes(where, aBatch, bBatch)
   const shape = [...batch]
-  if (a.shape.length > 1) shape.push(m)
-  if (b.shape.length > 1) shape.push(n)
+  if (a._shape.length > 1) shape.push(m)
+  if (b._shape.length > 1) shape.push(n)
   checkShape(where, shape)
 
   // A matrix on the right serves all rows of the left: one product without batch.
@@ -113,8 +113,8 @@ export function matmul<D extends DType>(a: Tensor<D>, b: Tensor<D>): Tensor<D> {
     a.device,
   )
   if (needsGrad(a) || needsGrad(b)) {
-    const aShape = a.shape
-    const bShape = b.shape
+    const aShape = a._shape
+    const bShape = b._shape
     const saved = [needsGrad(b) ? a._live(where) : null, needsGrad(a) ? b._live(where) : null]
     record('matmul', [a, b], [y], saved, (dy, node) => {
       const { dtype, device } = dy
@@ -166,18 +166,18 @@ export function linear<D extends DType>(
   const where = 'linear'
   checkFloat(where, 'input', input)
   checkLike(where, 'weight', input, weight)
-  if (weight.shape.length !== 2) throw shapeError(where, 'weight of shape [O,I]', shapeText(weight.shape))
-  const [outs, ins] = weight.shape as [number, number]
-  const rank = input.shape.length
-  if (rank === 0 || rank > MAX_RANK || input.shape[rank - 1] !== ins) {
-    throw shapeError(where, `input of shape [..,I] = [..,${ins}]`, shapeText(input.shape))
+  if (weight._shape.length !== 2) throw shapeError(where, 'weight of shape [O,I]', shapeText(weight._shape))
+  const [outs, ins] = weight._shape as [number, number]
+  const rank = input._shape.length
+  if (rank === 0 || rank > MAX_RANK || input._shape[rank - 1] !== ins) {
+    throw shapeError(where, `input of shape [..,I] = [..,${ins}]`, shapeText(input._shape))
   }
   if (bias !== null) {
     checkLike(where, 'bias', input, bias)
     checkShapeIs(where, 'bias', bias, [outs], 'O')
   }
-  const rows = product(input.shape, 0, rank - 1)
-  const shape = [...input.shape.slice(0, -1), outs]
+  const rows = product(input._shape, 0, rank - 1)
+  const shape = [...input._shape.slice(0, -1), outs]
   checkShape(where, shape)
   const y = multiply(
     matrices(input._handle(where), [], rows, ins),
@@ -189,7 +189,7 @@ export function linear<D extends DType>(
     input.device,
   )
   if (needsGrad(input) || needsGrad(weight) || needsGrad(bias)) {
-    const inputShape = input.shape
+    const inputShape = input._shape
     const saved = [
       needsGrad(weight) ? input._live(where) : null,
       needsGrad(input) ? weight._live(where) : null,

@@ -146,7 +146,7 @@ export function recurrent<D extends FloatDType>(
   for (let i = 3; i < storages.length; i++) stamp = Math.max(stamp, storages[i]?.version ?? 0)
   const cache = packed.storage(desc, training, device)
 
-  const outputShape = [...input.shape.slice(0, -1), shape.directions * width]
+  const outputShape = [...input._shape.slice(0, -1), shape.directions * width]
   checkShape(where, outputShape)
   const output = result(outputShape, dtype, device)
   const hn = result(stateShape(width), dtype, device)
@@ -171,7 +171,7 @@ export function recurrent<D extends FloatDType>(
   if (training && reserve !== null) {
     const held = new Storage(reserve, 0)
     const saved = [...storages, output._live(where), cache, held]
-    const shapes = inputs.map((one) => one?.shape ?? [])
+    const shapes = inputs.map((one) => one?._shape ?? [])
     const first = inputs.length
     const outputs = cn === null ? [output, hn] : [output, hn, cn]
     record(shape.name, inputs, outputs, saved, (_, node, gradients) => {
@@ -218,17 +218,17 @@ function checkInput(where: string, shape: RecurrentShape, device: Device, input:
   if (shape.compute && device === 'cpu') throw computeError(where, shape.compute)
   checkPlacement(where, 'input', input, shape.dtype, device)
   const { inputSize, batchFirst } = shape
-  const rank = input.shape.length
-  if ((rank !== 3 && rank !== 2) || input.shape[rank - 1] !== inputSize) {
+  const rank = input._shape.length
+  if ((rank !== 3 && rank !== 2) || input._shape[rank - 1] !== inputSize) {
     const named = batchFirst ? '[B,T,I]' : '[T,B,I]'
     throw shapeError(
       where,
       `input of shape ${named} = [*,*,${inputSize}] or [T,I] = [*,${inputSize}]`,
-      shapeText(input.shape),
-      rank === 3 && input.shape.includes(inputSize) ? 'the last dimension must be inputSize' : undefined,
+      shapeText(input._shape),
+      rank === 3 && input._shape.includes(inputSize) ? 'the last dimension must be inputSize' : undefined,
     )
   }
-  const [a, b] = input.shape as [number, number]
+  const [a, b] = input._shape as [number, number]
   if (rank === 2) return { T: a, B: 1, batched: false }
   return batchFirst ? { T: b, B: a, batched: true } : { T: a, B: b, batched: true }
 }

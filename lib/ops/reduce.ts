@@ -40,13 +40,13 @@ function reduce<D extends DType>(
   checkFloat(where, 'input', x)
   options = checkOptions(where, options, ['keepDims'])
   const keepDims = checkBoolean(where, 'keepDims', options.keepDims ?? false)
-  const reduced = flags(where, axes ?? null, x.shape.length)
-  const kept = x.shape.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))
-  const shape = keepDims ? kept : x.shape.filter((_, i) => reduced[i] === 0)
-  const scale = name === 'sum' ? 1 : 1 / product(x.shape.filter((_, i) => reduced[i] === 1))
+  const reduced = flags(where, axes ?? null, x._shape.length)
+  const kept = x._shape.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))
+  const shape = keepDims ? kept : x._shape.filter((_, i) => reduced[i] === 0)
+  const scale = name === 'sum' ? 1 : 1 / product(x._shape.filter((_, i) => reduced[i] === 1))
   const y = summed(where, x, reduced, shape, scale)
   if (needsGrad(x)) {
-    const full = x.shape
+    const full = x._shape
     record(name, [x], [y], [], (dy) => {
       if (scale === 1) return [expandCopy(dy, kept, full)]
       const scaled = resultLike(dy)
@@ -91,16 +91,16 @@ export function summed<D extends DType>(
 ): Tensor<D> {
   const handle = x._handle(where)
   const y = result(shape, x.dtype, x.device)
-  const layout = layoutOf(x.shape.length, x.shape, reduced)
+  const layout = layoutOf(x._shape.length, x._shape, reduced)
   native().sum(dtypeNumber(x.dtype), layout, scale, handle, y._handle(where))
   return y
 }
 
 /** The gradient of broadcasting: sums `x` down to `shape`. Consumes x. */
 export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
-  if (sameShape(x.shape, shape)) return x
-  const missing = x.shape.length - shape.length
-  const reduced = x.shape.map((dimension, i) =>
+  if (sameShape(x._shape, shape)) return x
+  const missing = x._shape.length - shape.length
+  const reduced = x._shape.map((dimension, i) =>
     i < missing || (shape[i - missing] === 1 && dimension !== 1) ? 1 : 0,
   )
   const y = summed('backward', x, reduced, shape)

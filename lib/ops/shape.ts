@@ -52,9 +52,9 @@ export function expandCopy<D extends DType>(
 }
 
 function transposed<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
-  const shape = swapped(x.shape, a, b)
+  const shape = swapped(x._shape, a, b)
   const y = result(shape, x.dtype, x.device)
-  copy(x, y, shape, swapped(denseStrides(x.shape), a, b), denseStrides(shape))
+  copy(x, y, shape, swapped(denseStrides(x._shape), a, b), denseStrides(shape))
   return y
 }
 
@@ -73,14 +73,14 @@ function cut<D extends DType>(
   start: number,
 ): Tensor<D> {
   const y = result(shape, x.dtype, x.device)
-  const strides = denseStrides(x.shape)
+  const strides = denseStrides(x._shape)
   copy(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
   return y
 }
 
 /** Copies all of `x` into `to`, from `start` along an axis. */
 function paste(x: Tensor, shape: readonly number[], to: Tensor, axis: number, start: number): void {
-  const strides = denseStrides(to.shape)
+  const strides = denseStrides(to._shape)
   copy(x, to, shape, denseStrides(shape), strides, 0, start * (strides[axis] as number))
 }
 
@@ -91,7 +91,7 @@ export function reshape<D extends DType>(x: Tensor<D>, shape: readonly number[])
   checkTensor(where, 'input', x)
   const y = x._share(inferred(where, shape, x))
   if (needsGrad(x)) {
-    const before = x.shape
+    const before = x._shape
     record('reshape', [x], [y], [], (dy) => [dy._share(before)])
   }
   return y
@@ -99,7 +99,7 @@ export function reshape<D extends DType>(x: Tensor<D>, shape: readonly number[])
 
 /** The same tensor under a new owner: disposing one leaves the other. */
 export function alias<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return reshape(x, x.shape)
+  return reshape(x, x._shape)
 }
 
 function inferred(where: string, shape: readonly number[], x: Tensor): readonly number[] {
@@ -110,7 +110,7 @@ function inferred(where: string, shape: readonly number[], x: Tensor): readonly 
   if (unknown >= 0 && size > 0 && x.size % size === 0) sizes[unknown] = x.size / size
   else if (unknown >= 0 || size !== x.size) {
     if (unknown >= 0) sizes[unknown] = -1
-    throw shapeError(where, `a shape of ${x.size} elements, as ${shapeText(x.shape)}`, shapeText(sizes))
+    throw shapeError(where, `a shape of ${x.size} elements, as ${shapeText(x._shape)}`, shapeText(sizes))
   }
   return sizes
 }
@@ -118,8 +118,8 @@ function inferred(where: string, shape: readonly number[], x: Tensor): readonly 
 export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
   const where = 'Tensor.transpose'
   checkTensor(where, 'input', x)
-  const first = checkAxis(where, a, x.shape.length)
-  const second = checkAxis(where, b, x.shape.length)
+  const first = checkAxis(where, a, x._shape.length)
+  const second = checkAxis(where, b, x._shape.length)
   x._live(where)
   if (first === second) return alias(x)
   const y = transposed(x, first, second)
@@ -135,20 +135,20 @@ export function slice<D extends DType>(
 ): Tensor<D> {
   const where = 'Tensor.slice'
   checkTensor(where, 'input', x)
-  if (x.shape.length === 0) throw shapeError(where, 'at least one dimension', 'a scalar')
-  const at = checkAxis(where, axis, x.shape.length)
-  const length = x.shape[at] as number
+  if (x._shape.length === 0) throw shapeError(where, 'at least one dimension', 'a scalar')
+  const at = checkAxis(where, axis, x._shape.length)
+  const length = x._shape[at] as number
   const from = clamped(where, 'start', start, length)
   const to = end === undefined ? length : clamped(where, 'end', end, length)
-  const shape = x.shape.map((dimension, i) => (i === at ? Math.max(to - from, 0) : dimension))
+  const shape = x._shape.map((dimension, i) => (i === at ? Math.max(to - from, 0) : dimension))
   x._live(where)
   const y = cut(x, shape, at, from)
   if (needsGrad(x)) {
-    const full = x.shape
+    const full = x._shape
     record('slice', [x], [y], [], (dy) => {
       const dx = result(full, dy.dtype, dy.device)
       native().fill(dtypeNumber(dx.dtype), dx.size, 0, dx._handle(where))
-      paste(dy, dy.shape, dx, at, from)
+      paste(dy, dy._shape, dx, at, from)
       return [dx]
     })
   }
@@ -168,15 +168,15 @@ export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]):
   checkTensor(where, 'input', x)
   const sizes = copyShape(where, shape)
   checkShape(where, sizes)
-  const missing = sizes.length - x.shape.length
-  const fits = missing >= 0 && x.shape.every((d, i) => d === 1 || d === sizes[i + missing])
-  if (!fits) throw shapeError(where, `a shape that ${shapeText(x.shape)} broadcasts to`, shapeText(sizes))
+  const missing = sizes.length - x._shape.length
+  const fits = missing >= 0 && x._shape.every((d, i) => d === 1 || d === sizes[i + missing])
+  if (!fits) throw shapeError(where, `a shape that ${shapeText(x._shape)} broadcasts to`, shapeText(sizes))
   x._live(where)
-  if (sameShape(sizes, x.shape)) return alias(x)
-  const y = expandCopy(x, x.shape, sizes)
+  if (sameShape(sizes, x._shape)) return alias(x)
+  const y = expandCopy(x, x._shape, sizes)
   if (needsGrad(x)) {
-    const before = x.shape
-    record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy.shape), before)])
+    const before = x._shape
+    record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy._shape), before)])
   }
   return y
 }
@@ -192,15 +192,15 @@ export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0)
   const where = 'concat'
   const list = checkList(where, tensors)
   const [first] = list as [Tensor<D>]
-  const rank = first.shape.length
+  const rank = first._shape.length
   if (rank === 0) throw shapeError(where, 'tensors of at least one dimension', 'a scalar', 'use stack()')
   const at = checkAxis(where, axis, rank)
   for (const x of list) {
-    if (x.shape.length !== rank || x.shape.some((d, i) => i !== at && d !== first.shape[i])) {
+    if (x._shape.length !== rank || x._shape.some((d, i) => i !== at && d !== first._shape[i])) {
       throw shapeError(
         where,
-        `shapes equal to ${shapeText(first.shape)} except along axis ${at}`,
-        shapeText(x.shape),
+        `shapes equal to ${shapeText(first._shape)} except along axis ${at}`,
+        shapeText(x._shape),
       )
     }
   }
@@ -208,7 +208,7 @@ export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0)
     'concat',
     list,
     at,
-    list.map((x) => x.shape),
+    list.map((x) => x._shape),
   )
 }
 
@@ -224,13 +224,13 @@ export function stack<D extends DType>(tensors: readonly Tensor<D>[], axis = 0):
   const list = checkList(where, tensors)
   const [first] = list as [Tensor<D>]
   for (const x of list) {
-    if (!sameShape(x.shape, first.shape)) {
-      throw shapeError(where, `shapes equal to ${shapeText(first.shape)}`, shapeText(x.shape))
+    if (!sameShape(x._shape, first._shape)) {
+      throw shapeError(where, `shapes equal to ${shapeText(first._shape)}`, shapeText(x._shape))
     }
   }
-  checkRank(where, first.shape.length + 1)
-  const at = checkAxis(where, axis, first.shape.length + 1)
-  const piece = [...first.shape]
+  checkRank(where, first._shape.length + 1)
+  const at = checkAxis(where, axis, first._shape.length + 1)
+  const piece = [...first._shape]
   piece.splice(at, 0, 1)
   return join(
     'stack',
@@ -277,7 +277,7 @@ function join<D extends DType>(
     paste(tensors[i] as Tensor<D>, pieces[i] as readonly number[], y, axis, starts[i] as number)
   }
   if (tensors.some(needsGrad)) {
-    const shapes = tensors.map((x) => x.shape)
+    const shapes = tensors.map((x) => x._shape)
     record(op, tensors, [y], [], (dy, node) =>
       pieces.map((piece, i) => {
         if (!node.wants(i)) return null

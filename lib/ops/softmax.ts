@@ -26,7 +26,7 @@ export function logSoftmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> 
 
 function normalize<D extends DType>(where: string, log: boolean, x: Tensor<D>, axis: number): Tensor<D> {
   checkFloat(where, 'input', x)
-  const [outer, classes, inner] = splitAt(x.shape, checkAxis(where, axis, x.shape.length))
+  const [outer, classes, inner] = splitAt(x._shape, checkAxis(where, axis, x._shape.length))
   const dtype = dtypeNumber(x.dtype)
   const handle = x._handle(where)
   const y = resultLike(x)
