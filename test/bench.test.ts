@@ -159,6 +159,8 @@ describe('a run', () => {
 describe('wrong usage exits with 2 and says why', () => {
   const notReport = newFile()
   writeFileSync(notReport, '{"format":7}')
+  const brokenReport = newFile()
+  writeFileSync(brokenReport, '{"format":1,"results":[{"case":{},"outcomes":{"bptt":{"status":"timed"}}}]}')
   it.each([
     ['an unknown suite', ['--suite', 'fly'], /no suite fly; there are .*readme/],
     ['an unknown pass', ['--pass', 'fly'], /--pass.*forward, train/],
@@ -177,6 +179,10 @@ describe('wrong usage exits with 2 and says why', () => {
     ['no pairs', ['--pairs', '0'], /--pairs/],
     ['an older report that is missing', ['--compare', join(folder, 'none')], /cannot read .*none.*ENOENT/],
     ['an older report that is none', ['--compare', notReport], /not a report/],
+    ['an older report that is broken inside', ['--compare', brokenReport], /not a report/],
+    ['a page that cannot be written', ['--html', folder], /cannot write/],
+    ['two reports in one file', ['--json', join(folder, 'x'), '--html', join(folder, 'x')], /same file/],
+    ['a shape beyond memory', ['--shapes', '1,1,1,2000000000'], /GB at least/],
     ['a report that cannot be written', ['--json', join(folder, 'none', 'x')], /cannot write/],
   ])('%s', async (_, args, message) => {
     const { code, stdout, stderr } = await bptt('bench', '--peers', 'none', ...args)

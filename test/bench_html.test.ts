@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Report } from '../lib/cli/bench/report.ts'
+import type { Outcome, Report } from '../lib/cli/bench/report.ts'
 import { findChromium, visit } from './chromium.ts'
 import { HOSTILE, madeUpReport, madeUpResult } from './report.ts'
 
@@ -137,6 +137,28 @@ describe('the page', () => {
       true,
       true,
     ])
+  })
+
+  it('has no column that would be empty', async () => {
+    const alone = madeUpReport().results.map((result) => ({
+      ...result,
+      outcomes: { bptt: result.outcomes.bptt as Outcome },
+      ratios: {},
+    }))
+    const heads = (html: string) => html.match(/<thead>.*?<\/thead>/g)?.join('') ?? ''
+    const absent = ['Ratio', '95 % interval', 'Pairs', 'Peak memory']
+    const without = (await prepareHtml())({ ...madeUpReport(), results: alone, missing: [] })
+    for (const title of absent) {
+      expect(heads(page)).toContain(`>${title}`)
+      expect(heads(without)).not.toContain(`>${title}`)
+    }
+    expect(heads(without)).toContain('>of limit')
+    expect(without).not.toContain('<td class="number"><')
+  })
+
+  it('shows control characters instead of obeying them', async () => {
+    const report = { ...madeUpReport(), command: 'a\u202eb\u001b' }
+    expect((await prepareHtml())(report)).toContain('a\\u{202e}b\\u{1b}')
   })
 
   it('of an empty report says so much', async () => {
