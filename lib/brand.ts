@@ -4,7 +4,7 @@
  */
 import { types } from 'node:util'
 
-export const { isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject, isProxy } = types
+export const { isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject } = types
 
 /** What structuredClone() and postMessage() refuse, in these words: the value of an own property does it. */
 export const UNCLONEABLE = Symbol('what lives in native memory: send the shape and data() of tensors instead')
