@@ -12,10 +12,11 @@ import {
   checkShapeIs,
   checkTensor,
   disposedError,
-  graphError,
+  graphlessError,
   modifiedError,
   shapeError,
   shapeText,
+  usedError,
 } from './check.ts'
 import { accumulate, ones, ownStorage } from './ops/gradient.ts'
 import { detached, isRecording } from './scope.ts'
@@ -43,6 +44,8 @@ export class Node {
   slots: readonly number[]
   /** null once consumed. */
   backward: Backward | null
+  /** The newest node at that time. */
+  consumed = 0
   storages: readonly (Storage | null)[]
   versions: readonly number[]
   references = 0
@@ -116,6 +119,7 @@ export class Node {
         }
       }
       node.backward = null
+      node.consumed = sequence
       node.storages = []
       node.parents = []
     }
@@ -148,13 +152,7 @@ export function runBackward(root: Tensor, gradient: Tensor | undefined, retainGr
   const where = 'backward'
   if (root.disposed) throw disposedError(where)
   if (!root.requiresGrad) {
-    throw graphError(
-      where,
-      root._isGradient
-        ? 'double backward is not supported: gradients do not require grad and have no graph of their own'
-        : 'expected a tensor that requires grad, got one that does not; ' +
-            'make an input with { requiresGrad: true }, and compute outside noGrad()',
-    )
+    throw graphlessError(root._isGradient)
   }
   if (gradient === undefined) {
     if (root.size !== 1) {
@@ -190,7 +188,7 @@ function collect(start: Node): Node[] {
   let failure: Error | null = null
   for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
     order.push(node)
-    failure ??= check(node)
+    failure ??= check(node, start)
     for (const parent of node.parents) {
       if (parent instanceof Node && !parent.visited) {
         parent.visited = true
@@ -203,13 +201,9 @@ function collect(start: Node): Node[] {
   return order.sort((a, b) => b.sequence - a.sequence)
 }
 
-function check(node: Node): Error | null {
+function check(node: Node, start: Node): Error | null {
   if (node.backward === null) {
-    return graphError(
-      'backward',
-      `the graph was already used: an earlier backward() freed what ${node.op} had saved; ` +
-        'pass { retainGraph: true } to every backward() but the last, or run the forward pass again',
-    )
+    return usedError(node.op, start.sequence > node.consumed)
   }
   const { storages, versions } = node
   for (let i = 0; i < storages.length; i++) {

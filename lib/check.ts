@@ -28,7 +28,19 @@ export function valueError(where: string, expected: string, got: unknown, remedy
 }
 
 export function argumentError(where: string, expected: string, got: unknown, remedy?: string): TypeError {
-  return typeError('ERR_BPTT_TYPE', message(where, expected, describe(got), remedy))
+  return typeError(
+    'ERR_BPTT_TYPE',
+    message(where, expected, describe(got), unwrapping(got, expected) ?? remedy),
+  )
+}
+
+/** What to do with a value that holds what was wanted. */
+function unwrapping(value: unknown, expected = ''): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  if (isPromise(value)) return 'await it first'
+  if (!isTensor((value as { output?: unknown }).output)) return undefined
+  const part = expected.startsWith('h0 ') ? 'hn' : expected.startsWith('c0 ') ? 'cn' : 'output'
+  return `it is a layer's result: pass its .${part}`
 }
 
 export function dtypeError(where: string, expected: string, got: string, remedy?: string): TypeError {
@@ -60,15 +72,78 @@ export function modifiedError(op: string): BpttError {
   return new BpttError(
     'ERR_BPTT_MODIFIED',
     `[backward] a tensor that ${op} saved for its gradient was changed in place since; ` +
-      'call backward() before optimizer.step() or loadStateDict(), or run the forward pass again',
+      'call backward() before optimizer.step() or loadStateDict(), run the forward pass again, ' +
+      'or detach() a state that is carried over from before the change',
   )
 }
 
-export function disposedError(where: string): BpttError {
+/** For a graph that an earlier backward() consumed: `carried` if this one was made after it, on its results. */
+export function usedError(op: string, carried: boolean): BpttError {
+  return graphError(
+    'backward',
+    carried
+      ? `the graph leads to a result of ${op} from before an earlier backward(), which freed what it had saved; ` +
+          'detach() what is carried from step to step (h0: hn.detach()), ' +
+          'or pass { retainGraph: true } to the earlier backward() if gradients shall flow that far back'
+      : `the graph was already used: an earlier backward() freed what ${op} had saved; ` +
+          'pass { retainGraph: true } to every backward() but the last, add the losses up, ' +
+          'or run the forward pass again',
+  )
+}
+
+const NO_DOUBLE = 'double backward is not supported: gradients have no graph of their own'
+
+/** For backward() of a tensor without a graph. */
+export function graphlessError(isGradient: boolean): BpttError {
+  return graphError(
+    'backward',
+    isGradient
+      ? NO_DOUBLE
+      : 'expected a tensor that requires grad, got one that does not; make an input with { requiresGrad: true }, ' +
+          `and compute outside noGrad(); of what is computed from .grad, know that ${NO_DOUBLE}`,
+  )
+}
+
+/** The arguments of backward(), as other libraries have them. */
+export function checkBackward(gradient: unknown, options: unknown): void {
+  for (const value of [gradient, options]) {
+    if (typeof value !== 'object' || value === null || isTensor(value)) continue
+    if ('createGraph' in value || 'create_graph' in value) throw graphError('backward', NO_DOUBLE)
+    if (value === gradient && 'retainGraph' in value) {
+      throw argumentError('backward', 'a gradient before the options', value, 'pass null first')
+    }
+  }
+}
+
+export function disposedError(
+  where: string,
+  what = 'tensor',
+  remedy = 'return it from tidy(), or ',
+): BpttError {
   return new BpttError(
     'ERR_BPTT_DISPOSED',
-    `[${where}] expected a live tensor, got a disposed one; ` +
-      'return it from tidy(), or dispose it after its last use',
+    `[${where}] expected a live ${what}, got a disposed one; ${remedy}dispose it after its last use`,
+  )
+}
+
+export function nonfiniteError(where: string, norm: number): BpttError {
+  return new BpttError(
+    'ERR_BPTT_NONFINITE',
+    `[${where}] expected gradients of a finite norm, got ${norm}; nothing was scaled: ` +
+      'leave the step out (zeroGrad()), lower the learning rate, or look for what is infinite or NaN in the loss',
+  )
+}
+
+let warnedDropout = false
+
+/** As torch does, but once. */
+export function warnDropout(where: string, p: number): void {
+  if (warnedDropout) return
+  warnedDropout = true
+  warn(
+    'BPTT_DROPOUT',
+    `[${where}] dropout: ${p} has no effect with numLayers: 1, because it acts between layers; ` +
+      'put a Dropout after the layer, or leave the option out',
   )
 }
 
@@ -219,7 +294,9 @@ export function checkIntegers(
   high: number,
 ): number[] {
   const length: unknown = typeof list === 'object' && list !== null ? list.length : undefined
-  if (typeof length !== 'number') throw argumentError(where, `${name} to be an array of integers`, list)
+  if (typeof length !== 'number') {
+    throw argumentError(where, `${name} to be an array of integers`, list, arrayRemedy(list, 'Array'))
+  }
   checkInteger(where, `${name}.length`, length, 0, MAX_ELEMENTS)
   const out: number[] = []
   for (let i = 0; i < length; i++) out.push(checkInteger(where, `${name}[${i}]`, list[i], low, high))
@@ -273,11 +350,13 @@ export function checkOneOf<T extends string>(
  */
 export function checkOptions<T extends object>(where: string, options: T, names: readonly string[]): T {
   if (typeof options !== 'object' || options === null || Array.isArray(options) || isTensor(options)) {
-    throw argumentError(where, 'an object of options', options)
+    throw argumentError(where, 'an object of options', options, `name them, e.g. { ${names[0]}: .. }`)
   }
   for (const name of Object.keys(options)) {
     if (!names.includes(name)) {
-      throw argumentError(where, `options among ${names.join(', ')}`, name)
+      const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+      const remedy = names.includes(camel) ? `write ${camel}` : unwrapping(options)
+      throw argumentError(where, `options among ${names.join(', ')}`, name, remedy)
     }
   }
   const given: Record<string, unknown> = {}
@@ -286,6 +365,25 @@ export function checkOptions<T extends object>(where: string, options: T, names:
     if (value !== undefined) given[name] = value
   }
   return given as T
+}
+
+const STATES: Readonly<Record<string, string>> = { hn: 'h0', cn: 'c0', h: 'h0', c: 'c0', state: 'h0' }
+
+/** The options of a recurrent layer's forward(): states come in by the names that they have there. */
+export function checkStateOptions<T extends object>(where: string, options: T, names: readonly string[]): T {
+  const states = names.filter((name) => name !== 'lengths').join(', ')
+  if (isTensor(options) || Array.isArray(options)) {
+    throw argumentError(where, 'an object of options', options, `pass a state as { ${states} }`)
+  }
+  if (typeof options === 'object' && options !== null) {
+    for (const name of Object.keys(options)) {
+      const right = STATES[name]
+      if (right !== undefined && names.includes(right)) {
+        throw argumentError(where, `options among ${names.join(', ')}`, name, `pass it as ${right}`)
+      }
+    }
+  }
+  return checkOptions(where, options, names)
 }
 
 export function checkFunction(where: string, value: unknown): void {
@@ -376,6 +474,12 @@ export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return true
 }
 
+/** How to make a typed array of what is none. */
+export function arrayRemedy(value: unknown, kind: string): string | undefined {
+  if (isTensor(value)) return 'pass await x.data()'
+  return Array.isArray(value) || ArrayBuffer.isView(value) ? `pass ${kind}.from(x)` : undefined
+}
+
 // -- tensors --------------------------------------------------------------------------
 
 export function checkTensor(where: string, name: string, value: unknown): void {
@@ -420,6 +524,36 @@ export function checkInt32(where: string, name: string, value: unknown): void {
     throw dtypeError(where, `${name} to be int32`, dtype, "make it with tensor(data, { dtype: 'int32' })")
   }
 }
+
+/** Class indices, of the shape of logits without the classes along `axis`. */
+export function checkClasses(where: string, logits: Tensor, target: unknown, axis: number): void {
+  checkTensor(where, 'target', target)
+  const { shape, dtype } = target as Tensor
+  const distributions = sameShape(shape, logits.shape)
+  const remedy = distributions
+    ? 'targets are indices of classes, not one-hot rows or probabilities'
+    : "targets are indices of classes: make them with tensor(data, { dtype: 'int32' })"
+  if (dtype !== 'int32') throw dtypeError(where, 'target to be int32', dtype, remedy)
+  const expected = logits.shape.filter((_, i) => i !== axis)
+  if (sameShape(shape, expected)) return
+  const last = logits.shape.slice(0, -1)
+  const rows = product(expected)
+  throw shapeError(
+    where,
+    `target of shape ${['', '[N] = ', '[N,..] = '][Math.min(expected.length, 2)]}${shapeText(expected)}`,
+    shapeText(shape),
+    distributions
+      ? remedy
+      : sameShape(shape, last) && last.length > 1
+        ? `classes are the second dimension of logits; where they are the last, ` +
+          `pass logits.reshape([-1, ${logits.shape.at(-1)}]) and target.reshape([-1])`
+        : product(shape) === rows
+          ? `pass target.reshape(${shapeText(expected)})`
+          : undefined,
+  )
+}
+
+const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1)
 
 /** `b` must be like `a`, which has been checked: same dtype, same device. */
 export function checkLike(where: string, name: string, a: Tensor, b: unknown): void {

@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'ERR_BPTT_GRAPH' /** backward without a graph, or a second one without retainGraph */
   | 'ERR_BPTT_MODIFIED' /** a tensor saved for backward was changed in place */
   | 'ERR_BPTT_INDEX' /** an index inside a tensor is out of range */
+  | 'ERR_BPTT_NONFINITE' /** gradients that are infinite or not a number */
   | 'ERR_BPTT_OOM' /** out of memory, or of threads */
   | 'ERR_BPTT_CUDA' /** the CUDA device failed */
   | 'ERR_BPTT_CANCELLED' /** the environment is shutting down */

@@ -33,7 +33,7 @@ export type { ReduceOptions } from './ops/reduce.ts'
 export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export { Adam, type AdamOptions, AdamW } from './optim/adam.ts'
-export { clipGradNorm } from './optim/clip.ts'
+export { type ClipGradNormOptions, clipGradNorm } from './optim/clip.ts'
 export { Optimizer } from './optim/optimizer.ts'
 export { RMSprop, type RMSpropOptions } from './optim/rmsprop.ts'
 export {

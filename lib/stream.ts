@@ -3,6 +3,7 @@ import { native, type StepperHandle } from './binding.ts'
 import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
 import {
   argumentError,
+  arrayRemedy,
   checkInteger,
   checkIntegers,
   checkOneOf,
@@ -162,7 +163,8 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   }
 
   #live(method: string): StepperHandle {
-    if (this.#stepper === null) throw disposedError(this.#where(method))
+    if (this.#stepper === null)
+      throw disposedError(this.#where(method), 'stream', 'make another with layer.stream(), or ')
     return this.#stepper
   }
 
@@ -174,7 +176,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   #check(method: string, name: string, value: unknown, size: number): void {
     const kind = this.dtype === 'float32' ? 'Float32Array' : 'Float64Array'
     if (typedArrayKind(value) !== kind) {
-      throw argumentError(this.#where(method), `${name} to be a ${kind}`, value)
+      throw argumentError(this.#where(method), `${name} to be a ${kind}`, value, arrayRemedy(value, kind))
     }
     const length = typedArrayLength(value as DataOf<D>)
     if (length !== size) {

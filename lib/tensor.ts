@@ -4,6 +4,7 @@ import { CPU_DEVICE, type Handle, native } from './binding.ts'
 import { UNCLONEABLE } from './brand.ts'
 import {
   argumentError,
+  checkBackward,
   checkBoolean,
   checkFloatDType,
   checkLike,
@@ -182,6 +183,7 @@ export class Tensor<D extends DType = DType> {
    * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
    */
   backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean | undefined } = {}): void {
+    checkBackward(gradient, options)
     const { retainGraph = false } = checkOptions('backward', options, ['retainGraph'])
     checkBoolean('backward', 'retainGraph', retainGraph)
     runBackward(Tensor.#own(this), gradient ?? undefined, retainGraph)

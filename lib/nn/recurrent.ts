@@ -4,9 +4,10 @@ import {
   checkInteger,
   checkNumber,
   checkOneOf,
-  checkOptions,
+  checkStateOptions,
   dtypeError,
   refusal,
+  warnDropout,
 } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import {
@@ -115,6 +116,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
     this.batchFirst = checkBoolean(name, 'batchFirst', options.batchFirst ?? false)
     this.dropout = checkNumber(name, 'dropout', options.dropout ?? 0, 0, 1)
+    if (this.dropout > 0 && this.numLayers === 1) warnDropout(name, this.dropout)
     this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
     const { dtype, device } = placement(name, options)
     this.dtype = dtype
@@ -190,7 +192,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     options: StateOptions & { c0?: Tensor | null | undefined },
     names: readonly string[],
   ): RecurrentResult<D> {
-    options = checkOptions(`${this.#shape.name}.forward`, options, names)
+    options = checkStateOptions(`${this.#shape.name}.forward`, options, names)
     return recurrent(
       this.#shape,
       this.#parameters,

@@ -2,8 +2,8 @@
 import { needsGrad, record } from '../autograd.ts'
 import { native, PAIRWISE_LOSS, REDUCTION } from '../binding.ts'
 import {
+  checkClasses,
   checkFloat,
-  checkInt32,
   checkInteger,
   checkLike,
   checkOneOf,
@@ -48,8 +48,6 @@ export function crossEntropy<D extends DType>(
 ): Tensor<D> {
   const where = 'crossEntropy'
   checkFloat(where, 'logits', logits)
-  checkInt32(where, 'target', target)
-  checkPlacement(where, 'target', target, 'int32', logits.device)
   options = checkOptions(where, options, ['reduction', 'ignoreIndex'])
   const ignore = checkInteger(where, 'ignoreIndex', options.ignoreIndex ?? -100, -(2 ** 31), 2 ** 31 - 1)
   const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
@@ -57,13 +55,8 @@ export function crossEntropy<D extends DType>(
   const rank = shape.length
   if (rank === 0) throw shapeError(where, 'logits of shape [C], [N,C] or [N,C,..]', 'a scalar')
   const axis = rank === 1 ? 0 : 1
-  checkShapeIs(
-    where,
-    'target',
-    target,
-    shape.filter((_, i) => i !== axis),
-    rank === 1 ? '' : rank === 2 ? 'N' : 'N,..',
-  )
+  checkClasses(where, logits, target, axis)
+  checkPlacement(where, 'target', target, 'int32', logits.device)
   const [outer, classes, inner] = splitAt(shape, axis)
   const dtype = dtypeNumber(logits.dtype)
   const reduction = REDUCTION[mode]

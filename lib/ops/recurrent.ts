@@ -247,6 +247,8 @@ function checkState(
   checkShapeIs(where, name, state, shape, batched ? `L*D,B,${width}` : `L*D,${width}`)
 }
 
+const BATCH_FIRST = 'a layer takes [T,B,I], one made with { batchFirst: true } takes [B,T,I]'
+
 /** One length per row, as int32; null where all are T. */
 function checkLengths(
   where: string,
@@ -256,6 +258,9 @@ function checkLengths(
 ): Int32Array | null {
   if (lengths === null) return null
   const rows = checkIntegers(where, 'lengths', lengths, 0, T)
-  if (rows.length !== B) throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]))
+  if (rows.length !== B) {
+    const remedy = rows.length === T ? BATCH_FIRST : undefined
+    throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]), remedy)
+  }
   return rows.every((length) => length === T) ? null : Int32Array.from(rows)
 }

@@ -1,26 +1,51 @@
 import { type Handle, native } from '../binding.ts'
-import { argumentError, checkPlacement, valueError } from '../check.ts'
+import {
+  argumentError,
+  checkBoolean,
+  checkOptions,
+  checkPlacement,
+  nonfiniteError,
+  valueError,
+} from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { checkParameters } from './optimizer.ts'
 
+export interface ClipGradNormOptions {
+  /**
+   * Whether a norm that is infinite or NaN throws BpttError ERR_BPTT_NONFINITE, before any gradient changes.
+   * To know it, the call waits for the work before, as itemSync() does. Default false.
+   */
+  errorIfNonfinite?: boolean
+}
+
 /**
  * Scales the gradients of all parameters, in place, so that their common norm is at most `max`.
- * Does not wait for the work.
+ * Does not wait for the work, unless `errorIfNonfinite`.
  *
  * @param parameters of one dtype; those without a gradient do not count
  * @param max at least 0
  * @returns the norm before: a scalar
- * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE
+ * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE, BpttError ERR_BPTT_NONFINITE
  */
-export function clipGradNorm<D extends FloatDType>(parameters: Iterable<Tensor<D>>, max: number): Tensor<D>
-export function clipGradNorm(parameters: Iterable<Tensor>, max: number): Tensor
-export function clipGradNorm(parameters: Iterable<Tensor>, max: number): Tensor {
+export function clipGradNorm<D extends FloatDType>(
+  parameters: Iterable<Tensor<D>>,
+  max: number,
+  options?: ClipGradNormOptions,
+): Tensor<D>
+export function clipGradNorm(parameters: Iterable<Tensor>, max: number, options?: ClipGradNormOptions): Tensor
+export function clipGradNorm(
+  parameters: Iterable<Tensor>,
+  max: number,
+  options: ClipGradNormOptions = {},
+): Tensor {
   const where = 'clipGradNorm'
   const list = checkParameters(where, parameters)
   if (typeof max !== 'number') throw argumentError(where, 'max to be a number', max)
   if (!(max >= 0)) throw valueError(where, 'max to be at least 0', max)
+  const { errorIfNonfinite = false } = checkOptions(where, options, ['errorIfNonfinite'])
+  checkBoolean(where, 'errorIfNonfinite', errorIfNonfinite)
   const { dtype, device } = list[0] as Tensor
   const gradients: Tensor[] = []
   for (const [i, parameter] of list.entries()) {
@@ -32,6 +57,13 @@ export function clipGradNorm(parameters: Iterable<Tensor>, max: number): Tensor 
   const handles: Handle[] = gradients.map((gradient) => gradient._handle(where))
   const norm = result([], dtype, device)
   native().gradNorm(dtypeNumber(dtype), sizes, handles, norm._handle(where))
+  if (errorIfNonfinite) {
+    const value = norm.itemSync()
+    if (!Number.isFinite(value)) {
+      norm.dispose()
+      throw nonfiniteError(where, value)
+    }
+  }
   native().clipGrads(dtypeNumber(dtype), sizes, handles, max, norm._handle(where))
   for (const gradient of gradients) gradient._live(where).touch()
   return norm

@@ -332,6 +332,8 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>): Te
   const list = new Set<Tensor>()
   for (const parameter of parameters) {
     const i = list.size
+    if (Array.isArray(parameter))
+      throw argumentError(where, `parameter ${i} to be a Tensor`, parameter, 'pass model.parameters()')
     checkTensor(where, `parameter ${i}`, parameter)
     checkFloatDType(where, parameter.dtype)
     if (parameter._node !== null)
