@@ -2,9 +2,10 @@
  * What a value is by its own slots. `instanceof` and `constructor` know the classes of one realm only; arrays,
  * maps and errors of a vm context (so of Jest) or of a structured clone are of another.
  */
+import type { FileHandle } from 'node:fs/promises'
 import { types } from 'node:util'
 
-export const { isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject } = types
+export const { isAnyArrayBuffer, isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject } = types
 
 /** What structuredClone() and postMessage() refuse, in these words: the value of an own property does it. */
 export const UNCLONEABLE = Symbol('what lives in native memory: send the shape and data() of tensors instead')
@@ -31,4 +32,16 @@ export function typedArrayLength(view: ArrayBufferView): number {
 export function isPlainObject(value: object): boolean {
   const prototype = Object.getPrototypeOf(value) as object | null
   return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
+/** As Node tells a URL, whatever class made it. */
+export function isURL(value: unknown): value is URL {
+  const { href, protocol, path } = (value ?? {}) as { href?: unknown; protocol?: unknown; path?: unknown }
+  return typeof href === 'string' && typeof protocol === 'string' && path === undefined
+}
+
+/** What open() of node:fs/promises gives, whose class has no public name. */
+export function isFileHandle(value: unknown): value is FileHandle {
+  const { fd, read, stat } = (value ?? {}) as { fd?: unknown; read?: unknown; stat?: unknown }
+  return typeof fd === 'number' && typeof read === 'function' && typeof stat === 'function'
 }

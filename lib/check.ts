@@ -4,8 +4,10 @@
  *
  *   [LSTM.forward] expected input of shape [T,B,I] = [*,*,128], got [25,4,64]; ...
  */
+import type { Stats } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { native } from './binding.ts'
-import { isGeneratorObject, isMap, isPlainObject, isPromise, typedArrayLength } from './brand.ts'
+import { isGeneratorObject, isMap, isPlainObject, isPromise, isURL, typedArrayLength } from './brand.ts'
 import type { Device, DType } from './dtype.ts'
 import { BpttError, rangeError, typeError, warn } from './errors.ts'
 import { isTensor, TENSOR, Tensor } from './tensor.ts'
@@ -419,6 +421,59 @@ export function checkDevice(where: string, device: unknown): Device {
   throw Object.assign(new TypeError(message(where, "device 'cpu', 'cuda' or 'cuda:n'", describe(device))), {
     code: 'ERR_BPTT_DEVICE' as const,
   })
+}
+
+// -- files -------------------------------------------------------------------------
+
+/** The path of a file, from a text or a `file:` URL. */
+export function checkPath(where: string, path: unknown): string {
+  const expected = 'the path of a file or a file: URL'
+  if (isURL(path)) {
+    try {
+      return fileURLToPath(path.href)
+    } catch {
+      throw valueError(where, expected, path.href)
+    }
+  }
+  if (typeof path !== 'string') throw argumentError(where, expected, path)
+  if (path === '' || path.includes('\0')) throw valueError(where, expected, path)
+  return path
+}
+
+/** What is at a path, in a word. */
+export function fileKind(stats: Stats): string {
+  if (stats.isFile()) return 'file'
+  if (stats.isDirectory()) return 'folder'
+  return stats.isFIFO() ? 'pipe' : stats.isSocket() ? 'socket' : 'device'
+}
+
+export function checkRegularFile(where: string, path: string, stats: Stats): void {
+  if (!stats.isFile()) throw refusal(where, `expected ${path} to be a file, got a ${fileKind(stats)}`)
+}
+
+/** Texts by name, of which UTF-8 can hold every one. */
+export function checkTexts(where: string, name: string, value: unknown): [string, string][] {
+  if (typeof value !== 'object' || value === null || !isPlainObject(value)) {
+    throw argumentError(where, `${name} to be an object of strings`, value)
+  }
+  const entries = Object.entries(value)
+  for (const [key, text] of entries) {
+    if (typeof text !== 'string') throw argumentError(where, `${name} ${key} to be a string`, text)
+    checkText(where, `${name} ${key}`, text)
+    checkText(where, `a key of ${name}`, key)
+  }
+  return entries
+}
+
+export function checkText(where: string, name: string, text: string): void {
+  if (/\p{Surrogate}/u.test(text)) {
+    throw valueError(
+      where,
+      `${name} to be well-formed Unicode`,
+      text,
+      'half of a surrogate pair is no character',
+    )
+  }
 }
 
 // -- shapes ------------------------------------------------------------------------

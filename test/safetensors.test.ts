@@ -1,10 +1,9 @@
 /** safetensors files: what is written comes back, and no malformed file gets past the reader. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { type DType, loadSafetensors, saveSafetensors, type Tensor, tensor, zeros } from '../lib/index.ts'
-import { writeFileAtomic } from '../lib/io/atomic.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-safetensors-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -93,57 +92,6 @@ describe('round trip', () => {
   })
 })
 
-describe('types that are converted', () => {
-  const write = (dtype: string, data: ArrayBufferView & { length: number }): string => {
-    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-    const path = file({ t: entry(dtype, [data.length], 0, bytes.length) }, bytes.length)
-    const whole = readFileSync(path)
-    bytes.copy(whole, whole.length - bytes.length)
-    writeFileSync(path, whole)
-    return path
-  }
-  const read = async (path: string) => {
-    const t = (await loadSafetensors(path)).tensors.get('t') as Tensor
-    return { dtype: t.dtype, data: [...(await t.data())] }
-  }
-
-  it('widens F16 and BF16', async () => {
-    const halves = Uint16Array.of(
-      0x0000,
-      0x8000,
-      0x0001,
-      0x03ff,
-      0x0400,
-      0x3c00,
-      0xc100,
-      0x7bff,
-      0x7c00,
-      0xfc00,
-      0x7e00,
-    )
-    expect(await read(write('F16', halves))).toEqual({
-      dtype: 'float32',
-      data: [0, -0, 2 ** -24, 1023 * 2 ** -24, 2 ** -14, 1, -2.5, 65504, Infinity, -Infinity, Number.NaN],
-    })
-    const brains = Uint16Array.of(0x0000, 0x8000, 0x3fc0, 0x7f80, 0xff80, 0x7fc0, 0x0001)
-    expect(await read(write('BF16', brains))).toEqual({
-      dtype: 'float32',
-      data: [0, -0, 1.5, Infinity, -Infinity, Number.NaN, 2 ** -133],
-    })
-  })
-
-  it('narrows I64 that fits, and refuses what does not', async () => {
-    const good = BigInt64Array.of(0n, -1n, 2147483647n, -2147483648n)
-    expect(await read(write('I64', good))).toEqual({ dtype: 'int32', data: [0, -1, 2147483647, -2147483648] })
-    for (const bad of [2147483648n, -2147483649n, 2n ** 62n, 2n ** 53n + 1n]) {
-      await expect(loadSafetensors(write('I64', BigInt64Array.of(5n, bad)))).rejects.toMatchObject({
-        code: 'ERR_BPTT_FORMAT',
-        message: expect.stringMatching(new RegExp(`"t".*${bad}.*element 1`)),
-      })
-    }
-  })
-})
-
 describe('malformed files', () => {
   const good = entry('F32', [2], 0, 8)
   const bare = (bytes: Buffer): string => {
@@ -156,11 +104,11 @@ describe('malformed files', () => {
     ['seven bytes', () => bare(Buffer.alloc(7)), /7 bytes/],
     ['a header longer than the file', () => file({ a: good }, 8, 1000n), /claims 1000 bytes/],
     ['a header of 2^63 bytes', () => file({ a: good }, 8, 2n ** 63n), /limit/],
-    ['a header above the limit', () => file({ a: good }, 8, 100_000_001n), /limit/],
+    ['a header above the limit', () => file({ a: good }, 8, 2n ** 26n + 1n), /limit/],
     ['a header of no bytes', () => file('', 8), /begin with \{/],
-    ['a header cut short', () => file({ a: good }, 8, 10n), /not JSON/],
+    ['a header cut short', () => file({ a: good }, 8, 10n), /it ends/],
     ['a header that is a list', () => file('[]'), /begin with \{/],
-    ['a header with something behind it', () => file('{} {}'), /not JSON/],
+    ['a header with something behind it', () => file('{} {}'), /expected the end at byte 3/],
     ['leading spaces', () => file(' {}'), /begin with \{/],
     ['bytes that are not UTF-8', () => file('{"\xff":1}'), /UTF-8/],
     [
@@ -174,46 +122,39 @@ describe('malformed files', () => {
       /"dtype" .*twice/,
     ],
     ['metadata that is a list', () => file({ __metadata__: [] }), /__metadata__/],
-    ['metadata that is a number', () => file({ __metadata__: { a: 1 } }), /"a" is not a string/],
-    ['an entry that is null', () => file({ a: null }), /"a".*not an object/],
+    ['metadata that is a number', () => file({ __metadata__: { a: 1 } }), /expected a string at byte 21/],
+    ['an entry that is null', () => file({ a: null }), /"a".*expected \{.*null/],
     ['an unknown field', () => file({ a: { ...(good as object), x: 1 } }, 8), /unknown field "x"/],
     ['no dtype', () => file({ a: { shape: [2], data_offsets: [0, 8] } }, 8), /dtype/],
     [
       'a dtype that is a number',
       () => file({ a: { shape: [2], dtype: 32, data_offsets: [0, 8] } }, 8),
-      /dtype/,
+      /"a".*expected a string/,
     ],
-    ['a dtype that exists', () => file({ a: entry('F8_E4M3', [8], 0, 8) }, 8), /"F8_E4M3".*F32/],
-    ['a dtype of the prototype', () => file({ a: entry('toString', [8], 0, 8) }, 8), /"toString"/],
     ['no shape', () => file({ a: { dtype: 'F32', data_offsets: [0, 8] } }, 8), /"a".*shape/],
     ['a negative size', () => file({ a: entry('F32', [-2, -1], 0, 8) }, 8), /-2/],
     ['a fraction as size', () => file({ a: entry('F32', [2.5], 0, 8) }, 8), /2\.5/],
-    ['a text as size', () => file({ a: entry('F32', ['2'], 0, 8) }, 8), /'2'/],
+    ['a text as size', () => file({ a: entry('F32', ['2'], 0, 8) }, 8), /"a".*an integer/],
     [
       'a size above 2^53',
       () => file('{"a":{"dtype":"F32","shape":[9007199254740993],"data_offsets":[0,8]}}', 8),
-      /9007199254740992/,
+      /9007199254740993/,
     ],
-    [
-      'a size of 1e999',
-      () => file('{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}}', 8),
-      /Infinity/,
-    ],
+    ['a size of 1e999', () => file('{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}}', 8), /1e999/],
     [
       'sizes whose product overflows',
       () => file({ a: entry('F32', [2 ** 31, 2 ** 31, 2 ** 31], 0, 8) }, 8),
-      /2\^48/,
+      /takes 3\.9/,
     ],
-    ['overflow hidden by a zero', () => file({ a: entry('F32', [2 ** 31, 2 ** 31, 0], 0, 0) }), /2\^48/],
-    ['nine dimensions', () => file({ a: entry('F32', [1, 1, 1, 1, 1, 1, 1, 1, 1], 0, 4) }, 4), /dimensions/],
+    ['65 dimensions', () => file({ a: entry('F32', Array(65).fill(1), 0, 4) }, 4), /more than 64/],
     ['no offsets', () => file({ a: { dtype: 'F32', shape: [2] } }, 8), /data_offsets/],
     [
       'three offsets',
       () => file({ a: { dtype: 'F32', shape: [2], data_offsets: [0, 8, 8] } }, 8),
-      /data_offsets/,
+      /more than 2/,
     ],
-    ['a negative offset', () => file({ a: entry('F32', [2], -8, 0) }, 8), /data_offsets/],
-    ['offsets above 2^53', () => file({ a: entry('F32', [2], 2 ** 53, 2 ** 53 + 8) }, 8), /data_offsets/],
+    ['a negative offset', () => file({ a: entry('F32', [2], -8, 0) }, 8), /-8/],
+    ['offsets above 2^53', () => file({ a: entry('F32', [2], 2 ** 53, 2 ** 53 + 8) }, 8), /9007199254740992/],
     ['offsets in reverse', () => file({ a: entry('F32', [2], 8, 0) }, 8), /span -8/],
     ['too few bytes for the shape', () => file({ a: entry('F32', [2], 0, 4) }, 8), /takes 8/],
     ['too many bytes for the shape', () => file({ a: entry('F32', [2], 0, 12) }, 12), /takes 8/],
@@ -272,30 +213,5 @@ describe('arguments', () => {
 
   it('passes on the error of the system for a file that is not there', async () => {
     await expect(loadSafetensors(join(folder, 'none'))).rejects.toMatchObject({ code: 'ENOENT' })
-  })
-})
-
-describe('atomic replacement', () => {
-  it('keeps the old file and leaves nothing behind when writing fails', async () => {
-    const own = join(folder, 'own')
-    mkdirSync(own)
-    const path = join(own, 'kept')
-    await writeFileAtomic(path, [Buffer.from('old')])
-    function* failing(): Generator<Uint8Array> {
-      yield Buffer.from('half of the new')
-      throw new Error('no more')
-    }
-    await expect(writeFileAtomic(path, failing())).rejects.toThrow('no more')
-    expect(readFileSync(path, 'utf8')).toBe('old')
-    await writeFileAtomic(path, [Buffer.from('n'), Buffer.from('ew')])
-    expect(readFileSync(path, 'utf8')).toBe('new')
-    expect(readdirSync(own)).toEqual(['kept'])
-  })
-
-  it('cannot replace a folder, and cleans up', async () => {
-    const own = join(folder, 'blocked')
-    mkdirSync(join(own, 'target', 'full'), { recursive: true })
-    await expect(writeFileAtomic(join(own, 'target'), [Buffer.from('x')])).rejects.toThrow()
-    expect(readdirSync(own)).toEqual(['target'])
   })
 })

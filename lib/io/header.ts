@@ -3,20 +3,24 @@
  * `{ name: { dtype, shape, data_offsets: [begin, end] }, "__metadata__": { string: string } }`,
  * then the data. Offsets count from the end of the header and cover the data without holes.
  */
-import { checkShape } from '../check.ts'
-import { BpttError } from '../errors.ts'
+import { ELEMENT_TYPES } from './numbers.ts'
+import { pace } from './pace.ts'
+import { type Fail, quote, Scanner } from './scanner.ts'
 
-/** Element types that load, with their bytes. */
-export const ELEMENT_BYTES = { F64: 8, F32: 4, I32: 4, F16: 2, BF16: 2, I64: 8 } as const
-export type ElementType = keyof typeof ELEMENT_BYTES
-
-/** The limit of the reference implementation. */
-export const MAX_HEADER_BYTES = 100_000_000
+/** 64 MiB; the reference implementation takes 100 MB, of which the largest models need a hundredth. */
+export const MAX_HEADER_BYTES = 2 ** 26
+/** Tensors of a file, and texts of its metadata. */
+export const MAX_ENTRIES = 2 ** 17
+/** More than any library has. */
+const MAX_DIMENSIONS = 64
 
 export interface Entry {
   name: string
-  dtype: ElementType
+  /** As in the file, known to us or not. */
+  dtype: string
   shape: number[]
+  /** Elements. */
+  size: number
   /** First byte, counted from the end of the header. */
   begin: number
   end: number
@@ -28,98 +32,75 @@ export interface Header {
   metadata: Record<string, string>
 }
 
-export type Fail = (problem: string) => BpttError
-
-export function failure(path: string): Fail {
-  return (problem) => new BpttError('ERR_BPTT_FORMAT', `${path} is not a valid safetensors file: ${problem}`)
-}
-
-/** Checks everything there is to check: what it returns can be read without further bounds checks. */
-export function parseHeader(bytes: Uint8Array, dataBytes: number, fail: Fail): Header {
-  const text = decode(bytes, fail)
-  const json = parseJson(text, fail)
-  const duplicate = duplicateKey(text)
-  if (duplicate !== undefined) throw fail(`the key ${quote(duplicate)} appears twice in the header`)
-
+/**
+ * Checks everything there is to check: what it returns can be read without further bounds checks. Lets the
+ * event loop turn.
+ */
+export async function parseHeader(bytes: Buffer, dataBytes: number, fail: Fail): Promise<Header> {
+  const turn = pace()
+  if (bytes[0] !== 0x7b) throw fail('the header does not begin with {')
+  const scan = new Scanner(bytes, fail)
   const entries: Entry[] = []
   let metadata: Record<string, string> = {}
-  for (const [name, value] of Object.entries(json)) {
-    if (name === '__metadata__') metadata = parseMetadata(value, fail)
-    else entries.push(parseEntry(name, value, fail))
+  for (const name of scan.members()) {
+    if (entries.length === MAX_ENTRIES) throw fail(`it holds more than ${MAX_ENTRIES} tensors`)
+    if (name === '__metadata__') metadata = await readMetadata(scan, turn)
+    else entries.push(readEntry(name, scan))
+    scan.subject = 'the header'
+    await turn()
   }
+  scan.end()
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end)
   checkCover(entries, dataBytes, fail)
   return { entries, metadata }
 }
 
-function decode(bytes: Uint8Array, fail: Fail): string {
-  if (bytes[0] !== 0x7b) throw fail('the header does not begin with {')
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    throw fail('the header is not UTF-8')
+async function readMetadata(scan: Scanner, turn: () => Promise<void>): Promise<Record<string, string>> {
+  scan.subject = '__metadata__'
+  const texts: [string, string][] = []
+  for (const key of scan.members()) {
+    if (texts.length === MAX_ENTRIES) throw scan.failure(`it holds more than ${MAX_ENTRIES} texts`)
+    texts.push([key, scan.string()])
+    await turn()
   }
+  return Object.fromEntries(texts)
 }
 
-function parseJson(text: string, fail: Fail): Record<string, unknown> {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (error) {
-    throw fail(`the header is not JSON: ${(error as Error).message}`)
+function readEntry(name: string, scan: Scanner): Entry {
+  scan.subject = `tensor ${quote(name)}`
+  let dtype: string | undefined
+  let shape: number[] | undefined
+  let offsets: number[] | undefined
+  for (const field of scan.members()) {
+    if (field === 'dtype') dtype = scan.string()
+    else if (field === 'shape') shape = readIntegers(scan, MAX_DIMENSIONS)
+    else if (field === 'data_offsets') offsets = readIntegers(scan, 2)
+    else throw scan.failure(`unknown field ${quote(field)}`)
   }
-  if (!isObject(json)) throw fail('the header is not a JSON object')
-  return json
-}
+  if (dtype === undefined) throw scan.failure('its entry has no dtype')
+  if (shape === undefined) throw scan.failure('its entry has no shape')
+  const [begin, end] = offsets ?? []
+  if (begin === undefined || end === undefined) throw scan.failure('its data_offsets are not two integers')
 
-/** The first key that an object of this valid JSON text holds twice; JSON.parse would keep the last. */
-function duplicateKey(text: string): string | undefined {
-  const seen: Set<string>[] = []
-  const token = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}]/g
-  for (const [match, colon] of text.matchAll(token)) {
-    if (match === '{') seen.push(new Set())
-    else if (match === '}') seen.pop()
-    else if (colon !== undefined) {
-      const key = JSON.parse(match.slice(0, match.length - colon.length)) as string
-      const keys = seen.at(-1)
-      if (keys?.has(key)) return key
-      keys?.add(key)
-    }
-  }
-  return undefined
-}
-
-function parseMetadata(value: unknown, fail: Fail): Record<string, string> {
-  if (!isObject(value)) throw fail('__metadata__ is not an object')
-  for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== 'string') throw fail(`__metadata__ ${quote(key)} is not a string`)
-  }
-  return value as Record<string, string>
-}
-
-function parseEntry(name: string, value: unknown, fail: Fail): Entry {
-  const where = `tensor ${quote(name)}`
-  if (!isObject(value)) throw fail(`${where}: its entry is not an object`)
-  const extra = Object.keys(value).find((key) => !['dtype', 'shape', 'data_offsets'].includes(key))
-  if (extra !== undefined) throw fail(`${where}: unknown field ${quote(extra)}`)
-
-  const { dtype, shape, data_offsets: offsets } = value
-  if (typeof dtype !== 'string') throw fail(`${where}: dtype is not a string`)
-  if (!Object.hasOwn(ELEMENT_BYTES, dtype)) {
-    const known = Object.keys(ELEMENT_BYTES).join(', ')
-    throw fail(`${where}: dtype ${quote(dtype)} does not load; what loads is ${known}`)
-  }
-  const elements = countElements(shape, where, fail)
-  if (!isPair(offsets)) throw fail(`${where}: data_offsets are not two non-negative integers`)
-  const [begin, end] = offsets
-  const bytes = elements * ELEMENT_BYTES[dtype as ElementType]
-  if (end - begin !== bytes) {
-    throw fail(
-      `${where}: data_offsets [${begin}, ${end}] span ${end - begin} bytes, ` +
-        `but ${dtype} of shape [${shape}] takes ${bytes}`,
+  const size = shape.includes(0) ? 0 : shape.reduce((product, dimension) => product * dimension, 1)
+  const elementBytes = ELEMENT_TYPES.get(dtype)?.bytes
+  if (end < begin || (elementBytes !== undefined && end - begin !== size * elementBytes)) {
+    const needed = elementBytes === undefined ? 'at least 0' : size * elementBytes
+    throw scan.failure(
+      `its data_offsets [${begin}, ${end}] span ${end - begin} bytes, ` +
+        `but ${quote(dtype)} of shape [${shape}] takes ${needed}`,
     )
   }
-  return { name, dtype: dtype as ElementType, shape: shape as number[], begin, end }
+  return { name, dtype, shape, size, begin, end }
+}
+
+function readIntegers(scan: Scanner, most: number): number[] {
+  const integers: number[] = []
+  for (const place of scan.items()) {
+    if (place === most) throw scan.failure(`a list of more than ${most} integers`)
+    integers.push(scan.integer())
+  }
+  return integers
 }
 
 /** Entries in order of place must follow each other without gap or overlap, up to the last byte. */
@@ -136,30 +117,4 @@ function checkCover(entries: Entry[], dataBytes: number, fail: Fail): void {
     reached = end
   }
   if (reached !== dataBytes) throw fail(`${dataBytes - reached} bytes after the last tensor belong to none`)
-}
-
-function countElements(shape: unknown, where: string, fail: Fail): number {
-  try {
-    return checkShape('loadSafetensors', shape)
-  } catch (error) {
-    throw fail(`${where}: ${(error as Error).message}`)
-  }
-}
-
-function isPair(value: unknown): value is [number, number] {
-  return (
-    Array.isArray(value) &&
-    value.length === 2 &&
-    value.every((size) => Number.isSafeInteger(size) && size >= 0)
-  )
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** A name from the file, fit for a one-line message. */
-function quote(name: string): string {
-  const json = JSON.stringify(name)
-  return json.length <= 80 ? json : `${json.slice(0, 77)}..."`
 }

@@ -1,172 +1,257 @@
 /** Tensors in files: the safetensors format, shared with PyTorch and many others. */
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { endianness } from 'node:os'
-import { argumentError, checkTensorMap, newArray, valueError } from '../check.ts'
-import { tensor } from '../create.ts'
-import { BYTES, type DataOf, type DType } from '../dtype.ts'
-import type { Tensor } from '../tensor.ts'
-import { writeFileAtomic } from './atomic.ts'
+import { isFileHandle } from '../brand.ts'
 import {
-  ELEMENT_BYTES,
-  type Entry,
-  type Fail,
-  failure,
-  type Header,
-  MAX_HEADER_BYTES,
-  parseHeader,
-} from './header.ts'
-import { narrowInt64, widenBfloat16, widenFloat16 } from './numbers.ts'
+  checkPath,
+  checkRegularFile,
+  checkShape,
+  checkTensorMap,
+  checkText,
+  checkTexts,
+  valueError,
+} from '../check.ts'
+import { tensor } from '../create.ts'
+import { BYTES } from '../dtype.ts'
+import { detached } from '../scope.ts'
+import { copyElements } from '../state.ts'
+import { result, type Tensor } from '../tensor.ts'
+import { inTurn, writeFileAtomic } from './atomic.ts'
+import { type Entry, type Header, MAX_ENTRIES, MAX_HEADER_BYTES, parseHeader } from './header.ts'
+import { ELEMENT_TYPES } from './numbers.ts'
+import { pace } from './pace.ts'
+import { type FileSource, openSource, type Source } from './source.ts'
 
 export interface SafetensorsFile {
+  /** In the order of their data in the file. */
   tensors: Map<string, Tensor>
   metadata: Record<string, string>
+  /** What the file holds and a tensor cannot. */
+  skipped: SkippedTensor[]
+}
+
+export interface SkippedTensor {
+  name: string
+  /** As in the file, e.g. 'C64'. */
+  dtype: string
+  reason: string
 }
 
 const WRITTEN_AS = { float32: 'F32', float64: 'F64', int32: 'I32' } as const
 
-/** One call of read() moves less than 2 GiB on every system. */
-const READ_BYTES = 2 ** 30
+/** What is read from a file at once: a tensor of any size needs no more memory than its own and this. */
+const READ_BYTES = 2 ** 22
+
+/** What is read from a tensor at once: no ArrayBuffer holds more than 4 GiB everywhere. */
+const WRITE_BYTES = 2 ** 30
 
 /**
- * Writes tensors to a safetensors file, atomically: the file is the old one or the whole new one.
+ * Writes tensors to a safetensors file.
  *
- * All values are those at the moment of the call; training may go on while they are written.
+ * All values are those at the moment of the call; training may go on while they are written. Several calls
+ * for one file are done in their order: the last wins.
  *
+ * A path is written atomically: the file is the old one or the whole new one, and no error leaves anything
+ * else. A link stays, and the file it points to is replaced; a file keeps its mode and owner. An open
+ * FileHandle is emptied and written from its beginning, which is not atomic; it stays open.
+ *
+ * @param file a path, a `file:` URL, or a FileHandle opened for writing
  * @param tensors names and tensors, such as `module.stateDict()`
  * @param metadata strings kept beside the tensors
- * @throws TypeError, RangeError for a reserved name or values that are not tensors and strings
+ * @throws TypeError ERR_BPTT_TYPE
+ * @throws RangeError ERR_BPTT_VALUE for a reserved name, for more than 131072 tensors or texts or 64 MiB of
+ *   names and metadata, or if the file is none: a folder, a pipe, a device
+ * @throws BpttError ERR_BPTT_DISPOSED, or the failure of the op that should have computed a tensor
  */
 export async function saveSafetensors(
-  path: string,
+  file: string | URL | FileHandle,
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const entries = [...checkTensorMap('saveSafetensors', tensors)]
-  if (entries.some(([name]) => name === '__metadata__')) {
-    throw valueError('saveSafetensors', 'a name that is not reserved', '__metadata__')
-  }
-  for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== 'string') {
-      throw argumentError('saveSafetensors', `metadata ${key} to be a string`, value)
-    }
+  const where = 'saveSafetensors'
+  const target = isFileHandle(file) ? file : checkPath(where, file)
+  const entries = [...checkTensorMap(where, tensors)]
+  const texts = checkTexts(where, 'metadata', metadata)
+  for (const [name] of entries) {
+    if (name === '__metadata__') throw valueError(where, 'a name that is not reserved', name)
+    checkText(where, 'a name', name)
   }
   // Widest elements first keeps every tensor aligned in the file; equal widths are sorted by name.
   entries.sort(([a, x], [b, y]) => BYTES[y.dtype] - BYTES[x.dtype] || (a < b ? -1 : 1))
-
-  const header: Record<string, unknown> = Object.create(null)
-  if (Object.keys(metadata).length > 0) header.__metadata__ = sorted(metadata)
-  let offset = 0
-  for (const [name, value] of entries) {
-    const end = offset + value.size * BYTES[value.dtype]
-    header[name] = { dtype: WRITTEN_AS[value.dtype], shape: value.shape, data_offsets: [offset, end] }
-    offset = end
-  }
-  const head = encodeHeader(header)
-  const data = await Promise.all(entries.map(([, value]) => value.data()))
-  await writeFileAtomic(path, [head, ...data.map(toLittleEndian)])
+  const head = encodeHeader(where, entries, texts)
+  const data = Promise.all(entries.map(([, value]) => snapshot(value)))
+  const chunks = data.then((arrays) => [head, ...arrays.flat().map(toLittleEndian)])
+  await (typeof target === 'string' ? writeFileAtomic(target, chunks) : overwrite(where, target, chunks))
 }
 
 /**
- * Reads a safetensors file. F32, F64 and I32 keep their type, F16 and BF16 widen to float32 (exactly), I64
- * narrows to int32 if every value fits.
+ * Reads a safetensors file.
  *
- * @throws BpttError ERR_BPTT_FORMAT, saying where, if the file is malformed or holds another type
+ * F32, F64 and I32 keep their type. F16, BF16, F8_E4M3 and F8_E5M2 become float32; BOOL (0 and 1), U8, I8,
+ * U16, I16, and U32, I64, U64 where every value fits, become int32: always exactly. A tensor of another
+ * type, with a value that does not fit or of more than 8 dimensions is in `skipped` instead.
+ *
+ * @param from a path, a `file:` URL, a FileHandle (which stays open and where it is), or the bytes of a
+ *   file, which must not change until the promise is settled
+ * @throws BpttError ERR_BPTT_FORMAT, saying where, if the file is malformed; no tensor is left behind
+ * @throws BpttError ERR_BPTT_OOM
+ * @throws TypeError ERR_BPTT_TYPE, RangeError ERR_BPTT_VALUE, or the system's error for a path
  */
-export async function loadSafetensors(path: string): Promise<SafetensorsFile> {
-  const fail = failure(path)
-  const file = await open(path, 'r')
+export async function loadSafetensors(from: FileSource): Promise<SafetensorsFile> {
+  const source = await openSource(from)
+  const tensors = new Map<string, Tensor>()
+  const skipped: SkippedTensor[] = []
   try {
-    const { header, dataStart } = await readHeader(file, fail)
-    const tensors = new Map<string, Tensor>()
-    try {
-      for (const entry of header.entries)
-        tensors.set(entry.name, await readTensor(file, dataStart, entry, fail))
-    } catch (error) {
-      for (const value of tensors.values()) value.dispose()
-      throw error
+    const { header, dataStart } = await readHeader(source)
+    const turn = pace()
+    for (const entry of header.entries) {
+      const { name, dtype } = entry
+      const read = await readTensor(source, dataStart, entry, turn)
+      if (typeof read === 'string') skipped.push({ name, dtype, reason: read })
+      else tensors.set(name, read)
     }
-    return { tensors, metadata: header.metadata }
+    return { tensors, metadata: header.metadata, skipped }
+  } catch (error) {
+    for (const value of tensors.values()) value.dispose()
+    throw error
   } finally {
-    await file.close()
+    await source.close()
   }
-}
-
-function sorted(record: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 /** Length and JSON, padded with spaces so that the data begins at a multiple of 8. */
-function encodeHeader(header: Record<string, unknown>): Uint8Array {
-  const json = Buffer.from(JSON.stringify(header))
-  const length = Math.ceil(json.length / 8) * 8
-  if (length > MAX_HEADER_BYTES) {
-    throw valueError('saveSafetensors', `names and metadata of at most ${MAX_HEADER_BYTES} bytes`, length)
+function encodeHeader(
+  where: string,
+  entries: readonly [string, Tensor][],
+  texts: readonly [string, string][],
+): Uint8Array {
+  const most = Math.max(entries.length, texts.length)
+  if (most > MAX_ENTRIES) throw valueError(where, `at most ${MAX_ENTRIES} tensors or texts of metadata`, most)
+  const length = [...entries.map(([name]) => name), ...texts.flat()].reduce(
+    (sum, text) => sum + text.length,
+    0,
+  )
+  checkHeaderBytes(where, length) // before JSON makes it longer
+
+  const header: Record<string, unknown> = Object.create(null)
+  if (texts.length > 0)
+    header.__metadata__ = Object.fromEntries(texts.toSorted(([a], [b]) => (a < b ? -1 : 1)))
+  let offset = 0
+  for (const [name, { dtype, shape, size }] of entries) {
+    const end = offset + size * BYTES[dtype]
+    header[name] = { dtype: WRITTEN_AS[dtype], shape, data_offsets: [offset, end] }
+    offset = end
   }
-  const bytes = Buffer.alloc(8 + length, ' ')
-  bytes.writeBigUInt64LE(BigInt(length))
+  const json = Buffer.from(JSON.stringify(header))
+  const padded = Math.ceil(json.length / 8) * 8
+  checkHeaderBytes(where, padded)
+  const bytes = Buffer.alloc(8 + padded, ' ')
+  bytes.writeBigUInt64LE(BigInt(padded))
   json.copy(bytes, 8)
   return bytes
 }
 
-async function readHeader(file: FileHandle, fail: Fail): Promise<{ header: Header; dataStart: number }> {
-  const { size } = await file.stat()
-  if (size < 8) throw fail(`it has ${size} bytes, too few for the length of its header`)
-  const length = Buffer.from(await readBytes(file, 0, 8, fail)).readBigUInt64LE()
+function checkHeaderBytes(where: string, bytes: number): void {
+  if (bytes > MAX_HEADER_BYTES) {
+    throw valueError(where, `names and metadata of at most ${MAX_HEADER_BYTES} bytes as JSON`, bytes)
+  }
+}
+
+/** The elements at the moment of the call, in pieces. What fails rejects. */
+function snapshot(x: Tensor): Promise<ArrayBufferView[]> {
+  const step = WRITE_BYTES / BYTES[x.dtype]
+  if (x.size <= step) return Promise.all([readAll(x)])
+  const starts = Array.from({ length: Math.ceil(x.size / step) }, (_, i) => i * step)
+  return Promise.all(
+    starts.map(async (start) => {
+      const count = Math.min(step, x.size - start)
+      const piece = detached(() => result([count], x.dtype, x.device))
+      copyElements(x, start, piece, 0, count)
+      const data = piece.data()
+      piece.dispose()
+      return data
+    }),
+  )
+}
+
+async function readAll(x: Tensor): Promise<ArrayBufferView> {
+  return x.data()
+}
+
+/** Writes an open file from its beginning; calls for one handle are done in their order. */
+async function overwrite(where: string, file: FileHandle, chunks: Promise<Uint8Array[]>): Promise<void> {
+  chunks.catch(() => {}) // told when its turn comes
+  await inTurn(file, async () => {
+    const content = await chunks
+    checkRegularFile(where, 'the FileHandle', await file.stat())
+    await file.truncate(0)
+    let position = 0
+    for (const chunk of content) {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position)
+        done += bytesWritten
+        position += bytesWritten
+      }
+    }
+    await file.sync()
+  })
+}
+
+async function readHeader(source: Source): Promise<{ header: Header; dataStart: number }> {
+  const { bytes, fail } = source
+  if (bytes < 8) throw fail(`it has ${bytes} bytes, too few for the length of its header`)
+  const length = Buffer.from(await source.read(0, 8)).readBigUInt64LE()
   if (length > BigInt(MAX_HEADER_BYTES)) {
     throw fail(`the header claims ${length} bytes, more than the limit of ${MAX_HEADER_BYTES}`)
   }
   const dataStart = 8 + Number(length)
-  if (dataStart > size) throw fail(`the header claims ${length} bytes, but the file ends after ${size - 8}`)
-  const bytes = new Uint8Array(await readBytes(file, 8, Number(length), fail))
-  return { header: parseHeader(bytes, size - dataStart, fail), dataStart }
+  if (dataStart > bytes) throw fail(`the header claims ${length} bytes, but the file ends after ${bytes - 8}`)
+  const head = Buffer.from(await source.read(8, Number(length)))
+  return { header: await parseHeader(head, bytes - dataStart, fail), dataStart }
 }
 
-async function readTensor(file: FileHandle, dataStart: number, entry: Entry, fail: Fail): Promise<Tensor> {
-  const buffer = await readBytes(file, dataStart + entry.begin, entry.end - entry.begin, fail)
-  const { dtype, data } = decode(buffer, entry, fail)
-  return tensor(data, entry.shape, { dtype })
-}
-
-function decode(buffer: ArrayBuffer, entry: Entry, fail: Fail): { dtype: DType; data: DataOf<DType> } {
-  swapIfBigEndian(Buffer.from(buffer), ELEMENT_BYTES[entry.dtype])
-  switch (entry.dtype) {
-    case 'F32':
-      return { dtype: 'float32', data: new Float32Array(buffer) }
-    case 'F64':
-      return { dtype: 'float64', data: new Float64Array(buffer) }
-    case 'I32':
-      return { dtype: 'int32', data: new Int32Array(buffer) }
-    case 'F16':
-      return { dtype: 'float32', data: widenFloat16(new Uint16Array(buffer)) }
-    case 'BF16':
-      return { dtype: 'float32', data: widenBfloat16(new Uint16Array(buffer)) }
-    case 'I64': {
-      const values = new BigInt64Array(buffer)
-      const data = narrowInt64(values)
-      if (typeof data === 'number') {
-        throw fail(
-          `tensor ${JSON.stringify(entry.name)}: value ${values[data]} at element ${data} does not fit int32`,
-        )
+/** The tensor, or why there can be none. */
+async function readTensor(
+  source: Source,
+  dataStart: number,
+  entry: Entry,
+  turn: () => Promise<void>,
+): Promise<Tensor | string> {
+  await turn()
+  const type = ELEMENT_TYPES.get(entry.dtype)
+  if (type === undefined) return 'no type of ours holds its elements'
+  const { bytes, dtype } = type
+  try {
+    checkShape('loadSafetensors', entry.shape)
+  } catch (error) {
+    return (error as Error).message
+  }
+  const step = READ_BYTES / bytes
+  const isOne = entry.size <= step
+  const whole = isOne ? null : detached(() => result([...entry.shape], dtype, 'cpu'))
+  try {
+    let start = 0
+    do {
+      const count = Math.min(step, entry.size - start)
+      const raw = await source.read(dataStart + entry.begin + start * bytes, count * bytes)
+      swapIfBigEndian(Buffer.from(raw), bytes)
+      const data = type.read(raw)
+      if ('place' in data) {
+        whole?.dispose()
+        return `its value ${data.value} at element ${start + data.place} does not fit ${dtype}`
       }
-      return { dtype: 'int32', data }
-    }
+      if (whole === null) return detached(() => tensor(data, entry.shape, { dtype }))
+      const piece = detached(() => tensor(data, { dtype }))
+      copyElements(piece, 0, whole, start, count)
+      piece.dispose()
+      start += count
+      await turn()
+    } while (start < entry.size)
+    return whole
+  } catch (error) {
+    whole?.dispose()
+    throw error
   }
-}
-
-async function readBytes(
-  file: FileHandle,
-  position: number,
-  length: number,
-  fail: Fail,
-): Promise<ArrayBuffer> {
-  const bytes = newArray('loadSafetensors', Uint8Array, length)
-  for (let done = 0; done < length; ) {
-    const wanted = Math.min(length - done, READ_BYTES)
-    const { bytesRead } = await file.read(bytes, done, wanted, position + done)
-    if (bytesRead === 0) throw fail(`it ends at byte ${position + done}, in the middle of its data`)
-    done += bytesRead
-  }
-  return bytes.buffer as ArrayBuffer
 }
 
 /** The bytes of a typed array as they stand in the file. The array is used up. */
@@ -177,7 +262,7 @@ function toLittleEndian(data: ArrayBufferView): Uint8Array {
 }
 
 function swapIfBigEndian(bytes: Buffer, elementBytes: number): void {
-  if (endianness() === 'LE') return
+  if (endianness() === 'LE' || elementBytes === 1) return
   if (elementBytes === 2) bytes.swap16()
   else if (elementBytes === 4) bytes.swap32()
   else bytes.swap64()
