@@ -80,6 +80,8 @@ export interface Native {
   measureReads(seconds: number): number
 
   // -- memory ----------------------------------------------------------------
+  /** Returns cached memory to the system when the work before is done. */
+  emptyCache(device: number): void
   allocate(device: number, bytes: number): Handle
   /** The block may be reused by any op enqueued later. A second release of a handle does nothing. */
   release(handle: Handle): void

@@ -53,7 +53,7 @@ export {
 } from './optim/schedule.ts'
 export { SGD, type SGDOptions } from './optim/sgd.ts'
 export { getRandomState, manualSeed, type RandomState, setRandomState } from './random.ts'
-export { cuda, getNumThreads, type Info, info, setNumThreads, synchronize } from './runtime.ts'
+export { cuda, emptyCache, getNumThreads, type Info, info, setNumThreads, synchronize } from './runtime.ts'
 export { noGrad, tidy } from './scope.ts'
 export type { RecurrentStream, StreamOptions, StreamState } from './stream.ts'
 export { Tensor } from './tensor.ts'

@@ -38,6 +38,17 @@ export async function synchronize(device: Device = 'cpu'): Promise<void> {
   await native().synchronize(deviceNumber(checkDevice('synchronize', device)))
 }
 
+/**
+ * Gives the memory that this thread caches for later tensors back to the system, as soon as
+ * the work enqueued before is done. What tensors hold stays. Memory that was not used for some
+ * seconds goes back by itself.
+ *
+ * @param device default 'cpu'
+ */
+export function emptyCache(device: Device = 'cpu'): void {
+  native().emptyCache(deviceNumber(checkDevice('emptyCache', device)))
+}
+
 /** NVIDIA's GPUs. `device: 'cuda'` (or 'cuda:n') of tensors and layers asks for one, and throws where there is none. */
 export const cuda = Object.freeze({
   /** Whether the CUDA backend, its libraries and a device are there. */

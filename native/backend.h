@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 // Changes whenever a struct below does; a backend of another version is refused.
-#define BPTT_BACKEND_VERSION 2
+#define BPTT_BACKEND_VERSION 3
 #define BPTT_MAX_RANK 8
 
 typedef enum bptt_dtype { BPTT_FLOAT32 = 0, BPTT_FLOAT64 = 1, BPTT_INT32 = 2 } bptt_dtype;
@@ -33,7 +33,7 @@ typedef enum bptt_code {
 
 // One per stream. The entry that fails writes the message.
 typedef struct bptt_context {
-  int (*cancelled)(void* arg);  // long kernels ask once per time step; thread-safe
+  int (*cancelled)(void* arg);  // long kernels ask now and then, and end early; thread-safe
   void* cancelled_arg;
   void* device;  // the backend's own
   char message[256];
@@ -296,6 +296,8 @@ typedef struct bptt_backend {
   // Device memory, aligned to 64 bytes; size 0 gives a valid pointer. Any thread.
   bptt_code (*allocate)(bptt_context*, size_t bytes, void** out);
   void (*release)(bptt_context*, void* pointer);
+  // Gives back what the backend keeps for its next ops, such as scratch. On the thread of ops.
+  void (*trim)(bptt_context*);
 
   // Copies in stream order. The host side must stay valid until wait() has returned.
   bptt_code (*upload)(bptt_context*, void* device, const void* host, size_t bytes);

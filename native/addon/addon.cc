@@ -8,7 +8,7 @@
   /* tensor.cc */ \
   F(setErrorClass) F(info) F(stats) F(cuda) F(setNumThreads) F(getNumThreads) \
   F(measureMultiplyAdds) F(measureReads) \
-  F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
+  F(emptyCache) F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
   /* ops.cc */ \
   F(fill) F(unary) F(unaryBackward) F(binary) F(copy) F(dropout) F(uniform) F(normal) \
   F(sum) F(softmax) F(softmaxBackward) F(layerNorm) F(layerNormBackward) F(matmul) \

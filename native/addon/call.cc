@@ -162,6 +162,7 @@ void* Call::operand(napi_value value, int64_t count, bptt_dtype dtype,
 }
 
 napi_value Call::make_handle(Storage storage) {
+  environment_->handles().sweep_if_grown(env());
   const napi_value handle = environment_->handles().add(env(), std::move(storage));
   environment_->report_memory();
   return handle;

@@ -41,7 +41,13 @@ Environment& Environment::create(napi_env env) {
   napi_value name, global, array_buffer;
   check(napi_create_string_utf8(env, "bptt", NAPI_AUTO_LENGTH, &name));
   const auto wake = [](napi_env alive, napi_value, void* context, void*) {
-    if (alive) static_cast<Environment*>(context)->settle_all();
+    if (!alive) return;
+    auto* environment = static_cast<Environment*>(context);
+    environment->settle_all();
+    guarded(alive, [environment]() -> napi_value {
+      environment->keep_house();
+      return nullptr;
+    });
   };
   check(napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr,
                                         environment, wake, &environment->wake_));
@@ -75,21 +81,53 @@ void Environment::close() {
     std::lock_guard lock(mutex_);
     closed_ = true;
   }
-  for (auto& [device, stream] : streams_) stream->close();
+  close_streams();
   int64_t total;
   napi_adjust_external_memory(env_, -reported_bytes_, &total);
   reported_bytes_ = 0;
+}
+
+void Environment::close_streams() {
+  for (auto& [device, stream] : streams_) stream->close();
+}
+
+StreamHooks Environment::hooks() {
+  // A worker that is terminated cannot leave a wait by itself: it says so where it may not run
+  // JavaScript any more, and then nobody wants the results.
+  const auto waiting = [this] {
+    bool same;
+    napi_value null;
+    if (napi_get_null(env_, &null) == napi_ok &&
+        napi_strict_equals(env_, null, null, &same) == napi_ok)
+      return;
+    close_streams();
+    throw PendingException();
+  };
+  return {waiting, [this] { wake_up(); }, [this] { collect(); }};
+}
+
+void Environment::keep_house() {
+  for (auto& [device, stream] : streams_) stream->keep_house();
+}
+
+// V8 collects at once where this many bytes are reported.
+void Environment::collect() {
+  constexpr int64_t kMuch = int64_t{1} << 40;
+  int64_t total;
+  napi_adjust_external_memory(env_, kMuch, &total);
+  napi_adjust_external_memory(env_, -kMuch, &total);
+  handles_->sweep(env_);
 }
 
 Stream& Environment::stream(int device) {
   if (const auto open = streams_.find(device); open != streams_.end()) return *open->second;
   std::unique_ptr<Stream> stream;
   if (device == kCpuDevice) {
-    stream = std::make_unique<Stream>(cpu_backend());
+    stream = std::make_unique<Stream>(cpu_backend(), 0, StreamLimits{}, hooks());
   } else {
     const CudaBackend& cuda = cuda_backend();
     if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.words);
-    stream = std::make_unique<Stream>(cuda.table, device);
+    stream = std::make_unique<Stream>(cuda.table, device, StreamLimits{}, hooks());
   }
   return *streams_.emplace(device, std::move(stream)).first->second;
 }
@@ -167,6 +205,11 @@ void Environment::Promise::settle(const FailurePtr& failure) noexcept {
   if (!next_ && !environment_.closed_) {
     napi_call_threadsafe_function(environment_.wake_, nullptr, napi_tsfn_nonblocking);
   }
+}
+
+void Environment::wake_up() {
+  std::lock_guard lock(mutex_);
+  if (!closed_) napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
 }
 
 // The executor may have settled it already; this thread hears of that later.

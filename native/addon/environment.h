@@ -39,6 +39,8 @@ class Environment {
   // napi_create_arraybuffer would end the process.
   napi_value make_buffer(size_t bytes, void** data);
 
+  // Lets what the streams cache age.
+  void keep_house();
   // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
   void report_memory();
 
@@ -77,6 +79,10 @@ class Environment {
   explicit Environment(napi_env env) : env_(env) {}
   ~Environment();
   void close();
+  StreamHooks hooks();
+  void close_streams();
+  void collect();
+  void wake_up();  // on any thread
   napi_value expect(Promise* promise);
   void settle_all();
   void settle(const Promise& promise);

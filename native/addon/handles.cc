@@ -1,5 +1,7 @@
 #include "addon/handles.h"
 
+#include <algorithm>
+
 #include "addon/call.h"
 
 namespace bptt::addon {
@@ -52,6 +54,7 @@ napi_value HandleTable::add(napi_env env, Storage storage) {
   slot.storage = std::move(storage);
   free_ = slot.next_free;
   ++live_;
+  bytes_ += slot.storage.bytes();
   return external;
 }
 
@@ -74,11 +77,31 @@ HandleTable::Slot* HandleTable::slot_of(void* id) {
 
 void HandleTable::free_slot(napi_env env, void* id) {
   Slot& slot = slots_[index_of(id)];
+  bytes_ -= slot.storage.bytes();
   slot.storage.release();
   napi_delete_reference(env, slot.reference);
   slot.reference = nullptr;
   if (slot.generation < kGenerations) slot.next_free = std::exchange(free_, index_of(id));
   --live_;
+  least_ = {std::min(least_.count, live_), std::min(least_.bytes, bytes_)};
+}
+
+void HandleTable::sweep(napi_env env) {
+  constexpr size_t kPerScope = 256;
+  for (size_t begin = 0; begin < slots_.size(); begin += kPerScope) {
+    napi_handle_scope scope;
+    check(napi_open_handle_scope(env, &scope));
+    for (size_t i = begin; i < std::min(begin + kPerScope, slots_.size()); ++i) {
+      const Slot& slot = slots_[i];
+      napi_value value = nullptr;
+      if (slot.reference && napi_get_reference_value(env, slot.reference, &value) == napi_ok &&
+          !value) {
+        free_slot(env, make_id(static_cast<uint32_t>(i), slot.generation));
+      }
+    }
+    napi_close_handle_scope(env, scope);
+  }
+  least_ = {live_, bytes_};
 }
 
 void HandleTable::finalize(napi_env env, void* id, void* data) {

@@ -3,7 +3,8 @@
 // outlives its storage is recognized.
 //
 // A released handle leaves nothing for the collector to finalize: finalizers run
-// only between turns of the event loop, and a program may not turn for hours.
+// only between turns of the event loop, and a program may not turn for hours. For the
+// same reason forgotten handles are swept where many have come.
 #pragma once
 
 #include <node_api.h>
@@ -29,6 +30,17 @@ class HandleTable {
   Storage* find(napi_env env, napi_value handle);
   void release(napi_env env, napi_value handle);
 
+  // Lets go of the handles that the collector has found to be forgotten, whose finalizers wait
+  // for a turn of the event loop.
+  void sweep(napi_env env);
+  // The same where enough was added since for it to be worth while.
+  void sweep_if_grown(napi_env env) {
+    if (live_ >= least_.count + kGrowth.count + least_.count / 2 ||
+        bytes_ >= least_.bytes + kGrowth.bytes + least_.bytes / 4) {
+      sweep(env);
+    }
+  }
+
  private:
   static constexpr uint32_t kNoSlot = UINT32_MAX;
 
@@ -39,6 +51,11 @@ class HandleTable {
     uint32_t next_free = 0;
   };
 
+  struct Held {
+    size_t count = 0, bytes = 0;
+  };
+  static constexpr Held kGrowth{1024, size_t{32} << 20};
+
   ~HandleTable() = default;
   Slot* slot_of(void* id);
   void free_slot(napi_env env, void* id);
@@ -46,7 +63,8 @@ class HandleTable {
 
   std::vector<Slot> slots_;
   uint32_t free_ = kNoSlot;  // the first of a list through the slots, so that freeing cannot fail
-  size_t live_ = 0;
+  size_t live_ = 0, bytes_ = 0;
+  Held least_;  // the fewest that were live since the last sweep
   bool abandoned_ = false;
 };
 

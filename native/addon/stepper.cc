@@ -24,13 +24,17 @@ class Stepper {
         context_(device_->context()),
         weights_(std::move(weights)) {
     const size_t element = size_of(plan_->layer.dtype);
-    packed_ = zeros(stream, plan_->sizes.packed_bytes);
-    workspace_ = zeros(stream, plan_->sizes.forward_workspace_bytes);
-    x_ = zeros(stream, plan_->layer.x_count() * element);
-    y_ = zeros(stream, plan_->layer.y_count() * element);
+    packed_ = stream.allocate(plan_->sizes.packed_bytes);
+    workspace_ = stream.allocate(plan_->sizes.forward_workspace_bytes);
+    x_ = stream.allocate(plan_->layer.x_count() * element);
+    y_ = stream.allocate(plan_->layer.y_count() * element);
     for (int i = 0; i < 2; ++i) {
-      h_[i] = zeros(stream, plan_->layer.h_count() * element);
-      if (plan_->layer.has_cell()) c_[i] = zeros(stream, plan_->layer.c_count() * element);
+      h_[i] = stream.allocate(plan_->layer.h_count() * element);
+      if (plan_->layer.has_cell()) c_[i] = stream.allocate(plan_->layer.c_count() * element);
+    }
+    // All are there before the first is touched: memory runs out before it is taken.
+    for (Storage* storage : {&packed_, &workspace_, &x_, &y_, &h_[0], &h_[1], &c_[0], &c_[1]}) {
+      if (*storage) std::memset(storage->data(), 0, storage->bytes());
     }
     for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
       const std::vector<int64_t> sizes = weight_sizes(plan_->layer, layer);
@@ -39,7 +43,7 @@ class Stepper {
                                    &p.weight_hr};
       for (int64_t w = 0; w < kWeights; ++w) {
         if (!*pointers[w]) continue;
-        copies_.push_back(zeros(stream, sizes[w] * element));
+        copies_.push_back(stream.allocate(sizes[w] * element));
         download(owner, copies_.back().data(), *pointers[w], sizes[w] * element);
         *pointers[w] = copies_.back().data();
       }
@@ -91,12 +95,6 @@ class Stepper {
   }
 
  private:
-  static Storage zeros(Stream& stream, size_t bytes) {
-    Storage storage = stream.allocate(bytes);
-    std::memset(storage.data(), 0, bytes);
-    return storage;
-  }
-
   static void download(Stream& owner, void* host, const void* device, size_t bytes) {
     bptt_context* context = owner.host_context();
     bptt_code code = owner.backend().download(context, host, device, bytes);
@@ -225,6 +223,7 @@ napi_value step(Call& call) {
   const View x = read_view(call, 1, stepper.plan());
   const View out = read_view(call, 2, stepper.plan());
   stepper.step(x.data, x.bytes, out.data, out.bytes);
+  call.environment().keep_house();
   return nullptr;
 }
 

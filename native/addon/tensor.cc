@@ -97,6 +97,13 @@ napi_value measureReads(Call& call) {
   return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call, 0)));
 }
 
+napi_value emptyCache(Call& call) {
+  call.environment().handles().sweep(call.env());
+  read_device(call, 0).empty_cache();
+  call.environment().report_memory();
+  return nullptr;
+}
+
 napi_value allocate(Call& call) {
   return call.make_handle(read_device(call, 0).allocate(static_cast<size_t>(call.count(1))));
 }

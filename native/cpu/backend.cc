@@ -10,6 +10,7 @@
 #include "bptt/cpu.h"
 #include "cpu/device.h"
 #include "cpu/isa.h"
+#include "cpu/scratch.h"
 #include "cpu/team.h"
 
 namespace bptt {
@@ -31,11 +32,16 @@ bptt_code open(bptt_context* context, int device_index) {
 void close(bptt_context* context) { delete static_cast<CpuDevice*>(context->device); }
 
 bptt_code allocate(bptt_context* context, size_t bytes, void** out) {
-  *out = allocate_aligned(bytes > 0 ? bytes : kAlignment);
+  *out = allocate_host(bytes);
   return *out ? BPTT_OK : fail(context, BPTT_OUT_OF_MEMORY, "out of memory");
 }
 
-void release(bptt_context*, void* pointer) { free_aligned(pointer); }
+void release(bptt_context*, void* pointer) { free_host(pointer); }
+
+void trim(bptt_context* context) {
+  release_scratch(context);
+  trim_heap();
+}
 
 bptt_code upload(bptt_context*, void* device, const void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);
@@ -74,6 +80,7 @@ const bptt_backend* cpu_backend() {
     b.close = cpu::close;
     b.allocate = cpu::allocate;
     b.release = cpu::release;
+    b.trim = cpu::trim;
     b.upload = cpu::upload;
     b.download = cpu::download;
     b.wait = cpu::wait;

@@ -2,14 +2,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <new>
 #include <string>
 
 #include "bptt/cpu.h"
-#include "cpu/device.h"
 #include "cpu/isa.h"
 #include "cpu/team.h"
+#include "runtime/memory.h"
 
 namespace bptt {
 
@@ -70,14 +69,14 @@ double measure_multiply_adds(double seconds) {
 
 double measure_reads(double seconds) {
   constexpr int64_t kFloats = int64_t{64} << 20;  // past any cache
-  const std::unique_ptr<float, void (*)(void*)> buffer(
-      static_cast<float*>(cpu::allocate_aligned(kFloats * sizeof(float))), cpu::free_aligned);
+  const HostBlock buffer(static_cast<unsigned char*>(allocate_host(kFloats * sizeof(float))));
   if (!buffer) throw std::bad_alloc();
-  std::fill_n(buffer.get(), kFloats, 1.0f);
+  auto* floats = reinterpret_cast<float*>(buffer.get());
+  std::fill_n(floats, kFloats, 1.0f);
   const cpu::Limits& limits = limits_in_use();
   return best_rate(seconds, [&](cpu::Member& member) {
     const int64_t n = kFloats / member.count / 4096 * 4096;
-    sink.store(limits.reads(buffer.get() + member.index * n, n), std::memory_order_relaxed);
+    sink.store(limits.reads(floats + member.index * n, n), std::memory_order_relaxed);
     return static_cast<double>(n) * sizeof(float);
   });
 }

@@ -42,10 +42,30 @@ struct BatchOffsets {
   }
 };
 
+// Multiplications between two looks at whether the call is cancelled.
+constexpr int64_t kProductsPerLook = int64_t{1} << 28;
+
+constexpr int64_t kRowGrain = 8;  // rows of out divided among threads, about a tile of gemm
+
+// Rows [row_begin, row_end) of panels [base, end), a block at a time. False: cancelled.
+template <class V>
+static bool multiply_rows(const Product<V>& m, const bptt_context* context,
+                          const typename V::Scalar* a, const typename V::Scalar* packed,
+                          int64_t base, int64_t end, int64_t row_begin, int64_t row_end,
+                          typename V::Scalar* c) {
+  const int64_t row = (end - base) * panel_width<V> * m.p.k + 1;
+  const int64_t block = (kProductsPerLook / row / kRowGrain + 1) * kRowGrain;
+  for (int64_t at = row_begin; at < row_end; at += block) {
+    if (is_cancelled(context)) return false;
+    m.multiply(a, packed, base, base, end, at, at + block < row_end ? at + block : row_end, c);
+  }
+  return true;
+}
+
 // Pairs (batch, chunk) [begin, end), packed one by one into this thread's buffer.
 template <class V>
-static void matmul_alone(const Product<V>& m, int64_t begin, int64_t end,
-                         typename V::Scalar* packed) {
+static void matmul_alone(const Product<V>& m, const bptt_context* context, int64_t begin,
+                         int64_t end, typename V::Scalar* packed) {
   const int64_t chunks = (m.panels + m.chunk - 1) / m.chunk;
   int64_t packed_right = -1, packed_base = -1;
   for (int64_t unit = begin; unit < end; ++unit) {
@@ -56,16 +76,16 @@ static void matmul_alone(const Product<V>& m, int64_t begin, int64_t end,
       m.pack(m.right + at.right, base, base, last, packed);
     packed_right = at.right;
     packed_base = base;
-    m.multiply(m.left + at.left, packed, base, base, last, 0, m.p.m, m.out + at.out);
+    if (!multiply_rows(m, context, m.left + at.left, packed, base, last, 0, m.p.m, m.out + at.out))
+      return;
   }
 }
 
-constexpr int64_t kRowGrain = 8;  // rows of out divided among threads, about a tile of gemm
-
-// Every matrix by all members: they pack a chunk together, then divide the rows.
+// Every matrix by all members: they pack a chunk together, then divide the rows. A member that
+// finds the call cancelled says so between two barriers, so that all leave after the second.
 template <class V>
-static void matmul_together(const Product<V>& m, int64_t batches, Member& member,
-                            typename V::Scalar* packed) {
+static void matmul_together(const Product<V>& m, const bptt_context* context, int64_t batches,
+                            Member& member, std::atomic<bool>& leave, typename V::Scalar* packed) {
   const int64_t i = member.index, n = member.count;
   const int64_t grains = (m.p.m + kRowGrain - 1) / kRowGrain;
   const int64_t row_begin = grains * i / n * kRowGrain;
@@ -78,9 +98,11 @@ static void matmul_together(const Product<V>& m, int64_t batches, Member& member
       const int64_t count = last - base;
       m.pack(m.right + at.right, base, base + count * i / n, base + count * (i + 1) / n, packed);
       member.barrier();
-      if (row_begin < row_end)
-        m.multiply(m.left + at.left, packed, base, base, last, row_begin, row_end, m.out + at.out);
+      if (!multiply_rows(m, context, m.left + at.left, packed, base, last, row_begin, row_end,
+                         m.out + at.out))
+        leave.store(true, std::memory_order_relaxed);
       member.barrier();
+      if (leave.load(std::memory_order_relaxed)) return;
     }
   }
 }
@@ -119,19 +141,20 @@ static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, co
   const int64_t units = batches * ((m.panels + m.chunk - 1) / m.chunk);
   if (small) {
     Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
-      matmul_alone<V>(m, 0, units, reinterpret_cast<S*>(packed));
+      matmul_alone<V>(m, context, 0, units, reinterpret_cast<S*>(packed));
     });
   } else if (alone) {
     Team::instance().run([&](Member& member) {
       // The team may have grown since `members` was read.
       const int64_t i = member.index, n = member.count < buffers ? member.count : buffers;
       if (i < n)
-        matmul_alone<V>(m, units * i / n, units * (i + 1) / n,
+        matmul_alone<V>(m, context, units * i / n, units * (i + 1) / n,
                         reinterpret_cast<S*>(packed + bytes * static_cast<size_t>(i)));
     });
   } else {
+    std::atomic<bool> leave{false};
     Team::instance().run([&](Member& member) {
-      matmul_together<V>(m, batches, member, reinterpret_cast<S*>(packed));
+      matmul_together<V>(m, context, batches, member, leave, reinterpret_cast<S*>(packed));
     });
   }
   return BPTT_OK;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 
+#include "runtime/memory.h"
 #include "runtime/recurrent_description.h"
 #include "runtime/slices.h"
 
@@ -129,7 +130,11 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
     return fail(context, BPTT_UNSUPPORTED,
                 "the CPU computes in the layer's dtype alone; mixed precision needs a CUDA device");
   }
-  if (too_large(*desc)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
+  // Of the packed sequence: two numbers per row and one per step.
+  if (too_large(*desc) ||
+      !host_has((2 * static_cast<size_t>(desc->B) + static_cast<size_t>(desc->T)) * 8)) {
+    return fail(context, BPTT_OUT_OF_MEMORY, "its sizes are larger than memory");
+  }
   try {
     auto plan = std::make_unique<bptt_plan>();
     plan->desc = *desc;
@@ -146,7 +151,9 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
     plan->chunk_steps = std::max<int64_t>(1, static_cast<int64_t>(kChunkBytes / step_bytes));
     plan->chunk_steps = std::min(plan->chunk_steps, std::max<int64_t>(plan->steps, 1));
     plan->chunk_rows = plan->chunk_steps * desc->B;
-    if (!lay_out(*plan, panel)) return fail(context, BPTT_OUT_OF_MEMORY, "the sizes overflow");
+    if (!lay_out(*plan, panel)) {
+      return fail(context, BPTT_OUT_OF_MEMORY, "its sizes are larger than memory");
+    }
     *out = plan.release();
     return BPTT_OK;
   } catch (const std::bad_alloc&) {

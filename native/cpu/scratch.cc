@@ -9,10 +9,9 @@ namespace bptt::cpu {
 void* scratch(bptt_context* context, size_t bytes) {
   auto* device = static_cast<CpuDevice*>(context->device);
   if (bytes > device->scratch_bytes || !device->scratch) {
-    free_aligned(device->scratch);
-    device->scratch_bytes = 0;
+    release_scratch(context);
     const size_t rounded = (bytes + 4095) / 4096 * 4096;
-    device->scratch = allocate_aligned(rounded > 0 ? rounded : 4096);
+    device->scratch.reset(static_cast<unsigned char*>(allocate_host(rounded)));
     if (!device->scratch) {
       std::snprintf(context->message, sizeof(context->message),
                     "out of memory: %zu bytes of scratch asked", bytes);
@@ -20,7 +19,13 @@ void* scratch(bptt_context* context, size_t bytes) {
     }
     device->scratch_bytes = rounded;
   }
-  return device->scratch;
+  return device->scratch.get();
+}
+
+void release_scratch(bptt_context* context) {
+  auto* device = static_cast<CpuDevice*>(context->device);
+  device->scratch.reset();
+  device->scratch_bytes = 0;
 }
 
 }  // namespace bptt::cpu

@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "cpu/crowding.h"
+#include "runtime/running.h"
 
 namespace bptt::cpu {
 
@@ -50,15 +51,20 @@ class Team {
   }
 
   // body(begin, end) over [0, n) in contiguous ranges whose bounds are multiples
-  // of grain; runs on the caller alone when there is only one grain's work.
+  // of grain; runs on the caller alone when there is only one grain's work. Ends early
+  // where the op that the caller runs is cancelled.
   template <class Body>
   void parallel_for(int64_t n, int64_t grain, Body&& body) {
     if (n <= 0) return;
+    const bptt_context* op = RunningOp::current();
     auto share = [&](Member& member) {
       const int64_t grains = (n + grain - 1) / grain;
       const int64_t begin = grains * member.index / member.count * grain;
       const int64_t end = grains * (member.index + 1) / member.count * grain;
-      if (begin < end) body(begin, end < n ? end : n);
+      for (int64_t at = begin; at < end && !is_cancelled(op); at += kGrainsPerLook * grain) {
+        const int64_t stop = at + kGrainsPerLook * grain < end ? at + kGrainsPerLook * grain : end;
+        body(at, stop < n ? stop : n);
+      }
     };
     if (n <= grain) {
       run_alone([](void* arg, Member& m) { (*static_cast<decltype(share)*>(arg))(m); }, &share);
@@ -68,6 +74,8 @@ class Team {
   }
 
  private:
+  static constexpr int64_t kGrainsPerLook = 128;
+
   using Function = void (*)(void* arg, Member&);
   class Crew;
 

@@ -5,6 +5,8 @@
 #include <sstream>
 #include <thread>
 
+#include "runtime/cgroup.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -34,45 +36,14 @@ int version_1_limit(const std::string& directory) {
   return quota_file >> quota && period_file >> period ? whole_processors(quota, period) : 0;
 }
 
-// The limits of a group and of all groups above it. A container often sees its
-// own group as the root, under a path that does not exist there.
-template <class Limit>
-int strictest(const std::string& root, std::string path, Limit limit_of) {
-  for (int limit = 0;;) {
-    limit = stricter(limit, limit_of(root + path));
-    if (path.empty() || path == "/") return limit;
-    path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
-  }
-}
-
-bool contains(const std::string& list, const std::string& word) {
-  std::istringstream words(list);
-  for (std::string item; std::getline(words, item, ',');) {
-    if (item == word) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 int cgroup_processors(const std::string& membership, const std::string& mount) {
   int limit = 0;
-  std::istringstream lines(membership);
-  // "hierarchy:controllers:path"; version 2 is hierarchy 0 without controllers.
-  for (std::string line; std::getline(lines, line);) {
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (line.compare(0, second + 1, "0::") == 0) {
-      limit = stricter(limit, strictest(mount, path, version_2_limit));
-    } else if (contains(controllers, "cpu")) {
-      for (const std::string& name : {std::string("cpu"), controllers}) {
-        limit = stricter(limit, strictest(mount + "/" + name, path, version_1_limit));
-      }
-    }
-  }
+  for_each_group(membership, mount, "cpu", [&](const ControlGroup& group) {
+    limit = stricter(limit, group.version == 2 ? version_2_limit(group.directory)
+                                               : version_1_limit(group.directory));
+  });
   return limit;
 }
 

@@ -212,6 +212,16 @@ void release(bptt_context* context, void* pointer) {
   }
 }
 
+// What may still run reads it: the driver waits.
+void trim(bptt_context* context) {
+  CudaDevice& device = device_of(context);
+  if (use(context) != BPTT_OK) return;
+  for (Scratch* scratch : {&device.product, &device.reduction}) {
+    if (scratch->data) device.driver.cuMemFree(scratch->data);
+    *scratch = {};
+  }
+}
+
 bptt_code upload(bptt_context* context, void* target, const void* host, size_t bytes) {
   const CudaDevice& device = device_of(context);
   const bptt_code code = use(context);
@@ -316,6 +326,7 @@ const bptt_backend* bptt_cuda_backend(char* message, size_t size) {
                                        close,
                                        allocate,
                                        release,
+                                       trim,
                                        upload,
                                        download,
                                        wait,

@@ -11,7 +11,6 @@ namespace {
 
 // The cache may hold this much, or a quarter more than was lately in use.
 constexpr size_t kKeepBytes = size_t{256} << 20;
-constexpr uint64_t kPeakWindow = 4096;
 constexpr size_t kSmallestStep = 64;
 constexpr size_t kLargestStep = size_t{1} << 20;
 
@@ -52,10 +51,8 @@ Storage Allocator::allocate(size_t bytes) {
   if (bytes > SIZE_MAX / 2) {
     throw Error(BPTT_OUT_OF_MEMORY, "out of memory: " + std::to_string(bytes) + " bytes asked");
   }
-  if (++allocations_ % kPeakWindow == 0) {
-    last_peak_ = std::exchange(peak_, live_bytes_);
-    trim(keep_limit());
-  }
+  ++allocations_;
+  if (stream_) stream_->keep_house();
   const size_t capacity = size_class(bytes);
   Block* block = take_cached(capacity);
   if (!block) block = make_block(capacity);
@@ -97,8 +94,9 @@ void* Allocator::allocate_on_device(size_t capacity) {
   void* data = nullptr;
   bptt_code code = backend.allocate(&context_, capacity, &data);
   if (code == BPTT_OUT_OF_MEMORY) {
+    if (stream_) stream_->relieve();
     trim(0);
-    if (stream_) stream_->wait();
+    if (stream_) stream_->wait(returned_);
     code = backend.allocate(&context_, capacity, &data);
   }
   if (code == BPTT_OUT_OF_MEMORY) {
@@ -115,7 +113,15 @@ void Allocator::recycle(Block* block) noexcept {
   live_bytes_ -= block->capacity;
   block->peers->add(block);
   cached_.add(block);
-  if (!stream_) trim(0);
+  if (!stream_ || (stream_->dormant() && stream_->idle())) trim(0);
+}
+
+// Where nothing was allocated for a whole period, nothing need be kept.
+void Allocator::age() {
+  const bool used = std::exchange(aged_allocations_, allocations_) != allocations_;
+  const size_t peak = std::max(last_peak_, peak_);
+  last_peak_ = std::exchange(peak_, live_bytes_);
+  trim(used ? peak + peak / 4 : 0);
 }
 
 size_t Allocator::keep_limit() const {
@@ -151,8 +157,12 @@ void Allocator::return_to_system(Blocks blocks) {
       destroy(blocks, device->backend(), &context);
     }
   };
-  // Cannot fail: a stream that is not idle has its thread and is not closed.
-  stream_->enqueue("release", {}, {}, Return{device_, blocks});
+  try {
+    returned_ = stream_->enqueue("release", {}, {}, Return{device_, blocks});
+  } catch (...) {  // the stream has been closed while it waited for room: nothing runs any more
+    destroy(blocks, device_->backend(), &context_);
+    throw;
+  }
 }
 
 void Allocator::destroy(Blocks blocks, const bptt_backend& backend, bptt_context* context) {

@@ -4,15 +4,26 @@
 #include <system_error>
 
 #include "runtime/float_mode.h"
+#include "runtime/memory.h"
+#include "runtime/running.h"
 #include "runtime/spin.h"
 
 namespace bptt {
 
-Stream::Stream(const bptt_backend* backend, int device_index, StreamLimits limits)
+namespace {
+
+constexpr int kAgesToDormancy = 3;
+constexpr uint64_t kOpsPerLook = 16;
+
+}  // namespace
+
+Stream::Stream(const bptt_backend* backend, int device_index, StreamLimits limits,
+               StreamHooks hooks)
     : device_(std::make_shared<Device>(backend, device_index)),
       allocator_(std::make_shared<Allocator>(device_, this)),
       host_context_(device_->context()),
       limits_(limits),
+      hooks_(std::move(hooks)),
       context_(device_->context()),
       cancelled_failure_(std::make_shared<Failure>(
           Failure{BPTT_CANCELLED, "cancelled: the environment is shutting down"})),
@@ -40,14 +51,19 @@ void Stream::start() {
 Stream::Task& Stream::next_slot(size_t staged) {
   if (closed_) throw Error(*cancelled_failure_);
   if (!thread_.joinable()) start();
-  const uint64_t ticket = enqueued_.load(std::memory_order_relaxed);
-  // A full queue is drained by half, so that the threads do not alternate op by op.
-  if (queued() >= limits_.ops) wait(ticket - limits_.ops / 2);
+  if (queued() >= limits_.ops) make_room();
   while (staged > 0 && queued() > 0 &&
          staged_bytes_.load(std::memory_order_relaxed) + staged > limits_.staged_bytes) {
     wait(finished_.load(std::memory_order_relaxed) + 1);
   }
-  return ring_[ticket % limits_.ops];
+  return ring_[enqueued_.load(std::memory_order_relaxed) % limits_.ops];
+}
+
+// Half the queue where ops are so brief that the threads would alternate op by op, else one
+// slot: the owner has other things to do than to wait for ops it does not need.
+void Stream::make_room() {
+  const uint64_t ticket = enqueued_.load(std::memory_order_relaxed);
+  if (!wait_for(ticket - limits_.ops / 2, limits_.room)) wait(ticket + 1 - limits_.ops);
 }
 
 void Stream::set_operands(Task& task, Operands inputs, Operands outputs) {
@@ -79,11 +95,35 @@ uint64_t Stream::publish(size_t staged) {
 }
 
 void Stream::wait(uint64_t ticket) {
-  if (spin_until([&] { return finished_.load(std::memory_order_acquire) >= ticket; })) return;
+  while (!wait_for(ticket, kLookTime)) {
+    if (hooks_.waiting) hooks_.waiting();
+  }
+}
+
+// Whether the op of the ticket has finished within the limit.
+bool Stream::wait_for(uint64_t ticket, std::chrono::microseconds limit) {
+  const auto finished = [&] { return finished_.load(std::memory_order_seq_cst) >= ticket; };
+  if (spin_until(finished)) return true;
   std::unique_lock lock(mutex_);
   owner_sleeps_until_.store(ticket, std::memory_order_seq_cst);
-  work_finished_.wait(lock, [&] { return finished_.load(std::memory_order_seq_cst) >= ticket; });
+  const bool in_time = work_finished_.wait_for(lock, limit, finished);
   owner_sleeps_until_.store(UINT64_MAX, std::memory_order_relaxed);
+  return in_time;
+}
+
+void Stream::age() {
+  housework_.store(false, std::memory_order_relaxed);
+  allocator_->age();
+}
+
+void Stream::empty_cache() {
+  allocator_->trim();
+  if (!thread_.joinable()) return trim_heap();
+  enqueue("empty cache", {}, {}, [this](bptt_context* context) {
+    backend().trim(context);
+    trim_heap();
+    return BPTT_OK;
+  });
 }
 
 void Stream::upload(const Storage& storage, const void* host, size_t bytes) {
@@ -99,7 +139,7 @@ void Stream::upload(const Storage& storage, const void* host, size_t bytes) {
     const bptt_backend* backend;
     Operand target;
     void* device;
-    std::unique_ptr<unsigned char[]> staging;
+    HostBlock staging;
     size_t bytes;
 
     bptt_code operator()(bptt_context* context) {
@@ -108,7 +148,11 @@ void Stream::upload(const Storage& storage, const void* host, size_t bytes) {
     }
     void done(const FailurePtr& failure) { target.set_poison(failure); }
   };
-  std::unique_ptr<unsigned char[]> staging(new unsigned char[bytes]);
+  HostBlock staging(static_cast<unsigned char*>(allocate_host(bytes)));
+  if (!staging) {
+    throw Error(BPTT_OUT_OF_MEMORY,
+                "out of memory: " + std::to_string(bytes) + " bytes asked for a copy");
+  }
   std::copy_n(static_cast<const unsigned char*>(host), bytes, staging.get());
   push("upload", {}, {},
        Upload{&backend(), storage.operand(), storage.data(), std::move(staging), bytes}, bytes);
@@ -138,7 +182,10 @@ void Stream::close() {
 
 void Stream::execute() {
   FlushDenormals mode;
+  aged_ = std::chrono::steady_clock::now();
+  dormant_.store(false, std::memory_order_relaxed);
   for (uint64_t finished = 0; await_work(finished);) {
+    if (finished % kOpsPerLook == 0) look_at_clock();
     Task& task = ring_[finished % limits_.ops];
     const FailurePtr failure = run(task);
     if (failure) {
@@ -164,12 +211,33 @@ bool Stream::await_work(uint64_t finished) {
            cancelled_.load(std::memory_order_seq_cst);
   };
   if (!spin_until(ready)) {
+    look_at_clock();
     std::unique_lock lock(mutex_);
     executor_sleeps_.store(true, std::memory_order_seq_cst);
+    int ages = 0;
+    while (ages < kAgesToDormancy && !work_ready_.wait_for(lock, limits_.ageing, ready)) {
+      lock.unlock();
+      if (++ages == kAgesToDormancy) backend().trim(&context_);
+      dormant_.store(ages == kAgesToDormancy, std::memory_order_relaxed);
+      ask_for_housework();
+      lock.lock();
+    }
     work_ready_.wait(lock, ready);
+    dormant_.store(false, std::memory_order_relaxed);
     executor_sleeps_.store(false, std::memory_order_relaxed);
   }
   return enqueued_.load(std::memory_order_acquire) > finished;
+}
+
+void Stream::look_at_clock() {
+  if (std::chrono::steady_clock::now() - aged_ >= limits_.ageing) ask_for_housework();
+}
+
+// Asked while there is work, the owner sees it when it next allocates.
+void Stream::ask_for_housework() {
+  aged_ = std::chrono::steady_clock::now();
+  housework_.store(true, std::memory_order_relaxed);
+  if (idle() && hooks_.housework) hooks_.housework();
 }
 
 // Null, or why the outputs are not what they should be.
@@ -179,9 +247,11 @@ FailurePtr Stream::run(Task& task) noexcept {
     if (const FailurePtr* poison = input.poison()) return *poison;
   }
   context_.message[0] = '\0';
+  const RunningOp running(&context_);
   FailurePtr failure;
   try {
     const bptt_code code = task.run(task.work, &context_);
+    if (cancelled_.load(std::memory_order_relaxed)) return cancelled_failure_;
     if (code == BPTT_OK) return nullptr;
     if (code == BPTT_CANCELLED) return cancelled_failure_;
     failure = std::make_shared<Failure>(

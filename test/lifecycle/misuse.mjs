@@ -112,6 +112,7 @@ const floats = () => new Float32Array(pick([0, 3, 6, 8, 16, 64]))
 const shapes = {
   info: [],
   stats: [() => pick([cpu, cpu, 0, 3])],
+  emptyCache: [() => pick([cpu, cpu, 0, 3])],
   cuda: [],
   setNumThreads: [() => pick([1, 2, 3, -1, 1e9])],
   getNumThreads: [],

@@ -16,6 +16,7 @@ struct FakeMemory {
   std::atomic<size_t> blocks{0};
   std::atomic<size_t> limit{SIZE_MAX};
   std::atomic<int> open{0};
+  std::atomic<int> trims{0};
 };
 inline FakeMemory fake;
 
@@ -72,6 +73,7 @@ inline const bptt_backend* fake_backend() {
     b.close = [](bptt_context*) { --fake.open; };
     b.allocate = fake_allocate;
     b.release = fake_release;
+    b.trim = [](bptt_context*) { ++fake.trims; };
     b.upload = fake_copy_in;
     b.download = fake_copy_out;
     b.wait = [](bptt_context*) -> bptt_code { return BPTT_OK; };

@@ -1,9 +1,13 @@
 // The caching allocator: sizes, reuse in stream order, trimming, running out.
 #include "bptt/storage.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bptt/stream.h"
@@ -19,6 +23,12 @@ using bptt_test::Gate;
 namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
+
+// Only a stream that has run ops lately keeps what is released.
+void run_an_op(Stream& stream) {
+  stream.enqueue("op", {}, {}, [](bptt_context*) { return BPTT_OK; });
+  stream.wait();
+}
 
 void size_classes() {
   CHECK(Allocator::size_class(0) == 64);
@@ -41,6 +51,7 @@ void size_classes() {
 
 void counts_and_reuse() {
   Stream stream(bptt_test::fake_backend());
+  run_an_op(stream);
   Allocator& allocator = stream.allocator();
   Storage a = stream.allocate(1000);
   CHECK(a.bytes() == 1000 && a.data());
@@ -154,6 +165,7 @@ void out_of_memory() {
 // Sizes that never repeat do not pile up in the cache.
 void cache_is_bounded() {
   Stream stream(bptt_test::fake_backend());
+  run_an_op(stream);
   std::mt19937 random(1);
   size_t peak_total = 0;
   for (int i = 0; i < 20000; ++i) {
@@ -168,9 +180,57 @@ void cache_is_bounded() {
     Storage large = stream.allocate(size_t{1} << 30);
   }
   CHECK(stream.allocator().cached_bytes() >= size_t{1} << 30);
-  for (int i = 0; i < 3 * 4096; ++i) Storage a = stream.allocate(64);
-  CHECK_MSG(stream.allocator().cached_bytes() <= 256 * kMiB, "%zu",
-            stream.allocator().cached_bytes());
+  // Kept for the period in which it was live and the one after.
+  stream.allocator().age();
+  CHECK(stream.allocator().cached_bytes() >= size_t{1} << 30);
+  Storage(stream.allocate(64)).release();
+  stream.allocator().age();
+  Storage(stream.allocate(64)).release();
+  stream.allocator().age();
+  CHECK_MSG(stream.allocator().cached_bytes() <= kMiB, "%zu", stream.allocator().cached_bytes());
+  // A period without an allocation: nothing is kept.
+  stream.allocator().age();
+  CHECK(stream.allocator().cached_bytes() == 0);
+}
+
+// Without a call of its owner, the executor says when the cache is old, and ends dormant.
+void idle_memory_is_returned() {
+  std::atomic<int> asked{0};
+  Stream stream(bptt_test::fake_backend(), 0, {.ageing = std::chrono::milliseconds(5)},
+                {.waiting = {}, .housework = [&] { ++asked; }, .pressure = {}});
+  CHECK(stream.dormant());
+  const int trims = fake.trims;
+  Storage large = stream.allocate(8 * kMiB);
+  stream.enqueue("op", {}, {}, [](bptt_context*) { return BPTT_OK; });
+  const size_t blocks = fake.blocks;
+  large.release();
+  while (!stream.dormant() || fake.trims == trims || asked < 3) std::this_thread::yield();
+  stream.keep_house();
+  stream.keep_house();
+  stream.allocator().age();
+  CHECK(stream.allocator().cached_bytes() == 0 && fake.blocks == blocks - 1);
+  // What is released by then is not kept.
+  Storage late = stream.allocate(kMiB);
+  late.release();
+  CHECK(stream.allocator().cached_bytes() == 0);
+}
+
+void empty_cache() {
+  Stream stream(bptt_test::fake_backend());
+  const int trims = fake.trims;
+  Gate gate;
+  stream.enqueue("wait", {}, {}, [&](bptt_context*) {
+    gate.pass();
+    return BPTT_OK;
+  });
+  Storage a = stream.allocate(kMiB);
+  const size_t blocks = fake.blocks;
+  a.release();
+  stream.empty_cache();
+  CHECK(fake.blocks == blocks && fake.trims == trims);
+  gate.open();
+  stream.wait();
+  CHECK(fake.blocks == blocks - 1 && fake.trims == trims + 1);
 }
 
 void outlives_the_stream() {
@@ -194,6 +254,8 @@ int main() {
   stream_order();
   out_of_memory();
   cache_is_bounded();
+  idle_memory_is_returned();
+  empty_cache();
   CHECK(fake.blocks == 0 && fake.held == 0 && fake.open == 0);
   outlives_the_stream();
   return bptt_test::finish();

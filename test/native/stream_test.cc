@@ -184,6 +184,44 @@ void bounded_ops() {
   stream.wait();
 }
 
+// A full queue keeps its owner for one op, however long the others are.
+void room_for_one() {
+  Stream stream(fake_backend(), 0, {.ops = 8, .room = std::chrono::microseconds(100)});
+  Gate gates[16];
+  for (int i = 0; i < 8; ++i) hold(stream, gates[i]);
+  gates[0].open();
+  hold(stream, gates[8]);
+  CHECK(stream.queued() == 8);
+  for (Gate& gate : gates) gate.open();
+  stream.wait();
+}
+
+// A wait asks now and then whether it is still wanted, and may be left by an exception.
+void abandoned_wait() {
+  Stream* waiting = nullptr;
+  Stream stream(fake_backend(), 0, {},
+                {.waiting =
+                     [&] {
+                       waiting->close();
+                       throw 7;
+                     },
+                 .housework = {},
+                 .pressure = {}});
+  waiting = &stream;
+  stream.enqueue("long", {}, {}, [](bptt_context* context) {
+    while (!context->cancelled(context->cancelled_arg)) std::this_thread::yield();
+    return BPTT_OK;
+  });
+  Storage a = stream.allocate(4);
+  int value = 0, thrown = 0;
+  try {
+    stream.read_sync(a, &value, sizeof(value));
+  } catch (int number) {
+    thrown = number;
+  }
+  CHECK(thrown == 7 && stream.idle());
+}
+
 void bounded_bytes() {
   Stream stream(fake_backend(), 0, {.ops = 64, .staged_bytes = 1000});
   Storage a = stream.allocate(600), b = stream.allocate(600), c = stream.allocate(5000);
@@ -306,6 +344,8 @@ int main() {
   poison();
   many_operands();
   bounded_ops();
+  room_for_one();
+  abandoned_wait();
   bounded_bytes();
   closing();
   stress();

@@ -146,6 +146,8 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   Storage allocate(size_t bytes);
   // Returns all cached blocks to the system, in stream order.
   void trim() { trim(0); }
+  // To be called once per period: returns what the last and this one had no use for.
+  void age();
   // The stream is gone: released blocks go to the system at once.
   void detach();
 
@@ -178,9 +180,10 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   size_t live_ = 0;
   size_t live_bytes_ = 0;   // capacity in use
   size_t total_bytes_ = 0;  // capacity held from the system
-  // The most that was live at once lately: in this window of allocations and the last.
-  uint64_t allocations_ = 0;
+  // The most that was live at once lately: in this period and the last.
   size_t peak_ = 0, last_peak_ = 0;
+  uint64_t allocations_ = 0, aged_allocations_ = 0;
+  uint64_t returned_ = 0;  // ticket of the last blocks that wait for the stream
 };
 
 }  // namespace bptt

@@ -2,13 +2,15 @@
 //
 // A stream belongs to the thread that created it; only the ops run elsewhere.
 // An op that fails poisons its outputs; an op that reads poison is skipped and
-// passes it on. The queue is bounded; at the limit enqueue() waits.
+// passes it on. The queue is bounded; at the limit enqueue() waits for room.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -27,13 +29,30 @@ namespace bptt {
 struct StreamLimits {
   size_t ops = 1024;
   size_t staged_bytes = size_t{256} << 20;  // copies of uploads that wait in the queue
+  // How long a full queue may keep its owner for more room than one op needs.
+  std::chrono::microseconds room{2000};
+  // Cached memory that was not used for one to two of these goes back to the system.
+  std::chrono::milliseconds ageing{3000};
+};
+
+// What whoever embeds a stream may have to say; each may be empty.
+struct StreamHooks {
+  // On the owner's thread, every kLookTime of a wait. May close the stream and throw.
+  std::function<void()> waiting;
+  // On the executor's: the owner should call keep_house(), though nothing else calls it.
+  std::function<void()> housework;
+  // On the owner's: memory has run out, forgotten storages should be released.
+  std::function<void()> pressure;
 };
 
 class Stream {
  public:
   using Operands = std::span<const Operand>;
 
-  explicit Stream(const bptt_backend* backend, int device_index = 0, StreamLimits limits = {});
+  static constexpr std::chrono::milliseconds kLookTime{50};
+
+  explicit Stream(const bptt_backend* backend, int device_index = 0, StreamLimits limits = {},
+                  StreamHooks hooks = {});
   ~Stream() { close(); }
   Stream(const Stream&) = delete;
 
@@ -79,8 +98,21 @@ class Stream {
   void wait(uint64_t ticket);
   void wait() { wait(enqueued_.load(std::memory_order_relaxed)); }
   bool idle() const { return queued() == 0; }
+  // No op has run for several ageing periods: memory that is released now is not cached.
+  bool dormant() const { return dormant_.load(std::memory_order_relaxed); }
   size_t queued() const {
     return enqueued_.load(std::memory_order_relaxed) - finished_.load(std::memory_order_acquire);
+  }
+
+  // Lets cached memory age, once per period. It costs a look at a flag.
+  void keep_house() {
+    if (housework_.load(std::memory_order_relaxed)) age();
+  }
+  // Gives all that is cached back to the system when the work before is done.
+  void empty_cache();
+  // Memory has run out.
+  void relieve() {
+    if (hooks_.pressure) hooks_.pressure();
   }
 
   // Cancels what is queued, waits for the op in progress, ends the thread.
@@ -165,17 +197,23 @@ class Stream {
   }
 
   Task& next_slot(size_t staged);
+  void make_room();
+  bool wait_for(uint64_t ticket, std::chrono::microseconds limit);
+  void age();
   static void set_operands(Task& task, Operands inputs, Operands outputs);
   uint64_t publish(size_t staged);
   void start();
   void execute();
   bool await_work(uint64_t finished);
+  void look_at_clock();
+  void ask_for_housework();
   FailurePtr run(Task& task) noexcept;
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<Allocator> allocator_;
   bptt_context host_context_;
   const StreamLimits limits_;
+  const StreamHooks hooks_;
   std::unique_ptr<Task[]> ring_;
   std::thread thread_;
   bool closed_ = false;
@@ -183,6 +221,7 @@ class Stream {
   // The executor's.
   bptt_context context_;
   FailurePtr first_failure_, cancelled_failure_, no_memory_failure_;
+  std::chrono::steady_clock::time_point aged_;
 
   // Between the two threads. A ring slot is the owner's until enqueued_ passes it
   // and again once finished_ has.
@@ -191,6 +230,7 @@ class Stream {
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;  // guards no data: only going to sleep on the conditions
   std::condition_variable work_ready_, work_finished_;
+  std::atomic<bool> dormant_{true}, housework_{false};
   std::atomic<bool> executor_sleeps_{false};
   std::atomic<uint64_t> owner_sleeps_until_{UINT64_MAX};
 };
