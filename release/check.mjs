@@ -10,6 +10,7 @@ const STEPS = [
   ['prebuilt binaries', 'node', ['release/prebuild.mjs', '--cuda']],
   ['prebuilt binaries, run', 'node', ['release/run.mjs']],
   ['NEON kernels, whole parity suite', 'node', ['release/neon.mjs']],
+  ['bill of materials', 'node', ['release/sbom.mjs']],
   ['two doors', 'node', ['release/doors.mjs']],
   ['package', 'node', ['release/package.mjs', '--complete']],
   ['package, installed', 'node', ['release/install.mjs']],

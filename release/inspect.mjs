@@ -1,5 +1,6 @@
 // Whether a built addon may be shipped: the libraries it asks for, the oldest glibc that has all the
-// symbols it names, the symbols it shows to others, and for macOS the version and signature in the file.
+// symbols it names, the symbols it shows to others, what makes errors of memory hard to exploit, and for macOS the
+// version and signature in the file.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
@@ -53,12 +54,21 @@ function readElf(file, { glibc, target }) {
   const wanted = { x64: 'Advanced Micro Devices X86-64', arm64: 'AArch64' }[target.arch]
   const symbols = lines('readelf', ['-W', '--dyn-syms', file])
   const newer = captured(symbols, /@GLIBC_([\d.]+)/).filter((version) => later(version, glibc))
+  const segments = lines('readelf', ['-lW', file]).join('\n')
+  const dynamic = lines('readelf', ['-dW', file]).join('\n')
+  const names = symbols.join('\n')
   return {
     libraries: captured(lines('readelf', ['-d', file]), /\(NEEDED\).*\[(.*)\]/),
     exports: captured(symbols, /(?:GLOBAL|WEAK)\s+DEFAULT\s+\d+\s+([^\s@]+)/),
     words: [
       ...(machine === wanted ? [] : [`is for ${machine}`]),
       ...new Set(newer.map((version) => `asks for glibc ${version}, later than ${glibc}`)),
+      ...(segments.includes('GNU_RELRO') && /BIND_NOW|\bNOW\b/.test(dynamic) ? [] : ['lacks full RELRO']),
+      ...(/GNU_STACK.* RW /.test(segments) ? [] : ['has a stack that can be executed']),
+      ...(/ RWE /.test(segments) ? ['has memory that is written and executed'] : []),
+      ...(names.includes('__stack_chk_fail') ? [] : ['lacks the stack protector']),
+      // musl has no such functions.
+      ...(target.libc === 'musl' || /__\w+_chk\b/.test(names) ? [] : ['lacks FORTIFY_SOURCE']),
     ],
   }
 }
@@ -76,11 +86,15 @@ function readPe(file) {
   return {
     libraries: captured(text, /DLL Name: (.*)$/),
     exports: captured(text.slice(start + 1), /^\s+\[\s*\d+\]\s+(?:\+base\[\s*\d+\]\s+\w+\s+)?(\S+)$/),
+    words: ['HIGH_ENTROPY_VA', 'DYNAMIC_BASE', 'NX_COMPAT']
+      .filter((name) => !text.some((line) => line.trim() === name))
+      .map((name) => `lacks ${name}`),
   }
 }
 
 // Names and numbers as in Apple's mach-o/loader.h; 64-bit, little-endian.
 const LC = { symtab: 0x2, loadDylib: 0xc, codeSignature: 0x1d, buildVersion: 0x32 }
+const ALLOW_STACK_EXECUTION = 0x20000
 const N = { stab: 0xe0, type: 0x0e, external: 0x01, privateExternal: 0x10, undefined: 0 }
 
 function readMachO(file, { macos, target }) {
@@ -89,6 +103,8 @@ function readMachO(file, { macos, target }) {
   const text = (offset) => bytes.toString('latin1', offset, bytes.indexOf(0, offset))
   const machine = { 16777223: 'x64', 16777228: 'arm64' }[at(4)]
   const found = { libraries: [], exports: [], words: machine === target.arch ? [] : [`is for ${machine}`] }
+  if (at(24) & ALLOW_STACK_EXECUTION) found.words.push('has a stack that can be executed')
+  if (!bytes.includes('___stack_chk_fail')) found.words.push('lacks the stack protector')
   const seen = new Set()
   for (let i = 0, offset = 32; i < at(16); i++, offset += at(offset + 4)) {
     const command = at(offset)

@@ -31,12 +31,14 @@ require(!files.some((file) => file.includes('node_modules')), 'the package holds
 require(files.every((file) =>
   /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),
 ), 'the package holds files outside dist, lib, bench and prebuilds')
-if (process.argv.includes('--complete'))
+if (process.argv.includes('--complete')) {
+  require(files.includes('dist/sbom.cdx.json'), 'dist/sbom.cdx.json is missing: node release/sbom.mjs')
   for (const target of table.targets)
     for (const path of [prebuildFile(target), ...(target.cuda ? [cudaFile(target)] : [])]) {
       const file = path.slice(root.length)
       require(files.includes(file), `${file} is missing: npm run prebuilds -- --cuda`)
     }
+}
 
 // Scripts, types and documents; then so much for each binary.
 const { addonBytes } = table
