@@ -14,6 +14,7 @@ export {
   dropout,
   Embedding,
   embedding,
+  emptyCache,
   full,
   GRU,
   getNumThreads,

@@ -6,6 +6,7 @@ import {
   concat,
   crossEntropy,
   Embedding,
+  emptyCache,
   GRU,
   info,
   LayerNorm,
@@ -310,5 +311,45 @@ describe('gradients', () => {
         x.dispose()
       }),
     ).toBe(0)
+  })
+})
+
+describe('memory of the machine', () => {
+  it('that no machine has is refused before it is touched', () => {
+    const lstm = new LSTM(8, 8)
+    const before = process.memoryUsage.rss()
+    for (const ask of [
+      () => lstm.stream({ batch: 2 ** 31 - 1 }),
+      () => zeros([2 ** 44]),
+      () => randn([2 ** 44]),
+      () => new Embedding(2 ** 24, 2 ** 20),
+      () => new LSTM(2 ** 20, 2 ** 20),
+      () => zeros([1]).expand([2 ** 44]),
+      () => zeros([2 ** 22, 1]).matmul(zeros([1, 2 ** 22])),
+      () => lstm.forward(zeros([2 ** 40, 0, 8])),
+    ]) {
+      expect(code(ask)).toBe('ERR_BPTT_OOM')
+    }
+    expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 28)
+    lstm.dispose()
+  })
+
+  it('goes back by emptyCache()', async () => {
+    const x = zeros([2 ** 20])
+    await synchronize()
+    x.dispose()
+    expect(info().memory.cachedBytes).toBeGreaterThanOrEqual(2 ** 22)
+    emptyCache()
+    await synchronize()
+    expect(info().memory.cachedBytes).toBe(0)
+    expect(code(() => emptyCache('tpu' as 'cpu'))).toBe('ERR_BPTT_DEVICE')
+  })
+
+  it('that is forgotten comes back without a turn of the event loop', () => {
+    for (let i = 0; i < 400; i++)
+      zeros([2 ** 18])
+        .sum()
+        .itemSync()
+    expect(info().memory.allocatedBytes).toBeLessThan(2 ** 28)
   })
 })
