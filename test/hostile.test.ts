@@ -173,3 +173,12 @@ it('the class ArrayBuffer may be replaced, and others may throw', async () => {
     globalThis.ArrayBuffer = original
   }
 })
+
+it('a handle names nothing after as many owners of its slot as a generation counts', () => {
+  const stale = addon.allocate(CPU, 4)
+  addon.release(stale)
+  for (let i = 0; i < 2 ** 22; i++) addon.release(addon.allocate(CPU, 4))
+  const other = floats(1)
+  expect(() => addon.readSync(stale, 4)).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DISPOSED' }))
+  expect([...read(other, 1)]).toEqual([0.5])
+})
