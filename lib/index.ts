@@ -4,13 +4,13 @@ export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NumberArray } from './elements.ts'
 export { BpttError, type ErrorCode } from './errors.ts'
 export { type GradcheckOptions, gradcheck } from './gradcheck.ts'
+export type { FileSource, FileURL, OpenFile } from './io/place.ts'
 export {
   loadSafetensors,
   type SafetensorsFile,
   type SkippedTensor,
   saveSafetensors,
 } from './io/safetensors.ts'
-export type { FileSource } from './io/source.ts'
 export { Dropout } from './nn/dropout.ts'
 export { Embedding, type EmbeddingLayerOptions } from './nn/embedding.ts'
 export { GRU, type GRUOptions, type GRUResult } from './nn/gru.ts'

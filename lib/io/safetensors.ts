@@ -20,7 +20,8 @@ import { inTurn, writeFileAtomic } from './atomic.ts'
 import { type Entry, type Header, MAX_ENTRIES, MAX_HEADER_BYTES, parseHeader } from './header.ts'
 import { ELEMENT_TYPES } from './numbers.ts'
 import { pace } from './pace.ts'
-import { type FileSource, openSource, type Source } from './source.ts'
+import type { FileSource, FileURL, OpenFile } from './place.ts'
+import { openSource, type Source } from './source.ts'
 
 export interface SafetensorsFile {
   /** In the order of their data in the file. */
@@ -64,7 +65,7 @@ const WRITE_BYTES = 2 ** 30
  * @throws BpttError ERR_BPTT_DISPOSED, or the failure of the op that should have computed a tensor
  */
 export async function saveSafetensors(
-  file: string | URL | FileHandle,
+  file: string | FileURL | OpenFile,
   tensors: ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {

@@ -4,10 +4,8 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { isAnyArrayBuffer, isFileHandle } from '../brand.ts'
 import { checkPath, fileKind, newArray } from '../check.ts'
 import { BpttError } from '../errors.ts'
+import type { FileSource } from './place.ts'
 import type { Fail } from './scanner.ts'
-
-/** A file by its path or `file:` URL, an open file, or the bytes of one. Bytes are never taken for a path. */
-export type FileSource = string | URL | FileHandle | ArrayBufferView | ArrayBufferLike
 
 const WHERE = 'loadSafetensors'
 
