@@ -17,7 +17,7 @@ export interface ClipGradNormOptions {
    * Whether a norm that is infinite or NaN throws BpttError ERR_BPTT_NONFINITE, before any gradient changes.
    * To know it, the call waits for the work before, as itemSync() does. Default false.
    */
-  errorIfNonfinite?: boolean
+  errorIfNonfinite?: boolean | undefined
 }
 
 /**
