@@ -324,6 +324,7 @@ describe('memory of the machine', () => {
       () => randn([2 ** 44]),
       () => new Embedding(2 ** 24, 2 ** 20),
       () => new LSTM(2 ** 20, 2 ** 20),
+      () => new LSTM(2 ** 14, 2 ** 14, { numLayers: 1024 }),
       () => zeros([1]).expand([2 ** 44]),
       () => zeros([2 ** 22, 1]).matmul(zeros([1, 2 ** 22])),
       () => lstm.forward(zeros([2 ** 40, 0, 8])),

@@ -3,7 +3,7 @@ import type { FloatDType } from '../dtype.ts'
 import { linear } from '../ops/matmul.ts'
 import type { Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter } from './module.ts'
-import { type LayerOptions, MAX_SIZE, placement, uniformParameter } from './options.ts'
+import { type LayerOptions, MAX_SIZE, placement, uniformParameters } from './options.ts'
 
 export interface LinearOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Default true. */
@@ -28,8 +28,10 @@ export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
     const place = placement(where, options)
     const bound = 1 / Math.sqrt(inFeatures)
     const bias = checkBoolean(where, 'bias', options.bias ?? true)
-    defineParameter(this, 'weight', uniformParameter(where, [outFeatures, inFeatures], bound, place))
-    defineParameter(this, 'bias', bias ? uniformParameter(where, [outFeatures], bound, place) : null)
+    const shapes = [[outFeatures, inFeatures], bias ? [outFeatures] : null]
+    const [weight = null, biases = null] = uniformParameters(where, shapes, bound, place)
+    defineParameter(this, 'weight', weight)
+    defineParameter(this, 'bias', biases)
     fixFields(this)
   }
 

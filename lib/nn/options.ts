@@ -24,19 +24,28 @@ export function placement<D extends FloatDType>(where: string, options: LayerOpt
   }
 }
 
-/** A parameter drawn from U(-bound, bound). */
-export function uniformParameter<D extends FloatDType>(
+/**
+ * Parameters drawn from U(-bound, bound), null for those of no shape. Memory for all is there before any is
+ * touched; where it is not, none is left.
+ */
+export function uniformParameters<D extends FloatDType>(
   where: string,
-  shape: readonly number[],
+  shapes: readonly (readonly number[] | null)[],
   bound: number,
   { dtype, device }: Placement<D>,
-): Parameter<D> {
-  checkShape(where, shape)
-  return parameter(() => {
-    const value = result(shape, dtype, device)
-    uniform(value, -bound, bound)
-    return value
-  })
+): (Parameter<D> | null)[] {
+  const made: (Parameter<D> | null)[] = []
+  try {
+    for (const shape of shapes) {
+      if (shape !== null) checkShape(where, shape)
+      made.push(shape === null ? null : parameter(() => result(shape, dtype, device)))
+    }
+    for (const value of made) if (value !== null) uniform(value, -bound, bound)
+    return made
+  } catch (error) {
+    for (const value of made) value?.dispose()
+    throw error
+  }
 }
 
 export const MAX_SIZE = 2 ** 31 - 1

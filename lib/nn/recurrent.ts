@@ -22,7 +22,7 @@ import {
 import { RecurrentStream, type StreamOptions } from '../stream.ts'
 import type { Tensor } from '../tensor.ts'
 import { defineParameter, Module, type Parameter } from './module.ts'
-import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameter } from './options.ts'
+import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameters } from './options.ts'
 
 export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Layers, one on top of the other. Default 1. */
@@ -141,18 +141,11 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     const { name: where, inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
     const bound = 1 / Math.sqrt(hiddenSize)
     const width = projSize || hiddenSize
+    const names: string[] = []
+    const shapes: (readonly number[] | null)[] = []
     const add = (name: string, shape: readonly number[] | null) => {
-      if (shape === null) {
-        this.#parameters.push(null)
-        return
-      }
-      const value = uniformParameter(where, shape, bound, place)
-      const at = this.#parameters.push(value) - 1
-      defineParameter(this, name, value, (other) => {
-        this.#parameters[at] = other as Parameter<D>
-        // The packed weights are known by the latest version among these tensors, which may stay the same.
-        this.#packed.dispose()
-      })
+      names.push(name)
+      shapes.push(shape)
     }
     for (let layer = 0; layer < numLayers; layer++) {
       const below = layer === 0 ? inputSize : width * directions
@@ -165,6 +158,15 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
         add(`weight_hr_${suffix}`, projSize > 0 ? [projSize, hiddenSize] : null)
       }
     }
+    this.#parameters.push(...uniformParameters(where, shapes, bound, place))
+    this.#parameters.forEach((value, at) => {
+      if (value === null) return
+      defineParameter(this, names[at] as string, value, (other) => {
+        this.#parameters[at] = other as Parameter<D>
+        // The packed weights are known by the latest version among these tensors, which may stay the same.
+        this.#packed.dispose()
+      })
+    })
   }
 
   /**

@@ -223,8 +223,10 @@ napi_value layerNorm(Call& call) {
   void* y = call.output(7, n, dtype);
   void* mean = call.optional_output(8, rows, dtype);
   void* rstd = call.optional_output(9, rows, dtype);
+  // No storage bounds the number of rows of no elements.
+  const int64_t bounded = n > 0 || mean || rstd ? rows : 0;
   return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.layer_norm(context, dtype, rows, cols, eps, x, gamma, beta, y, mean, rstd);
+    return ops.layer_norm(context, dtype, bounded, cols, eps, x, gamma, beta, y, mean, rstd);
   });
 }
 
