@@ -249,16 +249,17 @@ typedef struct bptt_ops {
                                   void* dtable);
 
   // -- losses ----------------------------------------------------------------
-  // logits [outer, classes, inner], target [outer, inner]; lse [outer*inner + 1] saves one
-  // log-sum-exp per row and, last, the number of rows that count. loss is a scalar,
-  // or [outer, inner] with BPTT_NONE. A target that is neither ignore nor a class: BPTT_INDEX.
+  // logits [outer, classes, inner], target [outer, inner]; log_sum [outer*inner + 1]
+  // saves log(sum(exp(x - max))) per row and, last, the number of rows that count. loss is a
+  // scalar, or [outer, inner] with BPTT_NONE. A target that is neither ignore nor a class:
+  // BPTT_INDEX.
   bptt_code (*cross_entropy)(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer,
                              int64_t classes, int64_t inner, int32_t ignore, const void* logits,
-                             const int32_t* target, void* loss, void* lse);
+                             const int32_t* target, void* loss, void* log_sum);
   bptt_code (*cross_entropy_backward)(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer,
                                       int64_t classes, int64_t inner, int32_t ignore,
-                                      const void* logits, const int32_t* target, const void* lse,
-                                      const void* dloss, void* dlogits);
+                                      const void* logits, const int32_t* target,
+                                      const void* log_sum, const void* dloss, void* dlogits);
   bptt_code (*pairwise_loss)(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction,
                              int64_t n, const void* x, const void* target, void* loss);
   // dx, dtarget: null where not wanted.

@@ -13,22 +13,38 @@ struct RowTerm {
     return Adjacent<S>{x}.template load<V>(i, count);
   }
 };
+
+// xhat = (x - mean) * rstd, as (x * scale + shift) * factor. scale is a power of two: 1, but
+// for rows whose squares would leave the range of the type.
 template <class S>
-struct SquaredDeviation {
+struct Normalize {
+  S scale, shift, factor;
+  template <class V>
+  BPTT_INLINE V deviation(V x) const {
+    return fma(x, V(scale), V(shift));
+  }
+  template <class V>
+  BPTT_INLINE V operator()(V x) const {
+    return deviation(x) * V(factor);
+  }
+  S rstd() const { return factor * scale; }
+};
+template <class S>
+struct Deviation {
   const S* x;
-  S mean;
+  Normalize<S> normalize;
   template <class V>
   BPTT_INLINE V at(int64_t i, int64_t count) const {
-    const V d = Adjacent<S>{x}.template load<V>(i, count) - V(mean);
-    return d * d;
+    return normalize.deviation(Adjacent<S>{x}.template load<V>(i, count));
   }
 };
 template <class S>
-struct Normalize {
-  S mean, rstd;
+struct SquaredDeviation {
+  Deviation<S> deviation;
   template <class V>
-  BPTT_INLINE V operator()(V x) const {
-    return (x - V(mean)) * V(rstd);
+  BPTT_INLINE V at(int64_t i, int64_t count) const {
+    const V d = deviation.template at<V>(i, count);
+    return d * d;
   }
 };
 struct AffineOp {
@@ -38,20 +54,61 @@ struct AffineOp {
   }
 };
 
+// The variance of a row whose mean is known.
 template <class V>
-static void layer_norm_rows(int64_t begin, int64_t end, int64_t cols, typename V::Scalar eps,
+static typename V::Scalar variance_of(int64_t cols, const typename V::Scalar* x,
+                                      const Normalize<typename V::Scalar>& row) {
+  using S = typename V::Scalar;
+  return sum_terms<V>(cols, SquaredDeviation<S>{{x, row}}) / static_cast<S>(cols);
+}
+
+template <class V>
+static typename V::Scalar one_over_root(typename V::Scalar x) {
+  typename V::Scalar root;
+  sqrt(V(x)).store(&root, 1);
+  return 1 / root;
+}
+
+// Of a row of any magnitude, brought near 1; the mean is corrected by that of the deviations.
+template <class V>
+static Normalize<typename V::Scalar> scaled_row(int64_t cols, double eps,
+                                                const typename V::Scalar* x) {
+  using S = typename V::Scalar;
+  const S n = static_cast<S>(cols);
+  const double most = largest_magnitude<V>(x, cols), least = std::sqrt(eps);
+  Normalize<S> row{scale_to_one<S>(most > least ? most : least), 0, 1};
+  row.shift = -sum_terms<V>(cols, Deviation<S>{x, row}) / n;
+  row.shift -= sum_terms<V>(cols, Deviation<S>{x, row}) / n;
+  row.factor =
+      one_over_root<V>(variance_of<V>(cols, x, row) + static_cast<S>(eps * row.scale * row.scale));
+  return row;
+}
+
+template <class V>
+static Normalize<typename V::Scalar> normalize_row(int64_t cols, double eps,
+                                                   const typename V::Scalar* x) {
+  using S = typename V::Scalar;
+  using Limits = std::numeric_limits<S>;
+  constexpr S kLeast = Limits::min() / (Limits::epsilon() * Limits::epsilon());
+  constexpr S kFar = 64;  // squared: means from which on their rounding would be felt
+  const S mean = sum_terms<V>(cols, RowTerm<S>{x}) / static_cast<S>(cols);
+  Normalize<S> row{1, -mean, 1};
+  const S spread = variance_of<V>(cols, x, row) + static_cast<S>(eps);
+  const bool plain = spread >= kLeast && spread <= Limits::max() && mean * mean <= kFar * spread;
+  if (!plain) return scaled_row<V>(cols, eps, x);
+  row.factor = one_over_root<V>(spread);
+  return row;
+}
+
+template <class V>
+static void layer_norm_rows(int64_t begin, int64_t end, int64_t cols, double eps,
                             const typename V::Scalar* x, const typename V::Scalar* gamma,
                             const typename V::Scalar* beta, typename V::Scalar* y,
                             typename V::Scalar* mean, typename V::Scalar* rstd) {
   using S = typename V::Scalar;
-  const S n = static_cast<S>(cols);
-  for (int64_t row = begin; row < end; ++row, x += cols, y += cols) {
-    const S m = sum_terms<V>(cols, RowTerm<S>{x}) / n;
-    const S variance = sum_terms<V>(cols, SquaredDeviation<S>{x, m}) / n;
-    S root;
-    sqrt(V(variance + eps)).store(&root, 1);
-    const S r = 1 / root;
-    map_range<V>(0, cols, Normalize<S>{m, r}, y, x);
+  for (int64_t r = begin; r < end; ++r, x += cols, y += cols) {
+    const Normalize<S> row = normalize_row<V>(cols, eps, x);
+    map_range<V>(0, cols, row, y, x);
     if (gamma && beta) {
       map_range<V>(0, cols, AffineOp{}, y, y, gamma, beta);
     } else if (gamma) {
@@ -59,8 +116,8 @@ static void layer_norm_rows(int64_t begin, int64_t end, int64_t cols, typename V
     } else if (beta) {
       map_range<V>(0, cols, AddOp{}, y, y, beta);
     }
-    if (mean) mean[row] = m;
-    if (rstd) rstd[row] = r;
+    if (mean) mean[r] = -row.shift / row.scale;
+    if (rstd) rstd[r] = row.rstd();
   }
 }
 
@@ -70,10 +127,10 @@ static bptt_code layer_norm_impl(bptt_context*, int64_t rows, int64_t cols, doub
                                  void* mean, void* rstd) {
   using S = typename V::Scalar;
   Team::instance().parallel_for(rows, grain_of(cols), [&](int64_t begin, int64_t end) {
-    layer_norm_rows<V>(begin, end, cols, static_cast<S>(eps),
-                       static_cast<const S*>(x) + begin * cols, static_cast<const S*>(gamma),
-                       static_cast<const S*>(beta), static_cast<S*>(y) + begin * cols,
-                       static_cast<S*>(mean), static_cast<S*>(rstd));
+    layer_norm_rows<V>(begin, end, cols, eps, static_cast<const S*>(x) + begin * cols,
+                       static_cast<const S*>(gamma), static_cast<const S*>(beta),
+                       static_cast<S*>(y) + begin * cols, static_cast<S*>(mean),
+                       static_cast<S*>(rstd));
   });
   return BPTT_OK;
 }
@@ -101,10 +158,10 @@ struct GammaGradXhat {
 template <class S>
 struct LayerNormGrad {
   Normalize<S> normalize;
-  S mean_g, mean_g_xhat;
+  S rstd, mean_g, mean_g_xhat;
   template <class V>
   BPTT_INLINE V operator()(V x, V g) const {
-    return V(normalize.rstd) * fnma(normalize(x), V(mean_g_xhat), g - V(mean_g));
+    return V(rstd) * fnma(normalize(x), V(mean_g_xhat), g - V(mean_g));
   }
   template <class V>
   BPTT_INLINE V operator()(V x, V dy, V gamma) const {
@@ -112,19 +169,31 @@ struct LayerNormGrad {
   }
 };
 
+// What the forward has saved of rows [begin, end), as it normalized them: rstd does not hold
+// that of rows so large that it would be denormal.
+template <class V>
+static void saved_rows(int64_t begin, int64_t end, int64_t cols, const typename V::Scalar* x,
+                       const typename V::Scalar* mean, const typename V::Scalar* rstd,
+                       Normalize<typename V::Scalar>* out) {
+  using S = typename V::Scalar;
+  constexpr S kLeast = std::numeric_limits<S>::min() / std::numeric_limits<S>::epsilon();
+  for (int64_t r = begin; r < end; ++r) {
+    out[r] = rstd[r] >= kLeast ? Normalize<S>{1, -mean[r], rstd[r]}
+                               : scaled_row<V>(cols, 0, x + r * cols);
+  }
+}
+
 template <class V>
 static void layer_norm_dx(int64_t begin, int64_t end, int64_t cols, const typename V::Scalar* x,
-                          const typename V::Scalar* gamma, const typename V::Scalar* mean,
-                          const typename V::Scalar* rstd, const typename V::Scalar* dy,
+                          const typename V::Scalar* gamma,
+                          const Normalize<typename V::Scalar>* rows, const typename V::Scalar* dy,
                           typename V::Scalar* dx) {
   using S = typename V::Scalar;
-  const S n = static_cast<S>(cols);
   for (int64_t row = begin; row < end; ++row) {
-    const Normalize<S> normalize{mean[row], rstd[row]};
     const S *xr = x + row * cols, *dyr = dy + row * cols;
     const GammaGrad<S> g{dyr, gamma};
-    const LayerNormGrad<S> f{normalize, sum_terms<V>(cols, g) / n,
-                             sum_terms<V>(cols, GammaGradXhat<S>{g, xr, normalize}) / n};
+    const LayerNormGrad<S> f{rows[row], rows[row].rstd(), mean_terms<V>(cols, g),
+                             mean_terms<V>(cols, GammaGradXhat<S>{g, xr, rows[row]})};
     if (gamma) {
       map_range<V>(0, cols, f, dx + row * cols, xr, dyr, gamma);
     } else {
@@ -137,14 +206,13 @@ static void layer_norm_dx(int64_t begin, int64_t end, int64_t cols, const typena
 template <class S>
 struct AffineGradTerm {
   int64_t cols;
-  const S *dy, *x, *mean, *rstd;
+  const S *dy, *x;
+  const Normalize<S>* rows;
   template <class V>
   BPTT_INLINE V at(int64_t row, int64_t j, int64_t count) const {
     const V d = Adjacent<S>{dy + row * cols}.template load<V>(j, count);
     if (!x) return d;
-    const V xhat =
-        Normalize<S>{mean[row], rstd[row]}(Adjacent<S>{x + row * cols}.template load<V>(j, count));
-    return d * xhat;
+    return d * rows[row](Adjacent<S>{x + row * cols}.template load<V>(j, count));
   }
 };
 
@@ -172,19 +240,23 @@ static void affine_grad(int64_t rows, const AffineGradTerm<typename V::Scalar>& 
 }
 
 template <class V>
-static bptt_code layer_norm_backward_impl(bptt_context*, int64_t rows, int64_t cols, const void* x,
-                                          const void* gamma, const void* mean, const void* rstd,
-                                          const void* dy, void* dx, void* dgamma, void* dbeta) {
+static bptt_code layer_norm_backward_impl(bptt_context* context, int64_t rows, int64_t cols,
+                                          const void* x, const void* gamma, const void* mean,
+                                          const void* rstd, const void* dy, void* dx, void* dgamma,
+                                          void* dbeta) {
   using S = typename V::Scalar;
   const S *in = static_cast<const S*>(x), *d = static_cast<const S*>(dy);
-  const S *m = static_cast<const S*>(mean), *r = static_cast<const S*>(rstd);
-  if (dx) {
-    Team::instance().parallel_for(rows, grain_of(cols), [&](int64_t begin, int64_t end) {
-      layer_norm_dx<V>(begin, end, cols, in, static_cast<const S*>(gamma), m, r, d,
+  auto* saved = static_cast<Normalize<S>*>(
+      scratch(context, static_cast<size_t>(rows) * sizeof(Normalize<S>)));
+  if (!saved) return BPTT_OUT_OF_MEMORY;
+  Team::instance().parallel_for(rows, grain_of(cols), [&](int64_t begin, int64_t end) {
+    saved_rows<V>(begin, end, cols, in, static_cast<const S*>(mean), static_cast<const S*>(rstd),
+                  saved);
+    if (dx)
+      layer_norm_dx<V>(begin, end, cols, in, static_cast<const S*>(gamma), saved, d,
                        static_cast<S*>(dx));
-    });
-  }
-  affine_grad<V>(rows, {cols, d, in, m, r}, dgamma);
-  affine_grad<V>(rows, {cols, d, nullptr, m, r}, dbeta);
+  });
+  affine_grad<V>(rows, {cols, d, in, saved}, dgamma);
+  affine_grad<V>(rows, {cols, d, nullptr, saved}, dbeta);
   return BPTT_OK;
 }

@@ -1,9 +1,22 @@
 // Losses, fused over their inputs.
 
+// The sum of terms [0, n) over divisor. Where the sum leaves the range of the type it is made
+// of smaller terms: scaled(root) gives the term times root^2, a power of two.
+template <class V, class F, class Smaller>
+static typename V::Scalar total_loss(int64_t n, typename V::Scalar divisor, const F& term,
+                                     const Smaller& scaled, typename V::Scalar* partial) {
+  const typename V::Scalar sum = parallel_sum<V>(n, term, partial);
+  if (std::isfinite(sum)) return sum / divisor;
+  typename V::Scalar root = 1;
+  for (int64_t parts = 1; parts < n; parts *= 4) root /= 2;
+  return parallel_sum<V>(n, scaled(root), partial) / (divisor * root * root);
+}
+
 // -- cross entropy ------------------------------------------------------------
-//   m = max(x),  lse = m + log(sum(exp(x - m))),  loss = lse - x[target]
-//   dx = (exp(x - lse) - onehot(target)) * dloss
-// Rows whose target is `ignore` have no loss and no gradient.
+//   m = max(x),  l = log(sum(exp(x - m))),  loss = (m - x[target]) + l
+//   dx = (exp((x - m) - l) - onehot(target)) * dloss
+// Rows whose target is `ignore` have no loss and no gradient. m + l, one number, would lose l
+// beside a large m: l is saved, and m found again.
 
 template <class S>
 struct CrossEntropy {
@@ -30,11 +43,11 @@ static bptt_code check_target(bptt_context* context, int64_t n, int64_t classes,
   return BPTT_OK;
 }
 
-// Losses and lse of `width` neighbouring lines of outer o.
+// Losses and log_sums of `width` neighbouring lines of outer o.
 template <class V>
 static void cross_entropy_lines(const CrossEntropy<typename V::Scalar>& c, int64_t o,
                                 int64_t column, int64_t width, typename V::Scalar* losses,
-                                typename V::Scalar* lse) {
+                                typename V::Scalar* log_sum) {
   using S = typename V::Scalar;
   S largest[kColumns], sum[kColumns];
   const S* x = c.logits + o * c.classes * c.inner + column;
@@ -47,7 +60,7 @@ static void cross_entropy_lines(const CrossEntropy<typename V::Scalar>& c, int64
   for (int64_t j = 0; j < width; ++j) {
     const int64_t i = o * c.inner + column + j;
     const int32_t t = c.target[i];
-    lse[i] = t == c.ignore ? 0 : largest[j] + sum[j];
+    log_sum[i] = t == c.ignore ? 0 : sum[j];
     losses[i] = t == c.ignore ? 0 : (largest[j] - x[t * c.inner + j]) + sum[j];
   }
 }
@@ -56,13 +69,13 @@ template <class V>
 static bptt_code cross_entropy_impl(bptt_context* context, bptt_reduction reduction, int64_t outer,
                                     int64_t classes, int64_t inner, int32_t ignore,
                                     const void* logits, const int32_t* target, void* loss,
-                                    void* lse) {
+                                    void* log_sum) {
   using S = typename V::Scalar;
   const int64_t rows = outer * inner;
   int64_t counted;
   if (const bptt_code code = check_target(context, rows, classes, ignore, target, &counted))
     return code;
-  S *losses = static_cast<S*>(loss), *saved = static_cast<S*>(lse), *partial = nullptr;
+  S *losses = static_cast<S*>(loss), *saved = static_cast<S*>(log_sum), *partial = nullptr;
   if (reduction != BPTT_NONE) {
     const size_t places = static_cast<size_t>(rows + sum_blocks(rows));
     losses = static_cast<S*>(scratch(context, places * sizeof(S)));
@@ -77,25 +90,27 @@ static bptt_code cross_entropy_impl(bptt_context* context, bptt_reduction reduct
       });
   saved[rows] = static_cast<S>(counted);
   if (reduction != BPTT_NONE) {
-    const S sum = parallel_sum<V>(rows, RowTerm<S>{losses}, partial);
-    *static_cast<S*>(loss) = reduction == BPTT_MEAN ? sum / saved[rows] : sum;
+    const RowTerm<S> term{losses};
+    *static_cast<S*>(loss) = total_loss<V>(
+        rows, reduction == BPTT_MEAN ? saved[rows] : 1, term,
+        [&](S root) { return Scaled<RowTerm<S>, S>{term, root * root}; }, partial);
   }
   return BPTT_OK;
 }
 
-// exp(x - lse) * g; a line that does not count has g = 0, whatever its logits.
+// exp((x - largest) - log_sum) * g; a line that does not count has g = 0, whatever its logits.
 struct CrossEntropyGrad {
   template <class V>
-  BPTT_INLINE V operator()(V x, V lse, V g) const {
-    return select(eq(g, V()), V(), exp(x - lse) * g);
+  BPTT_INLINE V operator()(V x, V largest, V log_sum, V g) const {
+    return select(eq(g, V()), V(), exp((x - largest) - log_sum) * g);
   }
 };
 template <class S>
 struct CrossEntropyGradRow {
-  S lse, g;
+  S largest, log_sum, g;
   template <class V>
   BPTT_INLINE V operator()(V x) const {
-    return CrossEntropyGrad{}(x, V(lse), V(g));
+    return CrossEntropyGrad{}(x, V(largest), V(log_sum), V(g));
   }
 };
 
@@ -103,7 +118,7 @@ struct CrossEntropyGradRow {
 template <class V>
 static void cross_entropy_backward_lines(const CrossEntropy<typename V::Scalar>& c, int64_t o,
                                          int64_t column, int64_t width,
-                                         const typename V::Scalar* lse,
+                                         const typename V::Scalar* log_sum,
                                          const typename V::Scalar* dloss, int64_t step,
                                          typename V::Scalar divisor, typename V::Scalar* dx) {
   using S = typename V::Scalar;
@@ -111,12 +126,16 @@ static void cross_entropy_backward_lines(const CrossEntropy<typename V::Scalar>&
   S g[kColumns];
   for (int64_t j = 0; j < width; ++j)
     g[j] = c.target[first + j] == c.ignore ? 0 : dloss[(first + j) * step] / divisor;
+  const S* x = c.logits + at;
   if (c.inner == 1) {
-    map_range<V>(0, c.classes, CrossEntropyGradRow<S>{lse[first], g[0]}, dx + at, c.logits + at);
+    const CrossEntropyGradRow<S> f{row_max<V>(x, c.classes), log_sum[first], g[0]};
+    map_range<V>(0, c.classes, f, dx + at, x);
   } else {
+    S largest[kColumns];
+    column_max<V>(x, c.classes, c.inner, width, largest);
     for (int64_t i = 0; i < c.classes; ++i)
-      map_range<V>(0, width, CrossEntropyGrad{}, dx + at + i * c.inner, c.logits + at + i * c.inner,
-                   lse + first, static_cast<const S*>(g));
+      map_range<V>(0, width, CrossEntropyGrad{}, dx + at + i * c.inner, x + i * c.inner,
+                   static_cast<const S*>(largest), log_sum + first, static_cast<const S*>(g));
   }
   for (int64_t j = 0; j < width; ++j) {
     const int32_t t = c.target[first + j];
@@ -128,14 +147,14 @@ template <class V>
 static bptt_code cross_entropy_backward_impl(bptt_context* context, bptt_reduction reduction,
                                              int64_t outer, int64_t classes, int64_t inner,
                                              int32_t ignore, const void* logits,
-                                             const int32_t* target, const void* lse,
+                                             const int32_t* target, const void* log_sum,
                                              const void* dloss, void* dlogits) {
   using S = typename V::Scalar;
   int64_t counted;
   if (const bptt_code code =
           check_target(context, outer * inner, classes, ignore, target, &counted))
     return code;
-  const S *saved = static_cast<const S*>(lse), *d = static_cast<const S*>(dloss);
+  const S *saved = static_cast<const S*>(log_sum), *d = static_cast<const S*>(dloss);
   const S divisor = reduction == BPTT_MEAN ? saved[outer * inner] : S(1);
   const int64_t step = reduction == BPTT_NONE ? 1 : 0;
   const CrossEntropy<S> c{classes, inner, ignore, static_cast<const S*>(logits), target};
@@ -151,6 +170,7 @@ static bptt_code cross_entropy_backward_impl(bptt_context* context, bptt_reducti
 
 // -- losses of pairs (x, t) ---------------------------------------------------
 
+// scaled() is the loss times root^2; dx() and dt() are its slopes times g.
 struct SquaredError {
   template <class V>
   BPTT_INLINE V operator()(V x, V t) const {
@@ -158,12 +178,16 @@ struct SquaredError {
     return d * d;
   }
   template <class V>
-  BPTT_INLINE V dx(V x, V t) const {
-    return V(2) * (x - t);
+  BPTT_INLINE V scaled(V x, V t, V root) const {
+    return (*this)(x * root, t * root);
   }
   template <class V>
-  BPTT_INLINE V dt(V x, V t) const {
-    return V(2) * (t - x);
+  BPTT_INLINE V dx(V x, V t, V g) const {
+    return (x - t) * (g + g);
+  }
+  template <class V>
+  BPTT_INLINE V dt(V x, V t, V g) const {
+    return dx(t, x, g);
   }
 };
 // -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), without overflow
@@ -173,12 +197,16 @@ struct BinaryCrossEntropy {
     return fnma(x, t, max(V(), x)) + log1p(exp(-abs(x)));
   }
   template <class V>
-  BPTT_INLINE V dx(V x, V t) const {
-    return sigmoid(x) - t;
+  BPTT_INLINE V scaled(V x, V t, V root) const {
+    return (*this)(x, t) * root * root;
   }
   template <class V>
-  BPTT_INLINE V dt(V x, V) const {
-    return -x;
+  BPTT_INLINE V dx(V x, V t, V g) const {
+    return (sigmoid(x) - t) * g;
+  }
+  template <class V>
+  BPTT_INLINE V dt(V x, V, V g) const {
+    return -x * g;
   }
 };
 
@@ -189,6 +217,16 @@ struct PairTerm {
   BPTT_INLINE V at(int64_t i, int64_t count) const {
     return Loss{}(Adjacent<S>{x}.template load<V>(i, count),
                   Adjacent<S>{t}.template load<V>(i, count));
+  }
+};
+template <class S, class Loss>
+struct ScaledPairTerm {
+  const S *x, *t;
+  S root;
+  template <class V>
+  BPTT_INLINE V at(int64_t i, int64_t count) const {
+    return Loss{}.scaled(Adjacent<S>{x}.template load<V>(i, count),
+                         Adjacent<S>{t}.template load<V>(i, count), V(root));
   }
 };
 
@@ -204,8 +242,9 @@ static bptt_code pairwise(bptt_context* context, bptt_reduction reduction, int64
   }
   S* partial = static_cast<S*>(scratch(context, static_cast<size_t>(sum_blocks(n)) * sizeof(S)));
   if (!partial) return BPTT_OUT_OF_MEMORY;
-  const S sum = parallel_sum<V>(n, PairTerm<S, Loss>{in, t}, partial);
-  *out = reduction == BPTT_MEAN ? sum / static_cast<S>(n) : sum;
+  *out = total_loss<V>(
+      n, reduction == BPTT_MEAN ? static_cast<S>(n) : 1, PairTerm<S, Loss>{in, t},
+      [&](S root) { return ScaledPairTerm<S, Loss>{in, t, root}; }, partial);
   return BPTT_OK;
 }
 
@@ -223,7 +262,7 @@ struct PairGrad {
   S g;
   template <class V>
   BPTT_INLINE V operator()(V x, V t, V dloss) const {
-    return (kTarget ? Loss{}.dt(x, t) : Loss{}.dx(x, t)) * dloss;
+    return kTarget ? Loss{}.dt(x, t, dloss) : Loss{}.dx(x, t, dloss);
   }
   template <class V>
   BPTT_INLINE V operator()(V x, V t) const {

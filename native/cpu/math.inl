@@ -1,4 +1,4 @@
-// Elementary functions and sums. Each runs the same sequence of operations in
+// Elementary functions. Each runs the same sequence of operations in
 // every instruction set, so those with a fused multiply-add agree bit for bit.
 // NaN in, NaN out; arguments and results that are denormal may be taken for zero.
 // test/native/math_test.cc asserts the errors stated here.
@@ -135,61 +135,4 @@ BPTT_INLINE V log1p(V x) {
   const V u = x + V(1);
   const V c = select(lt(x, V(1)), x - (u - V(1)), V(1) - (u - x));
   return log_special(u, log_plus(u, c / u));
-}
-
-// -- sums ---------------------------------------------------------------------
-
-// The fixed tree of docs/numerics.md: element i goes to accumulator i % 16,
-// ascending; then 16 become 8, 4, 2, 1 by adding the upper half to the lower.
-template <class V>
-struct Sum16 {
-  using Scalar = typename V::Scalar;
-  static constexpr int kWidth = 16;
-  static constexpr int kParts = kWidth / V::N;
-  V parts[kParts];
-
-  // Written out: an implicit constructor would not belong to the target.
-  BPTT_INLINE Sum16() {}
-
-  // Elements [part * N, part * N + N) of the current 16.
-  BPTT_INLINE void add(int part, V x) { parts[part] = parts[part] + x; }
-  // Only the first n of them, 0 <= n <= N.
-  BPTT_INLINE void add(int part, V x, int64_t n) { add(part, keep(x, n)); }
-
-  // 16 elements.
-  BPTT_INLINE void add(const Scalar* p) {
-    for (int i = 0; i < kParts; ++i) add(i, V::load(p + i * V::N));
-  }
-  // The last n < 16 elements.
-  BPTT_INLINE void add(const Scalar* p, int64_t n) {
-    for (int i = 0; n > 0; ++i, n -= V::N, p += V::N) {
-      add(i, V::load(p, n < V::N ? n : V::N));
-    }
-  }
-
-  BPTT_INLINE Scalar total() const {
-    Scalar lanes[kWidth];
-    for (int i = 0; i < kParts; ++i) parts[i].store(lanes + i * V::N);
-    for (int width = kWidth / 2; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    }
-    return lanes[0];
-  }
-};
-
-constexpr int64_t kSumBlock = 4096;
-
-// x [n]
-template <class V>
-typename V::Scalar reduce_sum(const typename V::Scalar* x, int64_t n) {
-  typename V::Scalar sum = 0;
-  for (int64_t begin = 0; begin < n; begin += kSumBlock) {
-    const int64_t end = n - begin < kSumBlock ? n : begin + kSumBlock;
-    Sum16<V> block;
-    int64_t i = begin;
-    for (; i + 16 <= end; i += 16) block.add(x + i);
-    block.add(x + i, end - i);
-    sum = begin == 0 ? block.total() : sum + block.total();
-  }
-  return sum;
 }

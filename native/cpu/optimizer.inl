@@ -118,7 +118,7 @@ struct RmspropRule {
     if (centered) {
       const V average = lerp(get<V>(s.state[2] + i, count), g, fresh);
       put(s.state[2] + i, average, count);
-      square = fnma(average, average, square);
+      square = max(V(), fnma(average, average, square));  // not below 0 by rounding
     }
     V change = g / (sqrt(square) + V(eps));
     if (momentum != 0) {
@@ -199,32 +199,64 @@ static bptt_code optimize_impl(bptt_context*, const bptt_optimizer* optimizer, i
 
 // In double whatever the type: the square of a float neither overflows nor vanishes.
 template <class S>
-static double square_sum(const S* x, int64_t n) {
+static double square_sum(const S* x, int64_t n, double scale) {
   double sums[16] = {};
+  const auto add = [&](int64_t i, int l) {
+    const double g = static_cast<double>(x[i + l]) * scale;
+    sums[l] += g * g;
+  };
   int64_t i = 0;
   for (; i + 16 <= n; i += 16)
-    for (int l = 0; l < 16; ++l) sums[l] += static_cast<double>(x[i + l]) * x[i + l];
-  for (int l = 0; i + l < n; ++l) sums[l] += static_cast<double>(x[i + l]) * x[i + l];
+    for (int l = 0; l < 16; ++l) add(i, l);
+  for (int l = 0; i + l < n; ++l) add(i, l);
   for (int lanes = 8; lanes > 0; lanes /= 2)
     for (int l = 0; l < lanes; ++l) sums[l] += sums[l + lanes];
   return sums[0];
+}
+
+// Runs f(tensor, begin, end) on every chunk; its results are combined in ascending order.
+template <class F, class Combine>
+static double over_chunks(int64_t count, const int64_t* sizes, double* partial, const F& f,
+                          const Combine& combine) {
+  const auto size = [&](int64_t i) { return sizes[i]; };
+  for_chunks(count, size, [&](int64_t i, int64_t begin, int64_t end, int64_t chunk) {
+    partial[chunk] = f(i, begin, end);
+  });
+  double result = 0;
+  for (int64_t chunk = 0, chunks = count_chunks(count, size); chunk < chunks; ++chunk)
+    result = combine(result, partial[chunk]);
+  return result;
 }
 
 template <class V>
 static bptt_code grad_norm_impl(bptt_context* context, int64_t count, const void* const* grads,
                                 const int64_t* sizes, void* norm) {
   using S = typename V::Scalar;
-  const auto size = [&](int64_t i) { return sizes[i]; };
-  const int64_t chunks = count_chunks(count, size);
+  const int64_t chunks = count_chunks(count, [&](int64_t i) { return sizes[i]; });
   double* partial =
       static_cast<double*>(scratch(context, static_cast<size_t>(chunks + 1) * sizeof(double)));
   if (!partial) return BPTT_OUT_OF_MEMORY;
-  for_chunks(count, size, [&](int64_t i, int64_t begin, int64_t end, int64_t chunk) {
-    partial[chunk] = square_sum(static_cast<const S*>(grads[i]) + begin, end - begin);
-  });
-  double sum = 0;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk];
-  *static_cast<S*>(norm) = static_cast<S>(std::sqrt(sum));
+  const auto at = [&](int64_t i, int64_t begin) { return static_cast<const S*>(grads[i]) + begin; };
+  const auto squares = [&](double scale) {
+    return over_chunks(
+        count, sizes, partial,
+        [&](int64_t i, int64_t begin, int64_t end) {
+          return square_sum(at(i, begin), end - begin, scale);
+        },
+        [](double a, double b) { return a + b; });
+  };
+  double sum = squares(1), scale = 1;
+  // Squares of a double that leave its range: those of numbers brought near 1.
+  if (!(sum >= 1e-290 && sum <= std::numeric_limits<double>::max())) {
+    scale = scale_to_one<double>(over_chunks(
+        count, sizes, partial,
+        [&](int64_t i, int64_t begin, int64_t end) {
+          return static_cast<double>(largest_magnitude<V>(at(i, begin), end - begin));
+        },
+        [](double a, double b) { return a > b ? a : b; }));
+    if (scale != 1) sum = squares(scale);
+  }
+  *static_cast<S*>(norm) = static_cast<S>(std::sqrt(sum) / scale);
   return BPTT_OK;
 }
 
@@ -232,13 +264,19 @@ template <class V>
 static bptt_code clip_grads_impl(bptt_context*, int64_t count, void* const* grads,
                                  const int64_t* sizes, double max_norm, const void* norm) {
   using S = typename V::Scalar;
-  const S ratio = static_cast<S>(max_norm) / (*static_cast<const S*>(norm) + static_cast<S>(1e-6));
+  const S total = *static_cast<const S*>(norm);
+  const S ratio = static_cast<S>(max_norm) / (total + static_cast<S>(1e-6));
   if (ratio >= 1) return BPTT_OK;  // NaN is not, and spreads
+  // A ratio below the range of the type is applied in two parts.
+  const bool tiny = ratio < std::numeric_limits<S>::min() && std::isfinite(total);
+  const S half = tiny ? scale_to_one<S>(total) : 1;
+  const S rest = tiny ? static_cast<S>(max_norm) / (total * half) : ratio;
   for_chunks(
       count, [&](int64_t i) { return sizes[i]; },
       [&](int64_t i, int64_t begin, int64_t end, int64_t) {
         S* grad = static_cast<S*>(grads[i]);
-        map_range<V>(begin, end, ScaleOp<S>{ratio}, grad, grad);
+        if (tiny) map_range<V>(begin, end, ScaleOp<S>{half}, grad, grad);
+        map_range<V>(begin, end, ScaleOp<S>{rest}, grad, grad);
       });
   return BPTT_OK;
 }

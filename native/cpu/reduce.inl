@@ -1,13 +1,78 @@
-// Sums by the fixed tree (docs/numerics.md): blocks of kSumBlock elements, each
-// summed by 16 strided accumulators, then block results in ascending order.
-// Threads divide outputs and blocks, never the order of a sum.
+// Sums by the fixed tree (docs/numerics.md). Threads divide outputs and blocks, never the
+// order of a sum.
 //
 // What is summed is a term: a functor whose at<V>() gives the values of V::N
 // neighbours, of which the first `count` matter.
 
-// Elements [begin, end), one block, of the term f.at<V>(i, count).
+// -- the tree -------------------------------------------------------------------
+
+constexpr int64_t kSumChunk = 256;
+constexpr int64_t kSumBlock = 4096;
+
+// The parts of a sum, each added to its neighbour, then twos, fours and so on; one that has no
+// neighbour passes on. What is kept of them is a stack, at most one of each size and the newest.
+template <class Sum, int kDepth>
+struct Pairs {
+  Sum sums[kDepth];
+  int depth = 0;
+  int64_t count = 0;
+
+  // Written out: an implicit constructor would not belong to the target.
+  BPTT_INLINE Pairs() {}
+
+  // Where the next part goes; then it is added.
+  BPTT_INLINE Sum& next() { return sums[depth]; }
+  BPTT_INLINE void add() {
+    ++depth;
+    for (int64_t c = count++; c & 1; c >>= 1) merge();
+  }
+  BPTT_INLINE void merge() {
+    --depth;
+    sums[depth - 1] += sums[depth];
+  }
+  // Of one part or more.
+  BPTT_INLINE Sum& total() {
+    while (depth > 1) merge();
+    return sums[0];
+  }
+};
+
+constexpr int kBlockDepth16 = 5;  // of the chunks of a block
+constexpr int kSumDepth = 40;     // of the blocks of any sum
+
+// Element i goes to accumulator i % 16, ascending; then 16 become 8, 4, 2, 1 by adding the
+// upper half to the lower.
+template <class V>
+struct Sum16 {
+  using Scalar = typename V::Scalar;
+  static constexpr int kWidth = 16;
+  static constexpr int kParts = kWidth / V::N;
+  V parts[kParts];
+
+  BPTT_INLINE Sum16() {}
+
+  // Elements [part * N, part * N + N) of the current 16.
+  BPTT_INLINE void add(int part, V x) { parts[part] = parts[part] + x; }
+  // Only the first n of them, 0 <= n <= N.
+  BPTT_INLINE void add(int part, V x, int64_t n) { add(part, keep(x, n)); }
+
+  BPTT_INLINE void operator+=(const Sum16& other) {
+    for (int i = 0; i < kParts; ++i) add(i, other.parts[i]);
+  }
+
+  BPTT_INLINE Scalar total() const {
+    Scalar lanes[kWidth];
+    for (int i = 0; i < kParts; ++i) parts[i].store(lanes + i * V::N);
+    for (int width = kWidth / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    }
+    return lanes[0];
+  }
+};
+
+// Elements [begin, end), one chunk, of the term f.at<V>(i, count).
 template <class V, class F>
-static typename V::Scalar sum_block(int64_t begin, int64_t end, const F& f) {
+BPTT_INLINE Sum16<V> sum_chunk(int64_t begin, int64_t end, const F& f) {
   Sum16<V> sum;
   int64_t i = begin;
   for (; i + sum.kWidth <= end; i += sum.kWidth)
@@ -17,7 +82,19 @@ static typename V::Scalar sum_block(int64_t begin, int64_t end, const F& f) {
     const int64_t count = end - i < V::N ? end - i : V::N;
     sum.add(part, f.template at<V>(i, count), count);
   }
-  return sum.total();
+  return sum;
+}
+
+// Elements [begin, end), one block.
+template <class V, class F>
+static typename V::Scalar sum_block(int64_t begin, int64_t end, const F& f) {
+  if (end - begin <= kSumChunk) return sum_chunk<V>(begin, end, f).total();
+  Pairs<Sum16<V>, kBlockDepth16> chunks;
+  for (int64_t i = begin; i < end; i += kSumChunk) {
+    chunks.next() = sum_chunk<V>(i, end - i < kSumChunk ? end : i + kSumChunk, f);
+    chunks.add();
+  }
+  return chunks.total().total();
 }
 
 inline int64_t sum_blocks(int64_t n) {
@@ -27,51 +104,116 @@ inline int64_t sum_blocks(int64_t n) {
 // Elements [0, n) of the term, on this thread.
 template <class V, class F>
 static typename V::Scalar sum_terms(int64_t n, const F& f) {
-  typename V::Scalar total = 0;
+  if (n <= kSumBlock) return sum_block<V>(0, n, f);
+  Pairs<typename V::Scalar, kSumDepth> blocks;
   for (int64_t begin = 0; begin < n; begin += kSumBlock) {
-    const int64_t end = n - begin < kSumBlock ? n : begin + kSumBlock;
-    const typename V::Scalar block = sum_block<V>(begin, end, f);
-    total = begin == 0 ? block : total + block;
+    blocks.next() = sum_block<V>(begin, n - begin < kSumBlock ? n : begin + kSumBlock, f);
+    blocks.add();
   }
-  return total;
+  return blocks.total();
 }
 
 constexpr int kColumns = 64;  // columns summed together, a multiple of every V::N
+
+// One number of each of `width` columns.
+template <class V>
+struct ColumnSums {
+  typename V::Scalar of[kColumns];  // whole vectors of them
+
+  BPTT_INLINE ColumnSums() {}
+  BPTT_INLINE void clear(int64_t width) {
+    for (int64_t j = 0; j < width; j += V::N) V().store(of + j);
+  }
+  BPTT_INLINE void add(const ColumnSums& other, int64_t width) {
+    for (int64_t j = 0; j < width; j += V::N)
+      (V::load(of + j) + V::load(other.of + j)).store(of + j);
+  }
+};
+
+// Sum16 of each column.
+template <class V>
+struct ColumnSums16 {
+  ColumnSums<V> lanes[16];
+  int64_t width;
+
+  BPTT_INLINE ColumnSums16() {}
+  BPTT_INLINE void clear(int64_t columns) {
+    width = columns;
+    for (ColumnSums<V>& lane : lanes) lane.clear(width);
+  }
+  BPTT_INLINE void operator+=(const ColumnSums16& other) {
+    for (int lane = 0; lane < 16; ++lane) lanes[lane].add(other.lanes[lane], width);
+  }
+  BPTT_INLINE const ColumnSums<V>& total() {
+    for (int half = 8; half > 0; half /= 2)
+      for (int lane = 0; lane < half; ++lane) lanes[lane].add(lanes[lane + half], width);
+    return lanes[0];
+  }
+};
+
+// sums += rows i in [begin, end), one chunk, of f.at<V>(i, column + j, count) for j < width.
+template <class V, class F>
+static void add_column_chunk(int64_t begin, int64_t end, int64_t column, int64_t width, const F& f,
+                             ColumnSums16<V>& sums) {
+  for (int64_t i = begin; i < end; ++i) {
+    typename V::Scalar* sum = sums.lanes[(i - begin) % 16].of;
+    int64_t j = 0;
+    for (; j + V::N <= width; j += V::N)
+      (V::load(sum + j) + f.template at<V>(i, column + j, V::N)).store(sum + j);
+    if (j < width) (V::load(sum + j) + f.template at<V>(i, column + j, width - j)).store(sum + j);
+  }
+}
 
 // total[j] = sum over rows i in [begin, end), one block, of f.at<V>(i, column + j, count)
 // for j < width <= kColumns; total has room for kColumns.
 template <class V, class F>
 static void sum_column_block(int64_t begin, int64_t end, int64_t column, int64_t width, const F& f,
                              typename V::Scalar* total) {
-  typename V::Scalar sums[16][kColumns];
-  const int64_t padded = (width + V::N - 1) / V::N * V::N;
-  for (int lane = 0; lane < 16; ++lane)
-    for (int64_t j = 0; j < padded; j += V::N) V().store(sums[lane] + j);
-  for (int64_t i = begin; i < end; ++i) {
-    typename V::Scalar* sum = sums[(i - begin) % 16];
-    int64_t j = 0;
-    for (; j + V::N <= width; j += V::N)
-      (V::load(sum + j) + f.template at<V>(i, column + j, V::N)).store(sum + j);
-    if (j < width) (V::load(sum + j) + f.template at<V>(i, column + j, width - j)).store(sum + j);
-  }
-  for (int lanes = 8; lanes > 0; lanes /= 2)
-    for (int lane = 0; lane < lanes; ++lane)
-      for (int64_t j = 0; j < padded; j += V::N)
-        (V::load(sums[lane] + j) + V::load(sums[lane + lanes] + j)).store(sums[lane] + j);
-  for (int64_t j = 0; j < padded; j += V::N) V::load(sums[0] + j).store(total + j);
+  Pairs<ColumnSums16<V>, kBlockDepth16> chunks;
+  int64_t i = begin;
+  do {
+    const int64_t past = end - i < kSumChunk ? end : i + kSumChunk;
+    chunks.next().clear(width);
+    add_column_chunk<V>(i, past, column, width, f, chunks.next());
+    chunks.add();
+    i = past;
+  } while (i < end);
+  const ColumnSums<V>& all = chunks.total().total();
+  for (int64_t j = 0; j < width; j += V::N) V::load(all.of + j).store(total + j);
 }
+
+// Sums of blocks of rows.
+template <class V>
+struct ColumnBlock {
+  ColumnSums<V> sums;
+  int64_t width;
+
+  BPTT_INLINE ColumnBlock() {}
+  BPTT_INLINE void operator+=(const ColumnBlock& other) { sums.add(other.sums, width); }
+};
 
 // Rows [0, n) of the columns [column, column + width), on this thread.
 template <class V, class F>
 static void sum_columns(int64_t n, int64_t column, int64_t width, const F& f,
                         typename V::Scalar* total) {
-  typename V::Scalar block[kColumns];
-  sum_column_block<V>(0, n < kSumBlock ? n : kSumBlock, column, width, f, total);
-  for (int64_t begin = kSumBlock; begin < n; begin += kSumBlock) {
+  if (n <= kSumBlock) return sum_column_block<V>(0, n, column, width, f, total);
+  Pairs<ColumnBlock<V>, kSumDepth> blocks;
+  for (int64_t begin = 0; begin < n; begin += kSumBlock) {
     const int64_t end = n - begin < kSumBlock ? n : begin + kSumBlock;
-    sum_column_block<V>(begin, end, column, width, f, block);
-    for (int64_t j = 0; j < width; ++j) total[j] += block[j];
+    blocks.next().width = width;
+    sum_column_block<V>(begin, end, column, width, f, blocks.next().sums.of);
+    blocks.add();
   }
+  const ColumnSums<V>& all = blocks.total().sums;
+  for (int64_t j = 0; j < width; j += V::N) V::load(all.of + j).store(total + j);
+}
+
+// The sums of blocks [0, n) of `width` places each, into the first of them.
+template <class V>
+static void add_blocks(int64_t n, int64_t width, typename V::Scalar* sums) {
+  for (int64_t step = 1; step < n; step *= 2)
+    for (int64_t b = 0; b + step < n; b += 2 * step)
+      map<V>(width, AddOp{}, sums + b * width, sums + b * width, sums + (b + step) * width);
 }
 
 template <class V, class F>
@@ -90,9 +232,63 @@ static typename V::Scalar parallel_sum(int64_t n, const F& f, typename V::Scalar
   Team::instance().parallel_for(blocks, 2, [&](int64_t begin, int64_t end) {
     sum_blocks_range<V>(n, begin, end, f, partial);
   });
-  typename V::Scalar total = partial[0];
-  for (int64_t b = 1; b < blocks; ++b) total += partial[b];
-  return total;
+  add_blocks<V>(blocks, 1, partial);
+  return partial[0];
+}
+
+// -- sums and means that leave the range of the type on the way ---------------------
+
+// The largest |x[i]|, i < n; NaN is passed over.
+template <class V>
+typename V::Scalar largest_magnitude(const typename V::Scalar* x, int64_t n) {
+  typename V::Scalar lanes[V::N], most = 0;
+  V largest;
+  int64_t i = 0;
+  for (; i + V::N <= n; i += V::N) largest = max(abs(V::load(x + i)), largest);
+  if (i < n) largest = max(abs(V::load(x + i, n - i)), largest);
+  largest.store(lanes);
+  for (typename V::Scalar lane : lanes) most = lane > most ? lane : most;
+  return most;
+}
+
+// A power of two that brings numbers up to `largest` below 4, and the largest to 1 or more.
+template <class S>
+S scale_to_one(double largest) {
+  using Limits = std::numeric_limits<S>;
+  if (!(largest > 0 && largest <= static_cast<double>(Limits::max()))) return 1;
+  int exponent;
+  std::frexp(largest, &exponent);
+  if (exponent > Limits::max_exponent - 1) exponent = Limits::max_exponent - 1;
+  if (exponent < Limits::min_exponent) exponent = Limits::min_exponent;
+  return static_cast<S>(std::ldexp(1.0, 1 - exponent));
+}
+
+// A power of two whose product with n, a count, is 1 at most.
+template <class S>
+S power_of_two_part(int64_t n) {
+  S part = 1;
+  for (int64_t parts = 1; parts < n; parts *= 2) part /= 2;
+  return part;
+}
+
+template <class F, class S>
+struct Scaled {
+  F f;
+  S factor;
+  template <class V, class... At>
+  BPTT_INLINE V at(At... at) const {
+    return f.template at<V>(at...) * V(factor);
+  }
+};
+
+// The mean of terms [0, n), on this thread.
+template <class V, class F>
+static typename V::Scalar mean_terms(int64_t n, const F& f) {
+  using S = typename V::Scalar;
+  const S sum = sum_terms<V>(n, f), count = static_cast<S>(n);
+  if (std::isfinite(sum)) return sum / count;
+  const S part = power_of_two_part<S>(n);
+  return sum_terms<V>(n, Scaled<F, S>{f, part}) / (count * part);
 }
 
 // -- sum over axes ------------------------------------------------------------
@@ -163,10 +359,13 @@ struct SumShape {
   int64_t outputs, length, panels, blocks;
 };
 
-template <class V>
-static void sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typename V::Scalar* x,
+// Whether all sums of the tasks are finite.
+template <class V, class Row, class Columns>
+static bool sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typename V::Scalar* x,
+                      const Row& row, const Columns& columns,
                       typename V::Scalar* partial) {  // [blocks, outputs]
   using S = typename V::Scalar;
+  bool finite = true;
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % s.blocks, panel = task / s.blocks % s.panels;
     const int64_t outer = task / s.blocks / s.panels;
@@ -175,15 +374,37 @@ static void sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typen
     const int64_t last = s.length - first < kSumBlock ? s.length : first + kSumBlock;
     S* out = partial + block * s.outputs + outer * s.inner + panel * kColumns;
     if (!s.columns) {
-      *out = sum_block<V>(first, last, ReducedRow<S>{from, s.reduced});
+      *out = sum_block<V>(first, last, row(from));
+      finite = finite && std::isfinite(*out);
       continue;
     }
     const int64_t column = panel * kColumns;
     const int64_t width = s.inner - column < kColumns ? s.inner - column : kColumns;
     S total[kColumns];
-    sum_column_block<V>(first, last, column, width, ReducedColumns<S>{from, s.reduced}, total);
-    for (int64_t j = 0; j < width; ++j) out[j] = total[j];
+    sum_column_block<V>(first, last, column, width, columns(from), total);
+    for (int64_t j = 0; j < width; ++j) {
+      out[j] = total[j];
+      finite = finite && std::isfinite(out[j]);
+    }
   }
+  return finite;
+}
+
+// Sums into partial [blocks, outputs], their total into the first block. False where not all
+// are finite.
+template <class V, class Row, class Columns>
+static bool sum_all(const SumShape& s, const typename V::Scalar* x, const Row& row,
+                    const Columns& columns, typename V::Scalar* partial) {
+  std::atomic<bool> finite{true};
+  const int64_t tasks = s.outer.size() * s.panels * s.blocks;
+  const int64_t work = (s.blocks > 1 ? kSumBlock : s.length) * (s.columns ? kColumns : 1);
+  Team::instance().parallel_for(tasks, grain_of(work), [&](int64_t begin, int64_t end) {
+    if (!sum_tasks<V>(s, begin, end, x, row, columns, partial)) finite = false;
+  });
+  add_blocks<V>(s.blocks, s.outputs, partial);
+  for (int64_t i = 0; s.blocks > 1 && i < s.outputs; ++i)
+    if (!std::isfinite(partial[i])) finite = false;
+  return finite;
 }
 
 template <class V>
@@ -217,13 +438,17 @@ static bptt_code sum_impl(bptt_context* context, int rank, const int64_t* shape,
         context, static_cast<size_t>(s.blocks) * static_cast<size_t>(s.outputs) * sizeof(S)));
     if (!partial) return BPTT_OUT_OF_MEMORY;
   }
-  const int64_t tasks = s.outer.size() * s.panels * s.blocks;
-  const int64_t work = (s.blocks > 1 ? kSumBlock : s.length) * (s.columns ? kColumns : 1);
-  Team::instance().parallel_for(tasks, grain_of(work), [&](int64_t begin, int64_t end) {
-    sum_tasks<V>(s, begin, end, static_cast<const S*>(x), partial);
-  });
-  for (int64_t block = 1; block < s.blocks; ++block)
-    map<V>(s.outputs, AddOp{}, partial, partial, partial + block * s.outputs);
+  const auto row = [&](const S* from) { return ReducedRow<S>{from, s.reduced}; };
+  const auto columns = [&](const S* from) { return ReducedColumns<S>{from, s.reduced}; };
+  const S* from = static_cast<const S*>(x);
+  if (!sum_all<V>(s, from, row, columns, partial)) {
+    const S part = power_of_two_part<S>(s.length);
+    const auto scaled = [&](const auto& f) {
+      return [&f, part](const S* at) { return Scaled<decltype(f(at)), S>{f(at), part}; };
+    };
+    sum_all<V>(s, from, scaled(row), scaled(columns), partial);
+    scale /= part;
+  }
   if (s.blocks > 1 || scale != 1) map<V>(s.outputs, ScaleOp<S>{static_cast<S>(scale)}, to, partial);
   return BPTT_OK;
 }

@@ -78,8 +78,6 @@ void store_first(const typename V::Scalar* x, int64_t n, typename V::Scalar* out
 }
 
 const Entries entries = {
-    {F32::N, &apply<F32>, &primitives<F32>, &binary_parts<F32>, &store_first<F32>,
-     &reduce_sum<F32>},
-    {F64::N, &apply<F64>, &primitives<F64>, &binary_parts<F64>, &store_first<F64>,
-     &reduce_sum<F64>},
+    {F32::N, &apply<F32>, &primitives<F32>, &binary_parts<F32>, &store_first<F32>},
+    {F64::N, &apply<F64>, &primitives<F64>, &binary_parts<F64>, &store_first<F64>},
 };

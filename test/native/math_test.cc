@@ -24,7 +24,6 @@ struct MathEntries {
   void (*primitives)(const S* a, const S* b, const S* c, S* out);
   void (*binary_parts)(const S* x, S* exponents, S* mantissas, S* powers);
   void (*store_first)(const S* x, int64_t n, S* out);
-  S (*reduce_sum)(const S* x, int64_t n);
 };
 
 struct Entries {
@@ -363,33 +362,6 @@ void check_primitives(const Isa& isa) {
   }
 }
 
-// The tree of docs/numerics.md, one number at a time.
-template <class S>
-S tree_sum(const std::vector<S>& x) {
-  S sum = 0;
-  for (size_t begin = 0; begin < x.size(); begin += 4096) {
-    S lanes[16] = {};
-    for (size_t i = begin; i < x.size() && i < begin + 4096; ++i) lanes[i % 16] += x[i];
-    for (int width = 8; width > 0; width /= 2) {
-      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    }
-    sum = begin == 0 ? lanes[0] : sum + lanes[0];
-  }
-  return sum;
-}
-
-template <class S>
-void check_sums(const Isa& isa) {
-  for (const size_t n : {0, 1, 2, 7, 8, 15, 16, 17, 31, 100, 4095, 4096, 4097, 4112, 8192, 20000}) {
-    std::vector<S> x(n);
-    for (S& value : x) value = static_cast<S>(static_cast<double>(draw() >> 40) / 3 - 2796202);
-    const S sum = of<S>(isa).reduce_sum(x.data(), static_cast<int64_t>(n));
-    CHECK_MSG(same(sum, tree_sum(x)), "%s float%d n %d: %g not %g", isa.name,
-              static_cast<int>(8 * sizeof(S)), static_cast<int>(n), static_cast<double>(sum),
-              static_cast<double>(tree_sum(x)));
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -401,8 +373,6 @@ int main(int argc, char** argv) {
     check_primitives<double>(isa);
     check_special<float>(isa);
     check_special<double>(isa);
-    check_sums<float>(isa);
-    check_sums<double>(isa);
   }
   sweep<float>(isas, step, step == kStep);
   sweep<double>(isas, step, true);
@@ -411,10 +381,6 @@ int main(int argc, char** argv) {
     const bptt::FlushDenormals flush;
     sweep<float>(isas, kStep, true);
     sweep<double>(isas, kStep, true);
-    for (const Isa& isa : isas) {
-      check_sums<float>(isa);
-      check_sums<double>(isa);
-    }
   }
   return bptt_test::finish();
 }

@@ -171,16 +171,34 @@ inline double log_sum_exp(const Lines& s, const Doubles& x, int64_t r) {
 
 // The sum of docs/numerics.md, written out.
 template <class T>
+T pair_sum(std::vector<T> parts) {
+  while (parts.size() > 1) {
+    std::vector<T> sums;
+    for (size_t i = 0; i < parts.size(); i += 2)
+      sums.push_back(i + 1 < parts.size() ? parts[i] + parts[i + 1] : parts[i]);
+    parts = sums;
+  }
+  return parts.empty() ? 0 : parts[0];
+}
+
+template <class T>
 T tree_sum(const T* x, int64_t n) {
-  T total = 0;
-  for (int64_t begin = 0; begin < n; begin += 4096) {
+  std::vector<T> blocks;
+  for (int64_t block = 0; block < n; block += 4096) {
     T lanes[16] = {};
-    for (int64_t i = begin; i < n && i < begin + 4096; ++i) lanes[(i - begin) % 16] += x[i];
+    for (int lane = 0; lane < 16; ++lane) {
+      std::vector<T> chunks;
+      for (int64_t i = block + lane; i < n && i < block + 4096; i += 16) {
+        if ((i - block) % 256 < 16) chunks.push_back(0);
+        chunks.back() += x[i];
+      }
+      lanes[lane] = pair_sum(chunks);
+    }
     for (int width = 8; width > 0; width /= 2)
       for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    total = begin == 0 ? lanes[0] : total + lanes[0];
+    blocks.push_back(lanes[0]);
   }
-  return total;
+  return pair_sum(blocks);
 }
 
 // d loss / d x by central differences of a plain function in double.

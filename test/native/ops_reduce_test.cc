@@ -57,7 +57,7 @@ void test_sum() {
 
 template <class T>
 void test_sum_order() {
-  for (int64_t n : {1, 15, 16, 100, 4096, 4097, 12345}) {
+  for (int64_t n : {1, 15, 16, 100, 256, 257, 1000, 4096, 4097, 12345, 30000}) {
     const Doubles row = random_values(n, -1, 3);
     Doubles columns(n * 5);
     for (int64_t i = 0; i < n; ++i)
