@@ -3,7 +3,11 @@
 // falls in, nor the rows beside it, nor a cut of k that continues with
 // kAccumulate changes its bits.
 
-enum class Init { kZero, kBias, kAccumulate };
+//
+// A sum over many rows is cut instead: with kAdd the accumulator starts at zero, and what it
+// ends as is added to c.
+
+enum class Init { kZero, kBias, kAccumulate, kAdd };
 
 // Packed weights are panels of [k][width], two strips of V::N columns each, zero past the last.
 template <class V>
@@ -124,7 +128,7 @@ BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
                                const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
                                const typename V::Scalar* start, int64_t start_row,
                                const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
-                               const int64_t* at) {
+                               const int64_t* at, bool add) {
   constexpr int kColumns = 2 * PANELS;
   constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
   // The shorter side of the tile is held in registers, the longer passes by.
@@ -147,6 +151,7 @@ BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
     a += a_k;
     b += panel_width<V>;
   }
+  if (add) ((sums[T] = V::load(c + BPTT_ROW * c_row + to[BPTT_COLUMN]) + sums[T]), ...);
   (sums[T].store(c + BPTT_ROW * c_row + to[BPTT_COLUMN]), ...);
 #undef BPTT_ROW
 #undef BPTT_COLUMN
@@ -156,9 +161,10 @@ template <class V, int ROWS, int PANELS>
 void tile(int64_t k, const typename V::Scalar* a, int64_t a_row, int64_t a_k,
           const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
           const typename V::Scalar* start, int64_t start_row, const int64_t* start_at,
-          typename V::Scalar* c, int64_t c_row, const int64_t* at) {
+          typename V::Scalar* c, int64_t c_row, const int64_t* at, bool add) {
   tile_unrolled<V, ROWS, PANELS>(std::make_integer_sequence<int, ROWS * PANELS * 2>(), k, a, a_row,
-                                 a_k, b, b_panel, ahead, start, start_row, start_at, c, c_row, at);
+                                 a_k, b, b_panel, ahead, start, start_row, start_at, c, c_row, at,
+                                 add);
 }
 
 // Rows of the largest tile: two vectors of b and one of a stay beside its sums.
@@ -173,9 +179,9 @@ BPTT_INLINE void call_tile(std::integer_sequence<int, R...>, int64_t rows, int64
                            const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
                            const typename V::Scalar* start, int64_t start_row,
                            const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
-                           const int64_t* at) {
+                           const int64_t* at, bool add) {
   ((rows == R + 1 ? tile<V, R + 1, PANELS>(k, a, a_row, a_k, b, b_panel, ahead, start, start_row,
-                                           start_at, c, c_row, at)
+                                           start_at, c, c_row, at, add)
                   : void()),
    ...);
 }
@@ -194,8 +200,9 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
 
   bool whole = true;
   for (int strip = 0; strip < kStrips; ++strip) whole = whole && run.have[strip] == V::N;
-  const Scalar* start = init == Init::kZero ? kZeros : init == Init::kBias ? bias : c;
-  const int64_t* start_at = init == Init::kZero ? kNowhere : run.at;
+  const bool add = init == Init::kAdd, zero = add || init == Init::kZero;
+  const Scalar* start = zero ? kZeros : init == Init::kBias ? bias : c;
+  const int64_t* start_at = zero ? kNowhere : run.at;
   const int64_t start_row = init == Init::kAccumulate ? c_row : 0;
 
   // Rows are divided evenly: a remainder of its own would be a thin tile.
@@ -208,7 +215,7 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
     Scalar* to = c + i * c_row;
     if (whole) {
       call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, from,
-                           start_row, start_at, to, c_row, run.at);
+                           start_row, start_at, to, c_row, run.at, add);
     } else {
       constexpr int64_t kEdgeRow = kStrips * V::N;
       Scalar edge[kRows * kEdgeRow];
@@ -216,18 +223,20 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
       for (int strip = 0; strip < kStrips; ++strip) edge_at[strip] = strip * V::N;
       for (int64_t r = 0; r < rows; ++r) {
         for (int strip = 0; strip < kStrips; ++strip) {
-          const int64_t have = init == Init::kZero ? V::N : run.have[strip];
+          const int64_t have = zero ? V::N : run.have[strip];
           V::load(from + r * start_row + (have > 0 ? start_at[strip] : 0), have)
               .store(edge + r * kEdgeRow + strip * V::N);
         }
       }
       call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, edge,
-                           kEdgeRow, edge_at, edge, kEdgeRow, edge_at);
+                           kEdgeRow, edge_at, edge, kEdgeRow, edge_at, false);
       for (int64_t r = 0; r < rows; ++r) {
         for (int strip = 0; strip < kStrips; ++strip) {
           if (run.have[strip] == 0) continue;
-          V::load(edge + r * kEdgeRow + strip * V::N)
-              .store(to + r * c_row + run.at[strip], run.have[strip]);
+          Scalar* out = to + r * c_row + run.at[strip];
+          V sum = V::load(edge + r * kEdgeRow + strip * V::N);
+          if (add) sum = V::load(out, run.have[strip]) + sum;
+          sum.store(out, run.have[strip]);
         }
       }
     }
@@ -244,14 +253,16 @@ constexpr int64_t kBlockDepth = 1024;
 // for i in [0, m) and the columns j of panels [panel_begin, panel_end), which lie one
 // after another in packed; panels past the last are none. bias has the columns of a row of c and is
 // read with kBias only. Descending, the last panels are taken first: those that a pass before has
-// left in the cache.
+// left in the cache. Panels of more rows than the k that are taken have panel_k of them. With kAdd,
+// k is kBlockDepth at most.
 template <class V>
 void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar* a, int64_t a_row,
           int64_t a_k, const typename V::Scalar* packed, int64_t panel_begin, int64_t panel_end,
           Init init, const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row,
-          bool descending = false) {
+          bool descending = false, int64_t panel_k = 0) {
   using Scalar = typename V::Scalar;
   constexpr int64_t kWidth = panel_width<V>;
+  if (panel_k == 0) panel_k = k;
   if (panel_end > panel_count<V>(columns)) panel_end = panel_count<V>(columns);
   const int64_t depths = m <= tile_rows<1> ? 1 : (k + kBlockDepth - 1) / kBlockDepth;
   for (int64_t part = 0, done = 0; part == 0 || part < depths; ++part) {
@@ -280,20 +291,61 @@ void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar
         } else {
           for (int strip = 0; strip < 2 * taken; ++strip, cursor.next()) cursor.place(run, strip);
         }
-        const Scalar* b = packed + (descending ? end : begin) * kWidth * k + done * kWidth;
+        const Scalar* b = packed + (descending ? end : begin) * kWidth * panel_k + done * kWidth;
         if (taken == 4) {
-          gemm_panels<V, 4>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+          gemm_panels<V, 4>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
                             c_block, c_row);
         } else if (taken == 2) {
-          gemm_panels<V, 2>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+          gemm_panels<V, 2>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
                             c_block, c_row);
         } else {
-          gemm_panels<V, 1>(rows, run, depth, a_block, a_row, a_k, b, k * kWidth, from, bias,
+          gemm_panels<V, 1>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
                             c_block, c_row);
         }
         if (!descending) begin += taken;
       }
     }
     done += depth;
+  }
+}
+
+// -- sums over many rows ----------------------------------------------------------
+
+// The rule of products that sum over the rows of a batch (docs/numerics.md): blocks of
+// kBlockRows rows are each a sum of their own; those of kRunRows rows are added one after
+// another; such runs are added with what rounding loses kept aside.
+
+// a + b, whose rounding error is added to lost.
+template <class V>
+BPTT_INLINE V add_exactly(V a, V b, V& lost) {
+  const V sum = a + b, added = sum - a;
+  lost = lost + ((a - (sum - added)) + (b - added));
+  return sum;
+}
+
+// sum + lost. Where the sum is not finite, lost means nothing.
+template <class V>
+BPTT_INLINE V add_rest(V sum, V lost) {
+  return select(eq(lost - lost, V()), sum + lost, sum);
+}
+
+// sums += run, for n adjacent numbers.
+template <class V>
+void add_run(int64_t n, const typename V::Scalar* run, typename V::Scalar* sums,
+             typename V::Scalar* lost) {
+  for (int64_t j = 0; j < n; j += V::N) {
+    const int64_t count = n - j < V::N ? n - j : V::N;
+    V rest = V::load(lost + j, count);
+    add_exactly(V::load(sums + j, count), V::load(run + j, count), rest).store(sums + j, count);
+    rest.store(lost + j, count);
+  }
+}
+
+// sums += lost
+template <class V>
+void add_lost(int64_t n, const typename V::Scalar* lost, typename V::Scalar* sums) {
+  for (int64_t j = 0; j < n; j += V::N) {
+    const int64_t count = n - j < V::N ? n - j : V::N;
+    add_rest(V::load(sums + j, count), V::load(lost + j, count)).store(sums + j, count);
   }
 }

@@ -1,5 +1,5 @@
-// Gradients that are products over all packed rows at once, after the time loop.
-// Every sum takes the packed rows in ascending order; members divide outputs.
+// Gradients that are products over all packed rows at once, after the time loop: sums over
+// many rows (gemm.inl), in the order of the packed rows. Members divide outputs.
 
 // The most columns of the left side that a tile takes; kept on the stack.
 constexpr int64_t kTileColumns = kRegisters == 32 ? 48 : 24;
@@ -40,14 +40,15 @@ void pack_rows(const bptt_plan& plan, int64_t begin, int64_t k, int64_t n,
   }
 }
 
-// out[i,j] = sum over packed rows k, ascending, of left[k,i] * right[k,j].
+// out[i,j] = sum over packed rows k of left[k,i] * right[k,j].
 // Ends with its last block in use: a barrier must pass before `block` is written again.
 // True: the call is cancelled.
 template <class V>
 bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
                      const typename V::Scalar* left, int64_t left_row,  // [rows,m]
                      const RowSource<typename V::Scalar>& right,        // [rows,n]
-                     typename V::Scalar* block,
+                     typename V::Scalar* block, typename V::Scalar* run,
+                     typename V::Scalar* lost,   // [m,n], of several runs
                      typename V::Scalar* out) {  // [m,n]
   using Scalar = typename V::Scalar;
   const Range panels = share(panel_count<V>(n), pace.member);
@@ -55,6 +56,8 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
   const int64_t members = pace.member.count, fitting = (m + kTileColumns - 1) / kTileColumns;
   const int64_t all = (fitting + members - 1) / members * members;
   const Range tiles = share(all, pace.member);
+  // The member's own part of out, which is whole rows.
+  const int64_t first = m * tiles.begin / all * n, own = m * tiles.end / all * n - first;
   int64_t begin = 0;
   do {
     const int64_t k = plan.rows - begin < kBlockRows ? plan.rows - begin : kBlockRows;
@@ -62,6 +65,9 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
     if (pace.next()) return true;
     pack_rows<V>(plan, begin, k, n, right, panels, block);
     if (pace.next()) return true;
+    if (begin == kRunRows) std::memset(lost + first, 0, own * sizeof(Scalar));
+    Scalar* sums = begin < kRunRows ? out : run;
+    const Init init = begin % kRunRows == 0 ? Init::kZero : Init::kAdd;
     for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
       alignas(64) Scalar columns[kBlockRows * kTileColumns];
       const int64_t i = m * tile / all, count = m * (tile + 1) / all - i;
@@ -69,39 +75,43 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
         std::memcpy(columns + kk * kTileColumns, left + (begin + kk) * left_row + i,
                     count * sizeof(Scalar));
       }
-      gemm<V>(count, Columns{n}, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n),
-              begin == 0 ? Init::kZero : Init::kAccumulate, nullptr, out + i * n, n);
+      gemm<V>(count, Columns{n}, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n), init,
+              nullptr, sums + i * n, n);
     }
     begin += k;
+    const bool ends = begin % kRunRows == 0 || begin == plan.rows;
+    if (ends && sums == run) add_run<V>(own, run + first, out + first, lost + first);
   } while (begin < plan.rows);
+  if (plan.rows > kRunRows) add_lost<V>(own, lost + first, out + first);
   return false;
 }
 
-// out[j] = sum over packed rows k, ascending, of left[k,j], for the member's share of columns.
+// A packed row's neighbouring columns.
+template <class Scalar>
+struct PackedColumns {
+  const Scalar* rows;  // [rows,n]
+  int64_t stride;
+  template <class V>
+  BPTT_INLINE V at(int64_t k, int64_t j, int64_t count) const {
+    return Adjacent<Scalar>{rows + k * stride}.template load<V>(j, count);
+  }
+};
+
+// out[j] = sum over packed rows k of left[k,j], by the tree of reductions, for the member's
+// share of columns.
 template <class V>
 void column_sums(const bptt_plan& plan, const Member& member, int64_t n,
                  const typename V::Scalar* left, int64_t left_row,  // [rows,n]
                  typename V::Scalar* out) {                         // [n]
-  constexpr int64_t kVectors = 4;
-  const Range blocks = share((n + kVectors * V::N - 1) / (kVectors * V::N), member);
-  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    const int64_t j = block * kVectors * V::N;
-    int64_t lanes[kVectors];
-    V sum[kVectors];
-    for (int64_t v = 0; v < kVectors; ++v) {
-      const int64_t rest = n - j - v * V::N;
-      lanes[v] = rest < 0 ? 0 : rest < V::N ? rest : V::N;
-      sum[v] = V();
-    }
-    for (int64_t k = 0; k < plan.rows; ++k) {
-      const typename V::Scalar* row = left + k * left_row + j;
-      for (int64_t v = 0; v < kVectors; ++v) {
-        sum[v] = sum[v] + V::load(row + (lanes[v] > 0 ? v * V::N : 0), lanes[v]);
-      }
-    }
-    for (int64_t v = 0; v < kVectors; ++v) {
-      if (lanes[v] > 0) sum[v].store(out + j + v * V::N, lanes[v]);
-    }
+  using Scalar = typename V::Scalar;
+  constexpr int64_t kWidth = 4 * V::N;
+  static_assert(kWidth <= kColumns);
+  const Range panels = share((n + kWidth - 1) / kWidth, member);
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const int64_t j = panel * kWidth, width = n - j < kWidth ? n - j : kWidth;
+    Scalar sums[kColumns];
+    sum_columns<V>(plan.rows, j, width, PackedColumns<Scalar>{left, left_row}, sums);
+    std::memcpy(out + j, sums, width * sizeof(Scalar));
   }
 }
 

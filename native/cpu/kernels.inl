@@ -3,6 +3,8 @@
 // clang-format off
 #include "cpu/math.inl"
 #include "cpu/gemm.inl"
+#include "cpu/elementwise.inl"
+#include "cpu/reduce.inl"
 // recurrent layers
 #include "cpu/cell.inl"
 #include "cpu/rnn.inl"
@@ -15,9 +17,7 @@
 #include "cpu/recurrence_backward.inl"
 #include "cpu/recurrence.inl"
 // operations
-#include "cpu/elementwise.inl"
 #include "cpu/random.inl"
-#include "cpu/reduce.inl"
 #include "cpu/softmax.inl"
 #include "cpu/layer_norm.inl"
 #include "cpu/matmul.inl"

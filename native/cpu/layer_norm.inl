@@ -79,8 +79,10 @@ static Normalize<typename V::Scalar> scaled_row(int64_t cols, double eps,
   Normalize<S> row{scale_to_one<S>(most > least ? most : least), 0, 1};
   row.shift = -sum_terms<V>(cols, Deviation<S>{x, row}) / n;
   row.shift -= sum_terms<V>(cols, Deviation<S>{x, row}) / n;
-  row.factor =
-      one_over_root<V>(variance_of<V>(cols, x, row) + static_cast<S>(eps * row.scale * row.scale));
+  // In double: eps times the square of a small scale leaves the range of float.
+  const double spread = variance_of<V>(cols, x, row) + eps * row.scale * row.scale;
+  const double factor = 1 / std::sqrt(spread), most_factor = std::numeric_limits<S>::max();
+  row.factor = static_cast<S>(spread > 0 && factor > most_factor ? most_factor : factor);
   return row;
 }
 

@@ -1,6 +1,9 @@
 // Matrix products: packs right, a chunk of column panels at a time, into scratch
 // and multiplies. Threads divide rows, panels or matrices of the batch; each
-// output is one sum over k, so the division changes no bit.
+// output is one sum over k, cut by k alone, so the division changes no bit.
+
+// Tiles of long sums: small enough for the stack, large enough to use what is packed often.
+constexpr int64_t kSumTileRows = 32, kSumTilePanels = 4;
 
 template <class V>
 struct Product {
@@ -21,9 +24,48 @@ struct Product {
                 int64_t row_begin, int64_t row_end, S* c) const {
     const int64_t column = base * panel_width<V>;
     const Init init = p.accumulate ? Init::kAccumulate : bias ? Init::kBias : Init::kZero;
-    gemm<V>(row_end - row_begin, Columns{p.n - column}, p.k, a + row_begin * p.left_row, p.left_row,
-            p.left_k, packed, begin - base, end - base, init, bias ? bias + column : nullptr,
-            c + row_begin * p.out_row + column, p.out_row);
+    const S* from = bias ? bias + column : nullptr;
+    const Columns columns{p.n - column};
+    if (p.k <= kBlockRows) {
+      gemm<V>(row_end - row_begin, columns, p.k, a + row_begin * p.left_row, p.left_row, p.left_k,
+              packed, begin - base, end - base, init, from, c + row_begin * p.out_row + column,
+              p.out_row);
+      return;
+    }
+    for (int64_t i = row_begin; i < row_end; i += kSumTileRows) {
+      const int64_t m = row_end - i < kSumTileRows ? row_end - i : kSumTileRows;
+      for (int64_t panel = begin - base; panel < end - base; panel += kSumTilePanels) {
+        const int64_t past = panel + kSumTilePanels;
+        multiply_long(m, columns, a + i * p.left_row, packed, panel,
+                      past < end - base ? past : end - base, init, from,
+                      c + i * p.out_row + column);
+      }
+    }
+  }
+  // A tile of sums over many k (gemm.inl).
+  void multiply_long(int64_t m, const Columns& columns, const S* a, const S* packed, int64_t begin,
+                     int64_t end, Init init, const S* from, S* c) const {
+    constexpr int64_t kRow = kSumTilePanels * panel_width<V>;
+    const int64_t first = begin * panel_width<V>;  // column
+    const int64_t whole = (end - begin) * panel_width<V>;
+    const int64_t width = columns.n - first < whole ? columns.n - first : whole;
+    const bool several = p.k > kRunRows;
+    alignas(64) S run[kSumTileRows * kRow], lost[kSumTileRows * kRow];
+    if (several) std::memset(lost, 0, sizeof lost);
+    for (int64_t done = 0; done < p.k; done += kBlockRows) {
+      const int64_t depth = p.k - done < kBlockRows ? p.k - done : kBlockRows;
+      const bool begins = done % kRunRows == 0, in_place = done < kRunRows;
+      const Init start = !begins ? Init::kAdd : in_place ? init : Init::kZero;
+      // gemm counts columns from that of panel 0.
+      gemm<V>(m, columns, depth, a + done * p.left_k, p.left_row, p.left_k,
+              packed + done * panel_width<V>, begin, end, start, from, in_place ? c : run - first,
+              in_place ? p.out_row : kRow, false, p.k);
+      if (in_place || (done + depth < p.k && (done + depth) % kRunRows != 0)) continue;
+      for (int64_t i = 0; i < m; ++i)
+        add_run<V>(width, run + i * kRow, c + i * p.out_row + first, lost + i * kRow);
+    }
+    for (int64_t i = 0; several && i < m; ++i)
+      add_lost<V>(width, lost + i * kRow, c + i * p.out_row + first);
   }
 };
 

@@ -101,6 +101,9 @@ bool lay_out(bptt_plan& plan, int64_t panel) {
   plan.backward.bias = b.take({stride});
   const int64_t columns = std::max({desc.I, desc.L > 1 ? width : 0, Hout, H});
   plan.backward.block = b.take({std::min(rows, kBlockRows), padded(columns)});
+  const int64_t several = rows > kRunRows ? 1 : 0;
+  plan.backward.run = b.take({several, G * H, columns});
+  plan.backward.lost = b.take({several, G * H, columns});
 
   plan.packed_forward_bytes = static_cast<size_t>(forward.bytes());
   plan.packed_backward_bytes = static_cast<size_t>(backward.bytes());

@@ -77,13 +77,15 @@ struct BackwardWorkspace {
   size_t c0, dc;        // [B,H], sorted
   size_t bias;          // [gate_stride], sums over rows
   size_t block;         // a block of rows of a product's right side, in panels
+  size_t run, lost;     // the largest weight's [m,n], where its gradient needs several runs
 };
 
 // Steps of a chunk: its accumulators should still be in the cache when the
 // recurrence comes to them.
 constexpr int64_t kChunkBytes = 256 * 1024;
-// Rows that a weight gradient takes at once.
+// Rows that a weight gradient takes at once, and those that need no more than its own memory.
 constexpr int64_t kBlockRows = 256;
+constexpr int64_t kRunRows = 16 * kBlockRows;
 
 }  // namespace bptt::cpu
 

@@ -167,14 +167,16 @@ bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& a
   const bptt_plan& plan = call.plan;
   const int64_t H = plan.desc.H, P = plan.desc.P, stride = plan.gate_stride;
   Scalar* block = call.work(plan.backward.block);
+  Scalar* run = call.work(plan.backward.run);
+  Scalar* lost = call.work(plan.backward.lost);
   const RowSource<Scalar> inputs = {x, input, nullptr, 0};
   const RowSource<Scalar> h_prev = {at.y, plan.width, at.h0, at.direction};
   const RowSource<Scalar> operands = {at.operand_rows, H, nullptr, 0};
   const RowSource<Scalar> ms = {at.c, H, nullptr, 0};
 
   if (wanted.weight_ih &&
-      weight_gradient<V>(plan, pace, Cell::kGates * H, input, at.gates, stride, inputs, block,
-                         static_cast<Scalar*>(wanted.weight_ih))) {
+      weight_gradient<V>(plan, pace, Cell::kGates * H, input, at.gates, stride, inputs, block, run,
+                         lost, static_cast<Scalar*>(wanted.weight_ih))) {
     return true;
   }
   for (const Stage& stage : Cell::kStages) {
@@ -182,14 +184,14 @@ bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& a
       const Term& term = stage.term[i];
       const int64_t n = stage.of_h ? plan.Hout : H;
       if (weight_gradient<V>(plan, pace, term.count * H, n, at.gates + term.group * H, stride,
-                             stage.of_h ? h_prev : operands, block,
+                             stage.of_h ? h_prev : operands, block, run, lost,
                              static_cast<Scalar*>(wanted.weight_hh) + term.gate * H * n)) {
         return true;
       }
     }
   }
-  if (wanted.weight_hr && weight_gradient<V>(plan, pace, P, H, at.dy, plan.width, ms, block,
-                                             static_cast<Scalar*>(wanted.weight_hr))) {
+  if (wanted.weight_hr && weight_gradient<V>(plan, pace, P, H, at.dy, plan.width, ms, block, run,
+                                             lost, static_cast<Scalar*>(wanted.weight_hr))) {
     return true;
   }
   if (!wanted.bias_ih && !wanted.bias_hh) return false;

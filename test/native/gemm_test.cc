@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-enum { kZero, kBias, kAccumulate };  // bptt::cpu::<isa>::Init
+enum { kZero, kBias, kAccumulate, kAdd };  // bptt::cpu::<isa>::Init
 
 template <class S>
 struct Product {
@@ -106,14 +106,16 @@ void check_case(const Isa& isa, int64_t m, int64_t n, int64_t k, int init, bool 
   int64_t differ = 0, wrong = 0;
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
-      S sum = init == kZero ? 0 : init == kBias ? bias.at(0, j) : before.at(i, j);
-      Wide exact = sum, size = std::abs(sum);
+      const S was = before.at(i, j);
+      S sum = init == kBias ? bias.at(0, j) : init == kAccumulate ? was : 0;
+      Wide exact = init == kAdd ? was : sum, size = std::abs(exact);
       for (int64_t kk = 0; kk < k; ++kk) {
         const S x = a.at(i, kk), y = b.at(kk, j);
         sum = isa.fused ? std::fma(x, y, sum) : x * y + sum;
         exact += static_cast<Wide>(x) * y;
         size += std::abs(static_cast<Wide>(x) * y);
       }
+      if (init == kAdd) sum = was + sum;
       differ += !same_bits(c.at(i, j), sum);
       const Wide bound = size * static_cast<Wide>(k + 1) * std::numeric_limits<S>::epsilon();
       wrong += !(std::abs(c.at(i, j) - exact) <= bound);
@@ -207,7 +209,7 @@ void check_all(const Isa& isa) {
   for (int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 29}) {
     for (int64_t n : {0, 1, 7, 8, 9, 17, 33, 64, 129}) {
       for (int64_t k : {0, 1, 3, 8, 64}) {
-        for (int init : {kZero, kBias, kAccumulate}) {
+        for (int init : {kZero, kBias, kAccumulate, kAdd}) {
           ++variant;
           check_case<S>(isa, m, n, k, init, variant & 1, variant & 2);
         }
@@ -219,6 +221,7 @@ void check_all(const Isa& isa) {
   check_case<S>(isa, 64, 129, 129, kBias, false, true);
   check_case<S>(isa, 70, 3, 2500, kZero, false, true);
   check_case<S>(isa, 70, 20, 2500, kAccumulate, true, false);
+  check_case<S>(isa, 70, 65, 256, kAdd, true, false);
   check_parts<S>(isa, 13, 65, 300);
   for (int64_t n : {0, 1, 16, 17, 65}) {
     for (int64_t k : {0, 1, 5, 16, 33}) {

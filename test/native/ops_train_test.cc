@@ -82,6 +82,7 @@ void test_matmul() {
   // More of right than is packed at once, with divided rows and with divided panels.
   test_matmul_case<T>(200, 300, 4500, false, false, Start::kBias);
   test_matmul_case<T>(2, 600, 2500, false, true, Start::kBias);
+  test_matmul_case<T>(33, 150, 9000, true, false, Start::kAccumulate);  // several runs
   // Batches: many small, few large, and either side broadcast over an axis.
   test_matmul_case<T>(3, 5, 7, false, false, Start::kZero, {40}, {1}, {1});
   test_matmul_case<T>(20, 30, 40, false, true, Start::kZero, {3, 4}, {4, 1}, {0, 1});
