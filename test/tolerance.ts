@@ -80,3 +80,24 @@ export function expectClose(
   for (const name of actual.keys()) if (!expected.has(name)) failures.push(`${name}: unexpected`)
   expect(failures).toEqual([])
 }
+
+/** Sums over tens of thousands of rows and more: within this of the float64 value, in float32. */
+const MANY_ROWS = 1e-6
+/** Units saturated by inputs of 1e3: those that are not yet have a float32 sum's error of 1e-4 in their argument. */
+const SATURATED = 1e-4
+
+function expectWithin(limit: number, actual: Results, expected: Results): void {
+  const errors = [...expected].map(([name, values]): [string, number] => [
+    name,
+    difference(actual.get(name) ?? [], values) / largest(values),
+  ])
+  expect(errors.filter(([, error]) => !(error <= limit))).toEqual([])
+}
+
+export function expectManyRows(actual: Results, expected: Results): void {
+  expectWithin(MANY_ROWS, actual, expected)
+}
+
+export function expectSaturated(actual: Results, expected: Results): void {
+  expectWithin(SATURATED, actual, expected)
+}

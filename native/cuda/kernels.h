@@ -229,11 +229,11 @@ struct CrossEntropy {
   const int32_t* target;  // [outer, inner]
   void* losses;           // T[outer, inner], 0 where ignored
   void* counted;          // T[outer, inner], 1 or 0
-  void* lse;              // T[outer, inner], 0 where ignored
+  void* log_sum;          // T[outer, inner], 0 where ignored
   int32_t* flag;
 };
 
-// From the sums of losses and counted: the loss, or null, and lse's last place.
+// From the sums of losses and counted: the loss, or null, and log_sum's last place.
 struct CrossEntropyTotal {
   int mean;
   const void* sums;  // T[2]
@@ -247,7 +247,7 @@ struct CrossEntropyBackward {
   int32_t ignore;
   const void* logits;     // T[outer, classes, inner]
   const int32_t* target;  // [outer, inner]
-  const void* lse;        // T[outer * inner + 1]
+  const void* log_sum;    // T[outer * inner + 1]
   const void* dloss;      // T[outer, inner] for BPTT_NONE, else T[1]
   void* dlogits;          // T[outer, classes, inner]
   int32_t* flag;

@@ -66,10 +66,10 @@ bptt_code embedding_backward(bptt_context*, bptt_dtype, int64_t n, int64_t rows,
 
 bptt_code cross_entropy(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer, int64_t classes,
                         int64_t inner, int32_t ignore, const void* logits, const int32_t* target,
-                        void* loss, void* lse);
+                        void* loss, void* log_sum);
 bptt_code cross_entropy_backward(bptt_context*, bptt_dtype, bptt_reduction, int64_t outer,
                                  int64_t classes, int64_t inner, int32_t ignore, const void* logits,
-                                 const int32_t* target, const void* lse, const void* dloss,
+                                 const int32_t* target, const void* log_sum, const void* dloss,
                                  void* dlogits);
 bptt_code pairwise_loss(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction, int64_t n,
                         const void* x, const void* target, void* loss);

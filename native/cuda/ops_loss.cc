@@ -6,7 +6,7 @@ namespace bptt::cuda {
 
 bptt_code cross_entropy(bptt_context* context, bptt_dtype dtype, bptt_reduction reduction,
                         int64_t outer, int64_t classes, int64_t inner, int32_t ignore,
-                        const void* logits, const int32_t* target, void* loss, void* lse) {
+                        const void* logits, const int32_t* target, void* loss, void* log_sum) {
   CudaDevice& device = device_of(context);
   const Lines lines = lines_of(outer, classes, inner);
   const int64_t rows = lines.count;
@@ -24,10 +24,10 @@ bptt_code cross_entropy(bptt_context* context, bptt_dtype dtype, bptt_reduction 
   void* sums = element(dtype, values, kept);
   if (const bptt_code code =
           launch(context, cross_entropy_kernel, dtype, grid_of_lines(rows, lines.lanes),
-                 CrossEntropy{lines, ignore, logits, target, losses, counted, lse,
+                 CrossEntropy{lines, ignore, logits, target, losses, counted, log_sum,
                               pointer<int32_t>(device.flags)}))
     return code;
-  void* last = element(dtype, lse, rows);
+  void* last = element(dtype, log_sum, rows);
   if (const bptt_code code =
           run_sum(context, dtype, totals, 1, values, one ? sums : last, element(dtype, sums, 2)))
     return code;
@@ -38,13 +38,13 @@ bptt_code cross_entropy(bptt_context* context, bptt_dtype dtype, bptt_reduction 
 
 bptt_code cross_entropy_backward(bptt_context* context, bptt_dtype dtype, bptt_reduction reduction,
                                  int64_t outer, int64_t classes, int64_t inner, int32_t ignore,
-                                 const void* logits, const int32_t* target, const void* lse,
+                                 const void* logits, const int32_t* target, const void* log_sum,
                                  const void* dloss, void* dlogits) {
   const Lines lines = lines_of(outer, classes, inner);
   return launch(context, cross_entropy_backward_kernel, dtype,
                 grid_of_lines(lines.count, lines.lanes),
-                CrossEntropyBackward{lines, reduction, ignore, logits, target, lse, dloss, dlogits,
-                                     pointer<int32_t>(device_of(context).flags)});
+                CrossEntropyBackward{lines, reduction, ignore, logits, target, log_sum, dloss,
+                                     dlogits, pointer<int32_t>(device_of(context).flags)});
 }
 
 bptt_code pairwise_loss(bptt_context* context, bptt_dtype dtype, bptt_pairwise_loss loss,

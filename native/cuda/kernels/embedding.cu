@@ -44,8 +44,12 @@ BPTT_KERNEL(embedding_backward, EmbeddingBackward) {
     const int64_t first = at / a.cols, column = at - first * a.cols;
     const int32_t row = a.index[first];
     if (a.follows[first] || !is_row(row, a.rows) || row == a.padding) continue;
-    T sum = 0;
-    for (int64_t i = first; i < a.n; i = a.next[i]) sum += dout[i * a.cols + column];
-    dtable[row * a.cols + column] = sum;
+    T sum = 0, lost = 0;  // what rounding loses is added at the end
+    for (int64_t i = first; i < a.n; i = a.next[i]) {
+      const T value = dout[i * a.cols + column], next = sum + value, added = next - sum;
+      lost += (sum - (next - added)) + (value - added);
+      sum = next;
+    }
+    dtable[row * a.cols + column] = lost - lost == T(0) ? sum + lost : sum;
   }
 }

@@ -3,14 +3,14 @@
 #include "reduce.h"
 
 // -- cross entropy ---------------------------------------------------------------
-//   m = max(x),  lse = m + log(sum(exp(x - m))),  loss = lse - x[target]
-//   dx = (exp(x - lse) - onehot(target)) * dloss
+//   m = max(x),  l = log(sum(exp(x - m))),  loss = (m - x[target]) + l
+//   dx = (exp((x - m) - l) - onehot(target)) * dloss
 // Lines whose target is `ignore` have no loss and no gradient.
 
 BPTT_KERNEL(cross_entropy, CrossEntropy) {
   BPTT_SHARED(T, shared, kBlockThreads);
   const Place p = place_of(a.lines.lanes);
-  T *losses = static_cast<T*>(a.losses), *lse = static_cast<T*>(a.lse);
+  T *losses = static_cast<T*>(a.losses), *saved = static_cast<T*>(a.log_sum);
   T* counted = static_cast<T*>(a.counted);
   BPTT_EACH_LINE(line, a.lines.count, p) {
     const bool exists = line < a.lines.count;
@@ -23,7 +23,7 @@ BPTT_KERNEL(cross_entropy, CrossEntropy) {
     const bool counts = target != a.ignore;
     const bool valid = counts && target >= 0 && target < a.lines.length;
     const T log_sum = log(sum);
-    lse[line] = valid ? largest + log_sum : T(0);
+    saved[line] = valid ? log_sum : T(0);
     losses[line] = valid ? (largest - x[target * a.lines.inner]) + log_sum : T(0);
     counted[line] = counts ? T(1) : T(0);
     if (counts && !valid) *a.flag = 1;
@@ -39,14 +39,17 @@ BPTT_KERNEL(cross_entropy_total, CrossEntropyTotal) {
 }
 
 BPTT_KERNEL(cross_entropy_backward, CrossEntropyBackward) {
+  BPTT_SHARED(T, shared, kBlockThreads);
   const Place p = place_of(a.lines.lanes);
-  const T *lse = static_cast<const T*>(a.lse), *dloss = static_cast<const T*>(a.dloss);
+  const T *log_sum = static_cast<const T*>(a.log_sum), *dloss = static_cast<const T*>(a.dloss);
   const int64_t inner = a.lines.inner;
-  const T divisor = a.reduction == BPTT_MEAN ? lse[a.lines.count] : T(1);
+  const T divisor = a.reduction == BPTT_MEAN ? log_sum[a.lines.count] : T(1);
   BPTT_EACH_LINE(line, a.lines.count, p) {
-    if (line >= a.lines.count) continue;
-    const int64_t start = start_of(a.lines, line);
+    const bool exists = line < a.lines.count;
+    const int64_t start = exists ? start_of(a.lines, line) : 0;
     const T* x = static_cast<const T*>(a.logits) + start;
+    const T largest = largest_of(p, x, exists ? a.lines.length : 0, inner, shared);
+    if (!exists) continue;
     T* dx = static_cast<T*>(a.dlogits) + start;
     const int32_t target = a.target[line];
     const bool counts = target != a.ignore;
@@ -55,7 +58,7 @@ BPTT_KERNEL(cross_entropy_backward, CrossEntropyBackward) {
     // A line that does not count has g = 0, whatever its logits.
     const T g = valid ? dloss[a.reduction == BPTT_NONE ? line : 0] / divisor : T(0);
     for (int64_t i = p.lane; i < a.lines.length; i += p.lanes) {
-      const T share = g == T(0) ? T(0) : exp(x[i * inner] - lse[line]) * g;
+      const T share = g == T(0) ? T(0) : exp((x[i * inner] - largest) - log_sum[line]) * g;
       dx[i * inner] = valid && i == target ? share - g : share;
     }
   }

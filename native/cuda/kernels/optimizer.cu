@@ -116,7 +116,7 @@ BPTT_KERNEL(rmsprop, Optimize) {
     if (centered) {
       const T average = lerp(state[2][i], g, fresh);
       state[2][i] = average;
-      square = fnma(average, average, square);
+      square = max(T(0), fnma(average, average, square));  // not below 0 by rounding
     }
     T change = g / (sqrt(square) + eps);
     if (momentum != 0) {

@@ -68,14 +68,21 @@ __device__ inline int64_t start_of(const Lines& l, int64_t line) {
   return outer * l.length * l.inner + (line - outer * l.inner);
 }
 
+// The largest of a line; NaN is passed over.
+template <class T>
+__device__ inline T largest_of(const Place& p, const T* x, int64_t length, int64_t stride,
+                               T* shared) {
+  T most = -kInfinity<T>;
+  for (int64_t i = p.lane; i < length; i += p.lanes) most = max(x[i * stride], most);
+  return combine_lanes(p, most, shared, Greater());
+}
+
 // The largest of a line, and the sum of exp(x - largest). NaN is passed over by the
 // first and found by the second. each(i, e) is called with every exponential.
 template <class T, class Each>
 __device__ inline void max_and_sum(const Place& p, const T* x, int64_t length, int64_t stride,
                                    T* shared, T* largest, T* sum, const Each& each) {
-  T most = -kInfinity<T>;
-  for (int64_t i = p.lane; i < length; i += p.lanes) most = max(x[i * stride], most);
-  *largest = most = combine_lanes(p, most, shared, Greater());
+  const T most = *largest = largest_of(p, x, length, stride, shared);
   T total = 0;
   for (int64_t i = p.lane; i < length; i += p.lanes) {
     const T e = exp(x[i * stride] - most);
