@@ -311,9 +311,9 @@ void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar
 
 // -- sums over many rows ----------------------------------------------------------
 
-// The rule of products that sum over the rows of a batch (docs/numerics.md): blocks of
-// kBlockRows rows are each a sum of their own; those of kRunRows rows are added one after
-// another; such runs are added with what rounding loses kept aside.
+// The rule of products that sum over the rows of a batch (docs/numerics.md): blocks of rows
+// are each a sum of their own; those of kRunRows rows are added one after another; such runs
+// are added with what rounding loses kept aside.
 
 // a + b, whose rounding error is added to lost.
 template <class V>

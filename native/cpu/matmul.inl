@@ -2,6 +2,9 @@
 // and multiplies. Threads divide rows, panels or matrices of the batch; each
 // output is one sum over k, cut by k alone, so the division changes no bit.
 
+// Sums of more k are cut in blocks of so many: those of usual layers are one pass over a tile.
+constexpr int64_t kLongSum = kBlockDepth;
+static_assert(kRunRows % kLongSum == 0);
 // Tiles of long sums: small enough for the stack, large enough to use what is packed often.
 constexpr int64_t kSumTileRows = 32, kSumTilePanels = 4;
 
@@ -26,7 +29,7 @@ struct Product {
     const Init init = p.accumulate ? Init::kAccumulate : bias ? Init::kBias : Init::kZero;
     const S* from = bias ? bias + column : nullptr;
     const Columns columns{p.n - column};
-    if (p.k <= kBlockRows) {
+    if (p.k <= kLongSum) {
       gemm<V>(row_end - row_begin, columns, p.k, a + row_begin * p.left_row, p.left_row, p.left_k,
               packed, begin - base, end - base, init, from, c + row_begin * p.out_row + column,
               p.out_row);
@@ -52,8 +55,8 @@ struct Product {
     const bool several = p.k > kRunRows;
     alignas(64) S run[kSumTileRows * kRow], lost[kSumTileRows * kRow];
     if (several) std::memset(lost, 0, sizeof lost);
-    for (int64_t done = 0; done < p.k; done += kBlockRows) {
-      const int64_t depth = p.k - done < kBlockRows ? p.k - done : kBlockRows;
+    for (int64_t done = 0; done < p.k; done += kLongSum) {
+      const int64_t depth = p.k - done < kLongSum ? p.k - done : kLongSum;
       const bool begins = done % kRunRows == 0, in_place = done < kRunRows;
       const Init start = !begins ? Init::kAdd : in_place ? init : Init::kZero;
       // gemm counts columns from that of panel 0.
