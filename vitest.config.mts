@@ -10,6 +10,8 @@ export default defineConfig({
     maxWorkers: '100%',
     // Tests that count live memory collect first.
     execArgv: ['--expose-gc'],
+    // A machine may be busy with other test files.
+    expect: { poll: { timeout: 10_000 } },
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

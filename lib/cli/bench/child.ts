@@ -27,7 +27,7 @@ export class Child {
   readonly #limit: number
   #stderr = ''
   #ended: string | null = null
-  #waiting: { resolve(line: string): void; reject(error: Error): void } | null = null
+  #waiting: { resolve(answer: Record<string, unknown>): void; reject(error: Error): void } | null = null
 
   /** @param limit seconds that an answer may take */
   constructor({ name, command, args, env, cwd }: ContenderCommand, limit: number) {
@@ -48,10 +48,15 @@ export class Child {
       this.#stderr = (this.#stderr + text).slice(-ERROR_TAIL)
     })
     createInterface({ input: child.stdout }).on('line', (line) => {
+      // At once: the next line may have come with this one.
       const waiting = this.#waiting
-      this.#waiting = null
-      if (waiting) waiting.resolve(line)
-      else this.kill(`said without being asked: ${line.slice(0, 200)}`)
+      const answer = parse(line)
+      if (!waiting) this.kill(`said without being asked: ${line.slice(0, 200)}`)
+      else if (!answer) this.kill(`said what is no JSON object: ${line.slice(0, 200)}`)
+      else {
+        this.#waiting = null
+        waiting.resolve(answer)
+      }
     })
     child.on('error', (error) => this.#end(`could not be started: ${error.message}`))
     child.on('close', (code, signal) => {
@@ -72,16 +77,11 @@ export class Child {
   async ask<T>(request: Request): Promise<T> {
     if (this.#ended !== null) throw new ContenderError(this.#ended)
     let timer: NodeJS.Timeout | undefined
-    const line = await new Promise<string>((resolve, reject) => {
+    const answer = await new Promise<Record<string, unknown>>((resolve, reject) => {
       this.#waiting = { resolve, reject }
       timer = setTimeout(() => this.kill(`gave no answer within ${this.#limit} seconds`), this.#limit * 1000)
       this.#process.stdin?.write(`${JSON.stringify(request)}\n`)
     }).finally(() => clearTimeout(timer))
-    const answer = parse(line)
-    if (answer === null) {
-      this.kill(`said what is no JSON object: ${line.slice(0, 200)}`)
-      throw new ContenderError(this.#ended ?? '')
-    }
     if (typeof answer.error === 'string') throw new ContenderError(answer.error)
     return answer as T
   }
