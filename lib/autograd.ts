@@ -7,17 +7,8 @@
  * so that disposing the result of a forward pass frees all it saved at once.
  */
 import type { Handle } from './binding.ts'
-import {
-  checkPlacement,
-  checkShapeIs,
-  checkTensor,
-  disposedError,
-  graphlessError,
-  modifiedError,
-  shapeError,
-  shapeText,
-  usedError,
-} from './check.ts'
+import { checkPlacement, checkShapeIs, checkTensor } from './check.ts'
+import { disposedError, graphlessError, modifiedError, shapeError, shapeText, usedError } from './messages.ts'
 import { accumulate, ones, ownStorage } from './ops/gradient.ts'
 import { detached, isRecording } from './scope.ts'
 import type { Storage } from './storage.ts'

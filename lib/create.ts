@@ -1,7 +1,6 @@
 /** Functions that make tensors from nothing or from JavaScript data. */
 import { native } from './binding.ts'
 import {
-  argumentError,
   checkBoolean,
   checkDevice,
   checkDType,
@@ -9,12 +8,10 @@ import {
   checkOptions,
   checkShape,
   copyShape,
-  shapeError,
-  shapeText,
-  valueError,
 } from './check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from './dtype.ts'
 import { elementsOf, type IntegerArray, type NestedArray, type NumberArray } from './elements.ts'
+import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
 import { result, type Tensor } from './tensor.ts'
 

@@ -1,17 +1,9 @@
 /** JavaScript data as a dense typed array with its shape. */
 import { isSharedArrayBuffer, typedArrayKind, typedArrayLength } from './brand.ts'
-import {
-  argumentError,
-  describe,
-  MAX_RANK,
-  memoryError,
-  newArray,
-  shapeError,
-  shapeText,
-  valueError,
-} from './check.ts'
+import { MAX_RANK, newArray } from './check.ts'
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
+import { argumentError, describe, memoryError, shapeError, shapeText, valueError } from './messages.ts'
 
 /** Typed arrays that become int32. */
 export type IntegerArray =

@@ -1,18 +1,9 @@
 /** Checking gradients by finite differences. */
 import { native } from './binding.ts'
-import {
-  argumentError,
-  checkFunction,
-  checkNumber,
-  checkOptions,
-  checkSynchronous,
-  checkTensor,
-  dtypeError,
-  graphError,
-  valueError,
-} from './check.ts'
+import { checkFunction, checkNumber, checkOptions, checkSynchronous, checkTensor } from './check.ts'
 import { tensor } from './create.ts'
 import { BpttError } from './errors.ts'
+import { argumentError, dtypeError, graphError, valueError } from './messages.ts'
 import { detached, noGrad, tidy } from './scope.ts'
 import { isTensor, type Tensor } from './tensor.ts'
 

@@ -3,7 +3,8 @@
  * Philox4x32-10, addressed by (seed, offset). An op takes the numbers it needs
  * at the time of its call, so results do not depend on threads or devices.
  */
-import { checkInteger, checkOptions, refusal } from './check.ts'
+import { checkInteger, checkOptions } from './check.ts'
+import { refusal } from './messages.ts'
 
 /** Where the generator stands. Save it in checkpoints. */
 export interface RandomState {

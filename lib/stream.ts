@@ -1,20 +1,9 @@
 /** Inference step by step, with carried state. */
 import { native, type StepperHandle } from './binding.ts'
 import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
-import {
-  argumentError,
-  arrayRemedy,
-  checkInteger,
-  checkIntegers,
-  checkOneOf,
-  checkOptions,
-  disposedError,
-  newArray,
-  refusal,
-  shapeError,
-  shapeText,
-} from './check.ts'
+import { arrayRemedy, checkInteger, checkIntegers, checkOneOf, checkOptions, newArray } from './check.ts'
 import type { DataOf, FloatDType } from './dtype.ts'
+import { argumentError, disposedError, refusal, shapeError, shapeText } from './messages.ts'
 import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
 import type { Tensor } from './tensor.ts'
 

@@ -3,13 +3,16 @@ import { runBackward } from './autograd.ts'
 import { CPU_DEVICE, type Handle, native } from './binding.ts'
 import { UNCLONEABLE } from './brand.ts'
 import {
-  argumentError,
   checkBackward,
   checkBoolean,
   checkFloatDType,
   checkLike,
   checkOptions,
   checkShapeIs,
+} from './check.ts'
+import { arrayOf, BYTES, type DataOf, type Device, type DType, deviceNumber } from './dtype.ts'
+import {
+  argumentError,
   describe,
   disposedError,
   foreignError,
@@ -17,8 +20,7 @@ import {
   primitiveError,
   shapeError,
   shapeText,
-} from './check.ts'
-import { arrayOf, BYTES, type DataOf, type Device, type DType, deviceNumber } from './dtype.ts'
+} from './messages.ts'
 import * as elementwise from './ops/elementwise.ts'
 import { product } from './ops/layout.ts'
 import { matmul } from './ops/matmul.ts'

@@ -2,17 +2,10 @@
 import type { FileHandle } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { isFileHandle } from '../brand.ts'
-import {
-  checkPath,
-  checkRegularFile,
-  checkShape,
-  checkTensorMap,
-  checkText,
-  checkTexts,
-  valueError,
-} from '../check.ts'
+import { checkPath, checkRegularFile, checkShape, checkTensorMap, checkText, checkTexts } from '../check.ts'
 import { tensor } from '../create.ts'
 import { BYTES } from '../dtype.ts'
+import { valueError } from '../messages.ts'
 import { detached } from '../scope.ts'
 import { copyElements } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'

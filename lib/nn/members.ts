@@ -1,6 +1,6 @@
 /** Where a module keeps what it is made of: its fields, and arrays, plain objects, maps and sets in them. */
 import { isMap, isPlainObject, isSet } from '../brand.ts'
-import { refusal } from '../check.ts'
+import { refusal } from '../messages.ts'
 
 /**
  * Visits the members among named values and in the containers there, however nested, in their order. Names go

@@ -1,6 +1,5 @@
 import { UNCLONEABLE } from '../brand.ts'
 import {
-  argumentError,
   checkBoolean,
   checkDevice,
   checkFloat,
@@ -9,6 +8,10 @@ import {
   checkPlacement,
   checkShapeIs,
   checkTensorMap,
+} from '../check.ts'
+import type { Device, FloatDType } from '../dtype.ts'
+import {
+  argumentError,
   describe,
   foreignModuleError,
   namesError,
@@ -16,8 +19,7 @@ import {
   refusal,
   shapeText,
   valueError,
-} from '../check.ts'
-import type { Device, FloatDType } from '../dtype.ts'
+} from '../messages.ts'
 import { detached } from '../scope.ts'
 import { copyAll } from '../state.ts'
 import { isTensor, Tensor } from '../tensor.ts'

@@ -1,15 +1,7 @@
 /** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
-import {
-  checkBoolean,
-  checkInteger,
-  checkNumber,
-  checkOneOf,
-  checkStateOptions,
-  dtypeError,
-  refusal,
-  warnDropout,
-} from '../check.ts'
+import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkStateOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
+import { dtypeError, refusal, warnDropout } from '../messages.ts'
 import {
   type Cell,
   COMPUTES,

@@ -1,5 +1,6 @@
-import { argumentError, checkSynchronous } from '../check.ts'
+import { checkSynchronous } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
+import { argumentError } from '../messages.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
 import { Module } from './module.ts'
 

@@ -1,8 +1,9 @@
 /** Elementwise ops: unary functions, arithmetic with broadcasting or a number. */
 import { needsGrad, record } from '../autograd.ts'
 import { BINARY, type Handle, native, UNARY } from '../binding.ts'
-import { argumentError, checkFloat, checkLike, sameShape } from '../check.ts'
+import { checkFloat, checkLike, sameShape } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { argumentError } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { broadcastShapes, broadcastStrides, denseLayout, layoutOf } from './layout.ts'
 import { sumTo } from './reduce.ts'

@@ -1,17 +1,9 @@
 /** Rows of a table by index. */
 import { needsGrad, record } from '../autograd.ts'
 import { native } from '../binding.ts'
-import {
-  checkFloat,
-  checkInt32,
-  checkInteger,
-  checkOptions,
-  checkPlacement,
-  checkShape,
-  shapeError,
-  shapeText,
-} from '../check.ts'
+import { checkFloat, checkInt32, checkInteger, checkOptions, checkPlacement, checkShape } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 
 export interface EmbeddingOptions {

@@ -2,7 +2,6 @@
 import { needsGrad, record } from '../autograd.ts'
 import { native } from '../binding.ts'
 import {
-  argumentError,
   checkFloat,
   checkInteger,
   checkLike,
@@ -11,10 +10,9 @@ import {
   checkShapeIs,
   copyShape,
   sameShape,
-  shapeError,
-  shapeText,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { product } from './layout.ts'
 

@@ -1,5 +1,6 @@
 /** Shapes, strides and the layouts that the addon reads. */
-import { MAX_RANK, sameShape, shapeError, shapeText } from '../check.ts'
+import { MAX_RANK, sameShape } from '../check.ts'
+import { shapeError, shapeText } from '../messages.ts'
 
 export function product(shape: readonly number[], from = 0, to = shape.length): number {
   let size = 1

@@ -10,9 +10,9 @@ import {
   checkOptions,
   checkPlacement,
   checkShapeIs,
-  shapeError,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { shapeError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { product, splitAt } from './layout.ts'
 

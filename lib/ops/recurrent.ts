@@ -1,18 +1,9 @@
 /** Recurrent layers: one call and one node for the whole stack. */
 import { needsGrad, record } from '../autograd.ts'
 import { CELL, COMPUTE, type Handle, native } from '../binding.ts'
-import {
-  checkFloat,
-  checkIntegers,
-  checkLike,
-  checkPlacement,
-  checkShape,
-  checkShapeIs,
-  computeError,
-  shapeError,
-  shapeText,
-} from '../check.ts'
+import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
+import { computeError, shapeError, shapeText } from '../messages.ts'
 import { draw } from '../random.ts'
 import { Storage } from '../storage.ts'
 import { result, type Tensor } from '../tensor.ts'

@@ -1,16 +1,9 @@
 /** Sums and means over axes. */
 import { needsGrad, record } from '../autograd.ts'
 import { native, UNARY } from '../binding.ts'
-import {
-  argumentError,
-  checkAxis,
-  checkBoolean,
-  checkFloat,
-  checkOptions,
-  refusal,
-  sameShape,
-} from '../check.ts'
+import { checkAxis, checkBoolean, checkFloat, checkOptions, sameShape } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { argumentError, refusal } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { layoutOf, product } from './layout.ts'
 import { expandCopy } from './shape.ts'

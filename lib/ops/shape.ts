@@ -2,7 +2,6 @@
 import { needsGrad, record } from '../autograd.ts'
 import { native } from '../binding.ts'
 import {
-  argumentError,
   checkAxis,
   checkInteger,
   checkLike,
@@ -10,11 +9,9 @@ import {
   checkTensor,
   copyShape,
   sameShape,
-  shapeError,
-  shapeText,
-  valueError,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { argumentError, shapeError, shapeText, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { broadcastStrides, checkRank, denseStrides, layoutOf } from './layout.ts'
 import { sumTo } from './reduce.ts'

@@ -1,4 +1,5 @@
-import { argumentError, checkBoolean, checkNumber, checkOptions, valueError } from '../check.ts'
+import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
+import { argumentError, valueError } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { type Hyper, Optimizer } from './optimizer.ts'
 

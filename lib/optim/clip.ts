@@ -1,14 +1,8 @@
 import { type Handle, native } from '../binding.ts'
-import {
-  argumentError,
-  checkBoolean,
-  checkOptions,
-  checkPlacement,
-  nonfiniteError,
-  valueError,
-} from '../check.ts'
+import { checkBoolean, checkOptions, checkPlacement } from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { argumentError, nonfiniteError, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { checkParameters } from './optimizer.ts'
 

@@ -1,7 +1,6 @@
 /** What the optimizers share: one fused update per call, state by parameter, step counters. */
 import { type Handle, native, OPTIMIZER } from '../binding.ts'
 import {
-  argumentError,
   checkFloatDType,
   checkInteger,
   checkNumber,
@@ -9,14 +8,10 @@ import {
   checkShapeIs,
   checkTensor,
   checkTensorMap,
-  disposedError,
-  namesError,
-  refusal,
-  valueError,
-  warnUntrained,
 } from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { argumentError, disposedError, namesError, refusal, valueError, warnUntrained } from '../messages.ts'
 import { Parameter } from '../nn/module.ts'
 import { detached } from '../scope.ts'
 import { copyTo, settle } from '../state.ts'

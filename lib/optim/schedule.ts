@@ -1,5 +1,6 @@
 /** Learning rate schedules. Call step() once per epoch (or per step), after optimizer.step(). */
-import { argumentError, checkInteger, checkNumber, checkOneOf, checkOptions } from '../check.ts'
+import { checkInteger, checkNumber, checkOneOf, checkOptions } from '../check.ts'
+import { argumentError } from '../messages.ts'
 import { Optimizer } from './optimizer.ts'
 
 /** What a schedule needs to go on: finite numbers and null, which JSON keeps as they are. */

@@ -1,4 +1,5 @@
-import { checkBoolean, checkNumber, checkOptions, refusal } from '../check.ts'
+import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
+import { refusal } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { Optimizer } from './optimizer.ts'
 
