@@ -353,4 +353,17 @@ describe('memory of the machine', () => {
         .itemSync()
     expect(info().memory.allocatedBytes).toBeLessThan(2 ** 28)
   })
+
+  it('of forgotten streams, too', () => {
+    const lstm = new LSTM(64, 128)
+    const kept = lstm.stream()
+    const x = new Float32Array(64).fill(0.5)
+    const first = kept.step(x)
+    for (let i = 0; i < 600; i++) lstm.stream().step(x)
+    expect(info().memory.allocatedBytes).toBeLessThan(2 ** 28)
+    kept.reset()
+    expect(kept.step(x)).toEqual(first)
+    kept.dispose()
+    lstm.dispose()
+  })
 })

@@ -116,7 +116,7 @@ void Environment::collect() {
   int64_t total;
   napi_adjust_external_memory(env_, kMuch, &total);
   napi_adjust_external_memory(env_, -kMuch, &total);
-  handles_->sweep(env_);
+  sweep();
 }
 
 Stream& Environment::stream(int device) {

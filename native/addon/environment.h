@@ -11,6 +11,7 @@
 
 #include "addon/handles.h"
 #include "addon/plan.h"
+#include "addon/stepper.h"
 #include "bptt/bptt.h"
 
 namespace bptt::addon {
@@ -31,6 +32,7 @@ class Environment {
   Stream& stream(int device = kCpuDevice);
   PlanCache& plans() { return plans_; }
   HandleTable& handles() { return *handles_; }
+  const std::shared_ptr<StepperList>& steppers() const { return steppers_; }
 
   void set_error_class(napi_value error_class);
   napi_value make_error(const char* code, const char* message);
@@ -39,6 +41,11 @@ class Environment {
   // napi_create_arraybuffer would end the process.
   napi_value make_buffer(size_t bytes, void** data);
 
+  // Lets go of what the collector has found to be forgotten.
+  void sweep() {
+    handles_->sweep(env_);
+    steppers_->sweep(env_);
+  }
   // Lets what the streams cache age.
   void keep_house();
   // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
@@ -93,6 +100,7 @@ class Environment {
   std::map<int, std::unique_ptr<Stream>> streams_;  // by device
   PlanCache plans_;
   HandleTable* handles_ = new HandleTable;
+  const std::shared_ptr<StepperList> steppers_ = std::make_shared<StepperList>();
   int64_t reported_bytes_ = 0;
 
   napi_threadsafe_function wake_ = nullptr;

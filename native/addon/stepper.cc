@@ -1,5 +1,7 @@
 // Streaming inference: one step at a time on the calling thread, with a snapshot
 // of the weights and the state carried from step to step.
+#include "addon/stepper.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -143,10 +145,54 @@ class Stepper {
   int now_ = 0;  // which of the two holds the state
 };
 
-// Null once released.
+}  // namespace
+
+// What an External holds.
 struct StepperHandle {
+  StepperHandle(napi_env env_, std::shared_ptr<StepperList> list_)
+      : env(env_), list(std::move(list_)), place(list->handles_.size()) {
+    list->handles_.push_back(this);
+  }
+  ~StepperHandle() {
+    release();
+    if (reference) napi_delete_reference(env, reference);
+  }
+  StepperHandle(const StepperHandle&) = delete;
+
+  void release() {
+    stepper.reset();
+    if (released) return;
+    released = true;
+    StepperHandle* last = list->handles_.back();
+    list->handles_[place] = last;
+    last->place = place;
+    list->handles_.pop_back();
+  }
+  bool forgotten() const {
+    napi_value value = nullptr;
+    return reference && napi_get_reference_value(env, reference, &value) == napi_ok && !value;
+  }
+
+  const napi_env env;
+  const std::shared_ptr<StepperList> list;
+  size_t place;  // in the list
+  bool released = false;
+  napi_ref reference = nullptr;  // weak
   std::unique_ptr<Stepper> stepper;
 };
+
+void StepperList::sweep(napi_env env) {
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  // One that goes is replaced by the last, which has been looked at.
+  for (size_t i = handles_.size(); i-- > 0;) {
+    if (handles_[i]->forgotten()) handles_[i]->release();
+  }
+  napi_close_handle_scope(env, scope);
+  kept_ = handles_.size();
+}
+
+namespace {
 
 StepperHandle& read_handle(Call& call) {
   const napi_value handle = call.argument(0);
@@ -204,15 +250,18 @@ napi_value createStepper(Call& call) {
   for (const Operand& operand : operands) {
     if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
   }
+  const std::shared_ptr<StepperList>& steppers = call.environment().steppers();
+  steppers->sweep_if_grown(call.env());
   auto plan = call.environment().plans().get(stream, layer);
-  auto handle = std::make_unique<StepperHandle>();
+  auto handle = std::make_unique<StepperHandle>(call.env(), steppers);
   handle->stepper = std::make_unique<Stepper>(stream, owner, std::move(plan), std::move(weights));
   napi_value external;
   check(napi_create_external(
       call.env(), handle.get(),
       [](napi_env, void* data, void*) { delete static_cast<StepperHandle*>(data); }, nullptr,
       &external));
-  handle.release();
+  StepperHandle* given = handle.release();
+  check(napi_create_reference(call.env(), external, 0, &given->reference));
   check(napi_type_tag_object(call.env(), external, &kStepperTag));
   call.environment().report_memory();
   return external;
@@ -242,7 +291,7 @@ napi_value resetStepper(Call& call) {
 }
 
 napi_value releaseStepper(Call& call) {
-  read_handle(call).stepper.reset();
+  read_handle(call).release();
   call.environment().report_memory();
   return nullptr;
 }

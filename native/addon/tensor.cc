@@ -98,7 +98,7 @@ napi_value measureReads(Call& call) {
 }
 
 napi_value emptyCache(Call& call) {
-  call.environment().handles().sweep(call.env());
+  call.environment().sweep();
   read_device(call, 0).empty_cache();
   call.environment().report_memory();
   return nullptr;
