@@ -369,15 +369,15 @@ export function checkInt32(where: string, name: string, value: unknown): void {
 /** Class indices, of the shape of logits without the classes along `axis`. */
 export function checkClasses(where: string, logits: Tensor, target: unknown, axis: number): void {
   checkTensor(where, 'target', target)
-  const { shape, dtype } = target as Tensor
-  const distributions = sameShape(shape, logits.shape)
+  const { _shape: shape, dtype } = target as Tensor
+  const distributions = sameShape(shape, logits._shape)
   const remedy = distributions
     ? 'targets are indices of classes, not one-hot rows or probabilities'
     : "targets are indices of classes: make them with tensor(data, { dtype: 'int32' })"
   if (dtype !== 'int32') throw dtypeError(where, 'target to be int32', dtype, remedy)
-  const expected = logits.shape.filter((_, i) => i !== axis)
+  const expected = logits._shape.filter((_, i) => i !== axis)
   if (sameShape(shape, expected)) return
-  const last = logits.shape.slice(0, -1)
+  const last = logits._shape.slice(0, -1)
   const rows = product(expected)
   throw shapeError(
     where,

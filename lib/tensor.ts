@@ -204,14 +204,8 @@ export class Tensor<D extends DType = DType> {
    * there is no memory for the copy; the tensor stays as it is.
    */
   data(): Promise<DataOf<D>> {
-    const handle = this._handle('Tensor.data')
-    return this.#read(handle)
-  }
-
-  // Misuse throws where it was made; what fails at run time rejects.
-  async #read(handle: Handle): Promise<DataOf<D>> {
-    const { dtype } = this
-    return arrayOf(dtype, await native().read(handle, this.size * BYTES[dtype]))
+    // Misuse throws where it was made; what fails at run time rejects.
+    return elements(this, this._handle('Tensor.data'))
   }
 
   /** Like {@link data}, but blocks this thread until the work before is done, and throws. */
@@ -228,20 +222,14 @@ export class Tensor<D extends DType = DType> {
    * @throws RangeError ERR_BPTT_SHAPE if it has any other size
    */
   item(): Promise<number> {
-    Tensor.#own(this).#checkItem('Tensor.item')
+    checkItem('Tensor.item', Tensor.#own(this))
     return this.data().then((data) => data[0] as number)
   }
 
   /** Like {@link item}, but blocks this thread. */
   itemSync(): number {
-    Tensor.#own(this).#checkItem('Tensor.itemSync')
+    checkItem('Tensor.itemSync', Tensor.#own(this))
     return this.dataSync()[0] as number
-  }
-
-  #checkItem(where: string): void {
-    if (this.size !== 1) {
-      throw shapeError(where, 'a tensor of one element', shapeText(this.shape), 'use data()')
-    }
   }
 
   // -- lifetime ----------------------------------------------------------------------
@@ -284,21 +272,7 @@ export class Tensor<D extends DType = DType> {
 
   /** @internal */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return Tensor._is(this) ? `${this}${this.#preview()}` : describe(this)
-  }
-
-  /** The first elements. It never waits: what is not computed yet is not shown. */
-  #preview(): string {
-    if (this.#storage === null || this.#device !== 'cpu') return ''
-    const shown = Math.min(this.#size, MAX_SHOWN)
-    if (shown > 0 && native().stats(CPU_DEVICE).queuedOps > 0) return ' not computed yet'
-    try {
-      const values = arrayOf(this.#dtype, native().readSync(this.#storage.handle, shown * BYTES[this.#dtype]))
-      const texts = Array.from(values, (value) => String(Number(value.toPrecision(DIGITS_SHOWN))))
-      return ` [${texts.join(', ')}${this.#size > shown ? ', ..' : ''}]`
-    } catch (error) {
-      return ` ${(error as Error).message}`
-    }
+    return Tensor._is(this) ? `${this}${preview(this)}` : describe(this)
   }
 
   // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
@@ -506,6 +480,28 @@ Object.defineProperty(Tensor.prototype, TENSOR, { value: true })
 /** Whether it is a tensor of this library: none of another copy, no proxy, nothing that only inherits from one. */
 export function isTensor(value: unknown): value is Tensor {
   return Tensor._is(value)
+}
+
+async function elements<D extends DType>(x: Tensor<D>, handle: Handle): Promise<DataOf<D>> {
+  return arrayOf(x.dtype, await native().read(handle, x.size * BYTES[x.dtype]))
+}
+
+function checkItem(where: string, x: Tensor): void {
+  if (x.size !== 1) throw shapeError(where, 'a tensor of one element', shapeText(x._shape), 'use data()')
+}
+
+/** The first elements, as text. It never waits: what is not computed yet is not shown. */
+function preview(x: Tensor): string {
+  if (x.disposed || x.device !== 'cpu') return ''
+  const shown = Math.min(x.size, MAX_SHOWN)
+  if (shown > 0 && native().stats(CPU_DEVICE).queuedOps > 0) return ' not computed yet'
+  try {
+    const values = arrayOf(x.dtype, native().readSync(x._handle('Tensor'), shown * BYTES[x.dtype]))
+    const texts = Array.from(values, (value) => String(Number(value.toPrecision(DIGITS_SHOWN))))
+    return ` [${texts.join(', ')}${x.size > shown ? ', ..' : ''}]`
+  } catch (error) {
+    return ` ${(error as Error).message}`
+  }
 }
 
 /** A new tensor with undefined contents, for the result of an op. */

@@ -47,7 +47,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
 }
 
 function zeroRow(table: Tensor, row: number): void {
-  const cols = table.shape[1] as number
+  const cols = table._shape[1] as number
   const zero = result([cols], table.dtype, table.device)
   native().fill(dtypeNumber(table.dtype), cols, 0, zero._handle('Embedding'))
   native().copy(

@@ -227,7 +227,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
       const value = given.get(name)
       if (value === undefined) continue
       checkPlacement(where, name, value, parameter.dtype, value.device)
-      checkShapeIs(where, name, value, parameter.shape)
+      checkShapeIs(where, name, value, parameter._shape)
       pairs.push([parameter, value])
     }
     copyAll(where, pairs)
@@ -387,7 +387,7 @@ export function defineParameter(
         throw parameterError(label, current === null, next)
       }
       checkLike(label, name, current, next)
-      checkShapeIs(label, name, next, current.shape)
+      checkShapeIs(label, name, next, current._shape)
       next._live(label)
       current = next
       changed?.(next)

@@ -120,7 +120,7 @@ function checkOperands(where: string, a: Tensor, b: unknown): readonly number[] 
   checkFloat(where, 'left operand', a)
   if (typeof b !== 'object') throw argumentError(where, 'a tensor or a number', b)
   checkLike(where, 'right operand', a, b)
-  return broadcastShapes(where, a._shape, (b as Tensor).shape)
+  return broadcastShapes(where, a._shape, (b as Tensor)._shape)
 }
 
 export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {

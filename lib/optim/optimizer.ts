@@ -150,7 +150,7 @@ export abstract class Optimizer {
     const steps = new Map<number, Tensor>()
     for (const { members, step } of this.#cohorts) for (const i of members) steps.set(i, step)
     const state = new Map<string, Tensor>()
-    const add = (name: string, tensor: Tensor) => state.set(name, tensor._share(tensor.shape))
+    const add = (name: string, tensor: Tensor) => state.set(name, tensor._share(tensor._shape))
     detached(() => {
       for (const i of [...this.#updated].sort((a, b) => a - b)) {
         add(`step.${i}`, steps.get(i) as Tensor)
@@ -232,7 +232,7 @@ export abstract class Optimizer {
       const parameter = this.parameters[Number(name.slice(name.lastIndexOf('.') + 1))] as Tensor
       const isStep = name.startsWith('step.')
       checkPlacement(where, name, value, isStep ? 'float64' : parameter.dtype, value.device)
-      checkShapeIs(where, name, value, isStep ? [] : parameter.shape)
+      checkShapeIs(where, name, value, isStep ? [] : parameter._shape)
     }
   }
 
