@@ -40,7 +40,7 @@ typedef struct bptt_context {
 } bptt_context;
 
 // Source of random numbers: element i of a tensor draws from Philox4x32-10 with
-// key = seed and counter = offset + i / 4, word i % 4 (runtime/philox.h).
+// key = seed and counter = offset + i / 4, word i % 4 (shared/philox.h).
 typedef struct bptt_rng {
   uint64_t seed;
   uint64_t offset;

@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "addon/environment.h"
-#include "bptt/bptt.h"
+#include "runtime/stream.h"
 
 namespace bptt::addon {
 

@@ -5,6 +5,7 @@
 
 #include "addon/call.h"
 #include "addon/cuda.h"
+#include "bptt/cpu.h"
 
 namespace bptt::addon {
 

@@ -12,7 +12,7 @@
 #include "addon/handles.h"
 #include "addon/plan.h"
 #include "addon/stepper.h"
-#include "bptt/bptt.h"
+#include "runtime/stream.h"
 
 namespace bptt::addon {
 

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "bptt/bptt.h"
+#include "runtime/stream.h"
 
 namespace bptt::addon {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "bptt/bptt.h"
+#include "runtime/stream.h"
 
 namespace bptt::addon {
 

@@ -3,6 +3,8 @@
 
 #include "addon/call.h"
 #include "addon/cuda.h"
+#include "bptt/cpu.h"
+#include "bptt/version.h"
 
 namespace bptt::addon {
 

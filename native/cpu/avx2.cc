@@ -1,7 +1,7 @@
 // The kernels for x86-64 with AVX2 and FMA.
 #include "cpu/isa.h"
-#include "cpu/target.h"
-#include "cpu/x86.h"
+#include "cpu/simd/target.h"
+#include "cpu/simd/x86.h"
 
 #if BPTT_X86
 namespace bptt::cpu::avx2 {
@@ -18,7 +18,7 @@ const Limits* avx2_limits() { return has_avx2() ? &avx2::limits : nullptr; }
 BPTT_BEGIN_TARGET(BPTT_AVX2_TARGET)
 namespace bptt::cpu::avx2 {
 // clang-format off: the order matters.
-#include "cpu/vec_avx2.h"
+#include "cpu/simd/vec_avx2.h"
 #include "cpu/kernels.inl"
 // clang-format on
 }  // namespace bptt::cpu::avx2

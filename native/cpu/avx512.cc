@@ -1,7 +1,7 @@
 // The kernels for x86-64 with AVX-512 (F, BW, DQ, VL).
 #include "cpu/isa.h"
-#include "cpu/target.h"
-#include "cpu/x86.h"
+#include "cpu/simd/target.h"
+#include "cpu/simd/x86.h"
 
 #if BPTT_X86
 namespace bptt::cpu::avx512 {
@@ -18,7 +18,7 @@ const Limits* avx512_limits() { return has_avx512() ? &avx512::limits : nullptr;
 BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
 namespace bptt::cpu::avx512 {
 // clang-format off: the order matters.
-#include "cpu/vec_avx512.h"
+#include "cpu/simd/vec_avx512.h"
 #include "cpu/kernels.inl"
 // clang-format on
 }  // namespace bptt::cpu::avx512

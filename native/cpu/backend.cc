@@ -11,7 +11,7 @@
 #include "cpu/device.h"
 #include "cpu/isa.h"
 #include "cpu/scratch.h"
-#include "cpu/team.h"
+#include "cpu/threads/team.h"
 
 namespace bptt {
 

@@ -3,7 +3,7 @@
 
 namespace bptt::cpu::baseline {
 // clang-format off: the order matters.
-#include "cpu/vec_baseline.h"
+#include "cpu/simd/vec_baseline.h"
 #include "cpu/kernels.inl"
 // clang-format on
 }  // namespace bptt::cpu::baseline

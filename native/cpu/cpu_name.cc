@@ -3,7 +3,7 @@
 #include <string>
 
 #include "bptt/cpu.h"
-#include "cpu/x86.h"
+#include "cpu/simd/x86.h"
 
 namespace bptt {
 

@@ -16,10 +16,10 @@
 
 #include "backend.h"
 #include "cells.h"
-#include "cpu/plan.h"
+#include "cpu/recurrent/plan.h"
 #include "cpu/scratch.h"
-#include "cpu/team.h"
-#include "runtime/philox.h"
+#include "cpu/threads/team.h"
+#include "shared/philox.h"
 
 #if defined(BPTT_SANITIZED)
 // Instrumented code inlined by force takes compilers many minutes.

@@ -7,7 +7,7 @@
 
 #include "bptt/cpu.h"
 #include "cpu/isa.h"
-#include "cpu/team.h"
+#include "cpu/threads/team.h"
 #include "runtime/memory.h"
 
 namespace bptt {

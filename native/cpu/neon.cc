@@ -1,13 +1,13 @@
 // The kernels for 64-bit ARM, where NEON is always there.
 #include "cpu/isa.h"
-#include "cpu/target.h"
+#include "cpu/simd/target.h"
 
 #if BPTT_ARM64
 #include <arm_neon.h>
 
 namespace bptt::cpu::neon {
 // clang-format off: the order matters.
-#include "cpu/vec_neon.h"
+#include "cpu/simd/vec_neon.h"
 #include "cpu/kernels.inl"
 // clang-format on
 }  // namespace bptt::cpu::neon

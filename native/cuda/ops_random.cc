@@ -1,7 +1,7 @@
 // Dropout and random tensors.
 #include "cuda/launch.h"
 #include "cuda/ops.h"
-#include "runtime/philox.h"
+#include "shared/philox.h"
 
 namespace bptt::cuda {
 

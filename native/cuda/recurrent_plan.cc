@@ -5,8 +5,8 @@
 #include <limits>
 #include <new>
 
-#include "runtime/recurrent_description.h"
-#include "runtime/slices.h"
+#include "shared/recurrent_description.h"
+#include "shared/slices.h"
 
 namespace bptt::cuda {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cuda/device.h"
-#include "runtime/packed_sequence.h"
+#include "shared/packed_sequence.h"
 
 namespace bptt::cuda {
 

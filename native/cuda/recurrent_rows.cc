@@ -1,5 +1,5 @@
 #include "cuda/recurrent_pass.h"
-#include "runtime/philox.h"
+#include "shared/philox.h"
 
 namespace bptt::cuda {
 

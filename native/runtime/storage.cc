@@ -1,9 +1,9 @@
-#include "bptt/storage.h"
+#include "runtime/storage.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "bptt/stream.h"
+#include "runtime/stream.h"
 
 namespace bptt {
 

@@ -1,4 +1,4 @@
-#include "bptt/stream.h"
+#include "runtime/stream.h"
 
 #include <algorithm>
 #include <system_error>

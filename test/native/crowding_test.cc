@@ -1,5 +1,5 @@
 // How many members regions get, by times that are made up.
-#include "cpu/crowding.h"
+#include "cpu/threads/crowding.h"
 
 #include "check.h"
 

@@ -3,17 +3,17 @@
 #include <vector>
 
 #include "cpu/isa.h"
-#include "cpu/target.h"
-#include "cpu/x86.h"
+#include "cpu/simd/target.h"
+#include "cpu/simd/x86.h"
 #if BPTT_ARM64
 #include <arm_neon.h>
 #endif
 
 // clang-format off: each include needs the one before it.
 namespace baseline {
-#include "cpu/vec_baseline.h"
+#include "cpu/simd/vec_baseline.h"
 
-#include "cpu/math.inl"
+#include "cpu/simd/math.inl"
 #include "cpu/gemm.inl"
 #include BPTT_ENTRIES
 }  // namespace baseline
@@ -21,9 +21,9 @@ namespace baseline {
 #if BPTT_X86
 BPTT_BEGIN_TARGET(BPTT_AVX2_TARGET)
 namespace avx2 {
-#include "cpu/vec_avx2.h"
+#include "cpu/simd/vec_avx2.h"
 
-#include "cpu/math.inl"
+#include "cpu/simd/math.inl"
 #include "cpu/gemm.inl"
 #include BPTT_ENTRIES
 }  // namespace avx2
@@ -31,9 +31,9 @@ BPTT_END_TARGET
 
 BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
 namespace avx512 {
-#include "cpu/vec_avx512.h"
+#include "cpu/simd/vec_avx512.h"
 
-#include "cpu/math.inl"
+#include "cpu/simd/math.inl"
 #include "cpu/gemm.inl"
 #include BPTT_ENTRIES
 }  // namespace avx512
@@ -42,9 +42,9 @@ BPTT_END_TARGET
 
 #if BPTT_ARM64
 namespace neon {
-#include "cpu/vec_neon.h"
+#include "cpu/simd/vec_neon.h"
 
-#include "cpu/math.inl"
+#include "cpu/simd/math.inl"
 #include "cpu/gemm.inl"
 #include BPTT_ENTRIES
 }  // namespace neon

@@ -13,7 +13,7 @@
 #include "check.h"
 #include "cpu/device.h"
 #include "cpu/isa.h"
-#include "cpu/team.h"
+#include "cpu/threads/team.h"
 
 namespace bptt_test {
 

@@ -1,7 +1,7 @@
 // Elementwise operations, strided copies and random numbers.
 #include "ops.h"
 
-#include "runtime/philox.h"
+#include "shared/philox.h"
 
 using namespace bptt_test;
 

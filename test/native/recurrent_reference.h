@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backend.h"
-#include "runtime/philox.h"
+#include "shared/philox.h"
 
 namespace bptt_test {
 

@@ -1,5 +1,5 @@
 // The caching allocator: sizes, reuse in stream order, trimming, running out.
-#include "bptt/storage.h"
+#include "runtime/storage.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
-#include "bptt/stream.h"
 #include "check.h"
 #include "fake_backend.h"
+#include "runtime/stream.h"
 
 using bptt::Allocator;
 using bptt::Storage;

@@ -1,5 +1,5 @@
 // The stream: order, poison, bounds, reads and closing.
-#include "bptt/stream.h"
+#include "runtime/stream.h"
 
 #include <array>
 #include <chrono>

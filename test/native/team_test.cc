@@ -1,5 +1,5 @@
 // The team: members, barriers, competing callers, resizing, float mode, default size.
-#include "cpu/team.h"
+#include "cpu/threads/team.h"
 
 #include <atomic>
 #include <chrono>
@@ -15,8 +15,8 @@
 #endif
 
 #include "check.h"
-#include "cpu/placement.h"
-#include "cpu/team_size.h"
+#include "cpu/threads/placement.h"
+#include "cpu/threads/team_size.h"
 
 using bptt::cpu::cgroup_processors;
 using bptt::cpu::Member;

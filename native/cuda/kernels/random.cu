@@ -1,8 +1,8 @@
 // Dropout and random tensors, with the CPU's numbers: what an element draws depends on its
-// index alone (runtime/philox.h). A thread does the four elements of one Philox block.
+// index alone (shared/philox.h). A thread does the four elements of one Philox block.
 #include "functions.h"
 #include "kernel.h"
-#include "runtime/philox.h"
+#include "shared/philox.h"
 
 // Every block b of elements [4 b, 4 b + 4) of [0, n).
 #define BPTT_EACH_DRAW(b, n) BPTT_EACH(b, ((n) + 3) / 4)

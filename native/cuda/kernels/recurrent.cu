@@ -1,6 +1,6 @@
 // What surrounds cuDNN's recurrent layers: rows of packed sequences, dropout between
 // layers, and weights in cuDNN's layout; each converts where cuDNN computes in 16 bits.
-#include "runtime/philox.h"
+#include "shared/philox.h"
 #include "stored.h"
 
 // out[g, r] = in[g, index[r]], or `otherwise`'s row [g, r] (null: zeros) where the index is

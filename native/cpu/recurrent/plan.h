@@ -1,7 +1,7 @@
 // What follows from the shapes and lengths of a recurrent call alone: the order
 // of its rows and where everything lies in packed, reserve and workspace.
 //
-// Inside, a batch of sequences is a packed sequence (runtime/packed_sequence.h).
+// Inside, a batch of sequences is a packed sequence (shared/packed_sequence.h).
 // Time-major input without lengths already lies so and is used in place.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backend.h"
-#include "runtime/packed_sequence.h"
+#include "shared/packed_sequence.h"
 
 namespace bptt::cpu {
 

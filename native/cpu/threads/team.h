@@ -11,7 +11,7 @@
 #include <memory>
 #include <type_traits>
 
-#include "cpu/crowding.h"
+#include "cpu/threads/crowding.h"
 #include "runtime/running.h"
 
 namespace bptt::cpu {

@@ -1,7 +1,7 @@
 // What this x86-64 processor and its operating system can run.
 #pragma once
 
-#include "cpu/target.h"
+#include "cpu/simd/target.h"
 
 #if BPTT_X86
 #include <immintrin.h>

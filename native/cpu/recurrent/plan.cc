@@ -1,4 +1,4 @@
-#include "cpu/plan.h"
+#include "cpu/recurrent/plan.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -6,8 +6,8 @@
 #include <new>
 
 #include "runtime/memory.h"
-#include "runtime/recurrent_description.h"
-#include "runtime/slices.h"
+#include "shared/recurrent_description.h"
+#include "shared/slices.h"
 
 namespace bptt::cpu {
 namespace {

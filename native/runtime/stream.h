@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "backend.h"
-#include "bptt/error.h"
-#include "bptt/storage.h"
+#include "runtime/error.h"
+#include "runtime/storage.h"
 
 namespace bptt {
 

@@ -1,4 +1,4 @@
-#include "cpu/thread_clock.h"
+#include "cpu/threads/thread_clock.h"
 
 #include <chrono>
 

@@ -1,4 +1,4 @@
-#include "cpu/placement.h"
+#include "cpu/threads/placement.h"
 
 #if defined(__linux__)
 #include <sched.h>

@@ -1,4 +1,4 @@
-#include "cpu/team.h"
+#include "cpu/threads/team.h"
 
 #include <algorithm>
 #include <chrono>
@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/placement.h"
-#include "cpu/team_size.h"
-#include "cpu/thread_clock.h"
+#include "cpu/threads/placement.h"
+#include "cpu/threads/team_size.h"
+#include "cpu/threads/thread_clock.h"
 #include "runtime/float_mode.h"
 #include "runtime/spin.h"
 

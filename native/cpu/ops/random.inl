@@ -1,5 +1,5 @@
 // Dropout and random tensors. Draws come from Philox by the element's index
-// (runtime/philox.h), so they depend on neither threads nor vector width.
+// (shared/philox.h), so they depend on neither threads nor vector width.
 
 constexpr int kDrawBlocks = 16;
 constexpr int kDraws = 4 * kDrawBlocks;

@@ -1,4 +1,4 @@
-#include "cpu/crowding.h"
+#include "cpu/threads/crowding.h"
 
 #include <algorithm>
 

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "backend.h"
-#include "bptt/error.h"
+#include "runtime/error.h"
 
 namespace bptt {
 

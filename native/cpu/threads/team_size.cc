@@ -1,4 +1,4 @@
-#include "cpu/team_size.h"
+#include "cpu/threads/team_size.h"
 
 #include <algorithm>
 #include <fstream>
