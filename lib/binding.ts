@@ -101,6 +101,11 @@ export interface Native {
   binary(op: number, dtype: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
   /** layout: [rank, srcOffset, dstOffset, shape.., srcStrides.., dstStrides..] */
   copy(dtype: number, layout: Float64Array, src: Handle, dst: Handle): void
+  /**
+   * Whole buffers, source and target of each pair on one device; layout: [dtype, size] per pair. In the
+   * order of the list. If it throws, nothing has changed.
+   */
+  copyAll(layout: Float64Array, sources: Handle[], targets: Handle[]): void
   dropout(dtype: number, size: number, p: number, seed: number, offset: number, x: Handle, out: Handle): void
   uniform(
     dtype: number,
@@ -245,14 +250,15 @@ export interface Native {
   // -- optimizers ----------------------------------------------------------------------
   /**
    * hyper: [lr, weightDecay, momentum, dampening, beta1, beta2, eps, alpha, nesterov, centered, amsgrad,
-   * maximize]; states holds three per parameter. Any poisoned gradient: nothing changes; gradients past
-   * those of the parameters count for this alone.
+   * maximize]; cohorts: [dtype, parameters] each, steps: one each, on the device of its parameters; states
+   * holds three per parameter. Any poisoned gradient: nothing changes on its device. If it throws,
+   * nothing changes on any.
    */
   optimize(
     kind: number,
-    dtype: number,
     hyper: Float64Array,
-    step: Handle,
+    cohorts: Float64Array,
+    steps: Handle[],
     sizes: Float64Array,
     parameters: Handle[],
     gradients: Handle[],

@@ -13,17 +13,24 @@ export function copyAll(where: string, pairs: readonly (readonly [to: Tensor, fr
   const targets = new Set(pairs.map(([to]) => to._live(where)))
   const aside: Tensor[] = []
   try {
-    const sources = pairs.map(([to, from]) => {
-      const source = from._live(where)
-      if (source === to._live(where) || (from.device === to.device && !targets.has(source))) return from
+    const copies = pairs.flatMap(([to, from]): { to: Tensor; source: Tensor }[] => {
+      const storage = from._live(where)
+      if (storage === to._live(where)) {
+        settle(where, from)
+        return []
+      }
+      if (from.device === to.device && !targets.has(storage)) return [{ to, source: from }]
       const copy = copyTo(from, to.device)
       aside.push(copy)
-      return copy
+      return [{ to, source: copy }]
     })
-    for (const source of sources) settle(where, source)
-    pairs.forEach(([to], i) => {
-      copyInto(to, sources[i] as Tensor)
-    })
+    for (const { source } of copies) settle(where, source)
+    native().copyAll(
+      Float64Array.from(copies.flatMap(({ to }) => [dtypeNumber(to.dtype), to.size])),
+      copies.map(({ source }) => source._handle(where)),
+      copies.map(({ to }) => to._handle(where)),
+    )
+    for (const { to } of copies) to._live(where).touch()
   } finally {
     for (const copy of aside) copy.dispose()
   }
@@ -38,21 +45,13 @@ export function settle(where: string, x: Tensor): void {
 export function copyTo<D extends DType>(x: Tensor<D>, device: Device): Tensor<D> {
   const copy = detached(() => result(x.shape, x.dtype, device))
   try {
-    if (x.device === device) copyInto(copy, x)
+    if (x.device === device) copyElements(x, 0, copy, 0, x.size)
     else native().upload(copy._handle('copy'), x.dataSync())
   } catch (error) {
     copy.dispose()
     throw error
   }
   return copy
-}
-
-/** Overwrites `to` with `from`, of the same shape, dtype and device. */
-export function copyInto(to: Tensor, from: Tensor): void {
-  const target = to._live('copy')
-  if (from._live('copy') === target) return
-  copyElements(from, 0, to, 0, to.size)
-  target.touch()
 }
 
 /** Copies `count` elements in their order, from one place of a tensor to another of a second one. */

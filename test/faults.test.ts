@@ -28,6 +28,13 @@ describe.skipIf(!able)('an allocation of the addon that fails', () => {
     expect(attempts).toBeGreaterThan(refused)
   })
 
+  it('the nth of a step of two element types, and of a load: all parameters change, or none', async () => {
+    const { step, load } = await run('together')
+    console.log(`${step} steps and ${load} loads refused`)
+    expect(step).toBeGreaterThan(20)
+    expect(load).toBeGreaterThan(20)
+  })
+
   it('at random, small and large ones', async () => {
     const { steps, failed } = await run('random', '8')
     expect(steps).toBeGreaterThan(8 * 12)

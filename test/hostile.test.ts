@@ -38,12 +38,13 @@ describe('a getter in a list', () => {
     return handle
   }
   const none = [null, null, null, null, null, null]
+  const one = (members: number) => Float64Array.of(0, members) // cohort, of float32
 
   it('that releases what the list held before it', () => {
     const [a, b, da, db] = [floats(1 << 16), floats(4), floats(1 << 16), floats(4)]
     const gradients = trap([da, db], () => addon.release(a))
     expect(() =>
-      addon.optimize(0, 0, hyper(), step(), Float64Array.of(1 << 16, 4), [a, b], gradients, none),
+      addon.optimize(0, hyper(), one(2), [step()], Float64Array.of(1 << 16, 4), [a, b], gradients, none),
     ).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DISPOSED' }))
     expect([...read(b, 4)]).toEqual([0.5, 0.5, 0.5, 0.5])
   })
@@ -51,7 +52,7 @@ describe('a getter in a list', () => {
   it('that calls another op in between', () => {
     const [a, b, da, db, other] = [floats(4), floats(4), floats(4), floats(4), floats(4)]
     const gradients = trap([da, db], () => addon.unary(0, 0, 4, 0, other, other))
-    addon.optimize(0, 0, hyper(), step(), Float64Array.of(4, 4), [a, b], gradients, none)
+    addon.optimize(0, hyper(), one(2), [step()], Float64Array.of(4, 4), [a, b], gradients, none)
     for (const handle of [a, b]) for (const value of read(handle, 4)) expect(value).toBeCloseTo(0.45, 6)
   })
 
@@ -83,10 +84,33 @@ describe('a getter in a list', () => {
     expect(() => addon.createStepper(desc, list)).toThrow(disposed)
   })
 
+  it('is of a cohort, and of one', () => {
+    const optimize = (...cohorts: number[]) =>
+      addon.optimize(
+        0,
+        Float64Array.from({ length: 12 }, () => 0),
+        Float64Array.from(cohorts),
+        Array.from({ length: cohorts.length >> 1 }, () => addon.allocate(CPU, 8)),
+        Float64Array.of(4, 4),
+        [floats(4), floats(4)],
+        [floats(4), floats(4)],
+        new Array(6).fill(null),
+      )
+    for (const cohorts of [[], [0, 1], [0, 3], [0, 2, 0, 1], [0, 1, 0], [2, 2], [0, 2 ** 53, 0, 2 ** 53]]) {
+      expect(() => optimize(...cohorts), `${cohorts}`).toThrow(INTERNAL)
+    }
+    expect(() => addon.copyAll(Float64Array.of(0, 5), [floats(5)], [floats(4)])).toThrow(INTERNAL)
+    optimize(0, 1, 0, 1)
+  })
+
   it('is not asked for in a list that is too long', () => {
     const holes = new Array<Handle>(2 ** 32 - 1)
     expect(() =>
-      addon.optimize(0, 0, hyper(), step(), Float64Array.of(4), [floats(4)], holes, [null, null, null]),
+      addon.optimize(0, hyper(), one(1), [step()], Float64Array.of(4), [floats(4)], holes, [
+        null,
+        null,
+        null,
+      ]),
     ).toThrow(INTERNAL)
     expect(() => addon.gradNorm(0, Float64Array.of(4), holes, floats(1))).toThrow(INTERNAL)
   })

@@ -1,4 +1,4 @@
-/** What the optimizers share: one fused update per call, state by parameter, step counters. */
+/** What the optimizers share: one fused update per step, state by parameter, step counters. */
 import { type Handle, native, OPTIMIZER } from '../binding.ts'
 import {
   checkFloatDType,
@@ -33,7 +33,7 @@ export interface Hyper {
 }
 
 /**
- * Parameters that have always been updated together: one step counter, one fused update.
+ * Parameters that have always been updated together: one step counter.
  * Those without a gradient at some step leave it for a cohort of their own.
  */
 interface Cohort {
@@ -41,7 +41,7 @@ interface Cohort {
   /** Steps done: a float64 scalar that the update itself increments. */
   step: Tensor<'float64'>
   members: number[]
-  sizes: Float64Array
+  sizes: number[]
   parameters: Handle[]
   states: (Handle | null)[]
 }
@@ -108,8 +108,10 @@ export abstract class Optimizer {
   }
 
   /**
-   * Updates every parameter that has a gradient, in place. If the computation of any of
-   * the gradients failed, nothing changes.
+   * Updates every parameter that has a gradient, in place. If it throws, nothing has changed. If the
+   * computation of any of the gradients failed, nothing changes on its device.
+   *
+   * @throws BpttError ERR_BPTT_DISPOSED, ERR_BPTT_OOM
    */
   step(): void {
     const where = `${this.#name}.step`
@@ -122,14 +124,8 @@ export abstract class Optimizer {
         checkPlacement(where, `parameter ${i}`, parameter, dtype, step.device)
       }
     }
-    // What can fail for want of memory does so before the first update is enqueued.
     const due = [...this.#cohorts].filter((cohort) => this.#arrange(where, cohort))
-    const gradients = this.parameters.flatMap(({ grad }) => grad ?? [])
-    for (const cohort of due) {
-      // One cohort's failed gradient must stop the others of its device too.
-      const guards = due.length > 1 ? gradients.filter(({ device }) => device === cohort.step.device) : []
-      this.#update(where, cohort, guards)
-    }
+    this.#update(where, due)
     if (!this.#stepped) warnUntrained(where, Parameter._untrained(this.parameters))
     this.#stepped = true
   }
@@ -280,7 +276,7 @@ export abstract class Optimizer {
     const { members } = cohort
     if (cohort.parameters.length === 0) {
       for (const i of members) this.#prepare(i)
-      cohort.sizes = Float64Array.from(members, (i) => (this.parameters[i] as Tensor).size)
+      cohort.sizes = members.map((i) => (this.parameters[i] as Tensor).size)
       cohort.states = members.flatMap((i) =>
         [0, 1, 2].map((j) => this.#states[3 * i + j]?._handle(where) ?? null),
       )
@@ -289,18 +285,17 @@ export abstract class Optimizer {
     return true
   }
 
-  #update(where: string, cohort: Cohort, guards: readonly Tensor[]): void {
-    const members = cohort.members.map((i) => this.parameters[i] as Tensor)
-    const gradients = members.map(({ grad }) => grad as Tensor)
+  #update(where: string, cohorts: readonly Cohort[]): void {
+    const members = cohorts.flatMap((cohort) => cohort.members.map((i) => this.parameters[i] as Tensor))
     native().optimize(
       this.#kind,
-      dtypeNumber(cohort.dtype),
       this.#hyper,
-      cohort.step._handle(where),
-      cohort.sizes,
-      cohort.parameters,
-      [...gradients, ...guards].map((gradient) => gradient._handle(where)),
-      cohort.states,
+      Float64Array.from(cohorts.flatMap(({ dtype, members }) => [dtypeNumber(dtype), members.length])),
+      cohorts.map(({ step }) => step._handle(where)),
+      Float64Array.from(cohorts.flatMap(({ sizes }) => sizes)),
+      cohorts.flatMap(({ parameters }) => parameters),
+      members.map(({ grad }) => (grad as Tensor)._handle(where)),
+      cohorts.flatMap(({ states }) => states),
     )
     for (const parameter of members) parameter._live(where).touch()
   }
@@ -316,7 +311,7 @@ export abstract class Optimizer {
 }
 
 function newCohort(dtype: FloatDType, members: number[], step: Tensor<'float64'>): Cohort {
-  return { dtype, step, members, sizes: new Float64Array(0), parameters: [], states: [] }
+  return { dtype, step, members, sizes: [], parameters: [], states: [] }
 }
 
 /** The parameters as a list: leaves, each once. */

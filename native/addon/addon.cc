@@ -10,7 +10,7 @@
   F(measureMultiplyAdds) F(measureReads) \
   F(emptyCache) F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
   /* ops.cc */ \
-  F(fill) F(unary) F(unaryBackward) F(binary) F(copy) F(dropout) F(uniform) F(normal) \
+  F(fill) F(unary) F(unaryBackward) F(binary) F(copy) F(copyAll) F(dropout) F(uniform) F(normal) \
   F(sum) F(softmax) F(softmaxBackward) F(layerNorm) F(layerNormBackward) F(matmul) \
   F(embedding) F(embeddingBackward) F(crossEntropy) F(crossEntropyBackward) \
   F(pairwiseLoss) F(pairwiseLossBackward) F(optimize) F(gradNorm) F(clipGrads) \

@@ -160,6 +160,8 @@ class Call {
     }
   }
 
+  // What follows may be of another device than what came before.
+  void leave_device() { stream_ = nullptr; }
   Storage& storage(size_t i) { return storage_of(arguments_[i]); }
   Storage& storage_of(napi_value handle);
   napi_value make_handle(Storage storage);

@@ -45,6 +45,44 @@ std::vector<int64_t> read_sizes(const Call& call, size_t i) {
   return sizes;
 }
 
+// One op whose parts lie on any devices: each device does its own, and where the op cannot be
+// enqueued on one of them, it is on none. Work(const bptt_ops&, bptt_context*) -> bptt_code.
+template <class Work>
+class Together {
+ public:
+  struct Share {
+    Stream* stream;
+    std::vector<Operand> inputs, outputs;
+    Work work;
+  };
+
+  // The next operands of the call are on the device of this one.
+  Share& on_device_of(Call& call, napi_value handle) {
+    call.leave_device();
+    call.storage_of(handle);
+    Stream* stream = &call.stream();
+    for (Share& share : shares_) {
+      if (share.stream == stream) return share;
+    }
+    shares_.push_back({stream, {}, {}, {}});
+    return shares_.back();
+  }
+
+  void enqueue(const char* op) {
+    std::vector<Stream::Prepared> prepared;
+    prepared.reserve(shares_.size());
+    for (Share& share : shares_) {
+      auto work = [ops = &share.stream->ops(), work = std::move(share.work)](
+                      bptt_context* context) mutable { return work(*ops, context); };
+      prepared.push_back(share.stream->prepare(op, share.inputs, share.outputs, std::move(work)));
+    }
+    for (Stream::Prepared& part : prepared) part.publish();
+  }
+
+ private:
+  std::vector<Share> shares_;
+};
+
 }  // namespace
 
 // -- elementwise -----------------------------------------------------------------
@@ -124,6 +162,44 @@ napi_value copy(Call& call) {
   return call.enqueue("copy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.copy(context, dtype, l.rank, l.shape, src, l.src, dst, l.dst);
   });
+}
+
+// What one device does of a list of copies.
+struct Copies {
+  struct Copy {
+    bptt_dtype dtype;
+    int64_t count;
+    const void* from;
+    void* to;
+  };
+  std::vector<Copy> copies;
+
+  bptt_code operator()(const bptt_ops& ops, bptt_context* context) const {
+    constexpr int64_t kOne = 1;
+    for (const Copy& c : copies) {
+      const bptt_code code = ops.copy(context, c.dtype, 1, &c.count, c.from, &kOne, c.to, &kOne);
+      if (code != BPTT_OK) return code;
+    }
+    return BPTT_OK;
+  }
+};
+
+napi_value copyAll(Call& call) {
+  const std::vector<int64_t> layout = read_sizes(call, 0);
+  if (layout.size() % 2 != 0) broken("a copy is a dtype and a count");
+  const size_t count = layout.size() / 2;
+  const std::vector<napi_value> sources = call.handles(1, count, count);
+  const std::vector<napi_value> targets = call.handles(2, count, count);
+  Together<Copies> together;
+  for (size_t i = 0; i < count; ++i) {
+    auto& [stream, inputs, outputs, list] = together.on_device_of(call, targets[i]);
+    const auto dtype = static_cast<bptt_dtype>(to_integer(layout[2 * i], 0, BPTT_INT32));
+    const int64_t size = layout[2 * i + 1];
+    const void* from = call.operand(sources[i], size, dtype, &inputs);
+    list.copies.push_back({dtype, size, from, call.operand(targets[i], size, dtype, &outputs)});
+  }
+  together.enqueue("copy");
+  return nullptr;
 }
 
 napi_value dropout(Call& call) {
@@ -381,16 +457,41 @@ napi_value pairwiseLossBackward(Call& call) {
 // What they write in place is no output of theirs: a poisoned gradient skips the
 // update and leaves parameters and states as they were.
 
+// What one device does of an update. The parts of the list are in the cohorts' order.
+struct Updates {
+  bptt_optimizer rule{};
+  struct Cohort {
+    bptt_dtype dtype;
+    double* step;
+    size_t count;
+  };
+  std::vector<Cohort> cohorts;
+  std::vector<bptt_parameter> parameters;
+
+  bptt_code operator()(const bptt_ops& ops, bptt_context* context) {
+    const bptt_parameter* first = parameters.data();
+    for (const Cohort& cohort : cohorts) {
+      rule.step = cohort.step;
+      const bptt_code code =
+          ops.optimize(context, cohort.dtype, &rule, static_cast<int64_t>(cohort.count), first);
+      if (code != BPTT_OK) return code;
+      first += cohort.count;
+    }
+    return BPTT_OK;
+  }
+};
+
 napi_value optimize(Call& call) {
-  const std::vector<int64_t> sizes = read_sizes(call, 4);
-  const std::vector<napi_value> values = call.handles(5, sizes.size(), sizes.size());
-  const std::vector<napi_value> gradients = call.handles(6, sizes.size());
-  const std::vector<napi_value> states = call.optional_handles(7, sizes.size() * 3);
-  std::vector<Operand>& inputs = call.environment().inputs;
+  const std::vector<int64_t> layout = read_sizes(call, 2), sizes = read_sizes(call, 4);
+  if (layout.size() % 2 != 0) broken("a cohort is a dtype and a count");
+  const size_t cohorts = layout.size() / 2, count = sizes.size();
+  const std::vector<napi_value> steps = call.handles(3, cohorts, cohorts);
+  const std::vector<napi_value> values = call.handles(5, count, count);
+  const std::vector<napi_value> gradients = call.handles(6, count, count);
+  const std::vector<napi_value> states = call.optional_handles(7, count * 3);
   bptt_optimizer o{};
   o.kind = call.option(0, BPTT_RMSPROP);
-  const bptt_dtype dtype = call.dtype(1);
-  Numbers hyper(call.numbers(2));
+  Numbers hyper(call.numbers(1));
   for (double* number :
        {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2, &o.eps, &o.alpha}) {
     *number = hyper.number();
@@ -398,7 +499,6 @@ napi_value optimize(Call& call) {
   for (int* flag : {&o.nesterov, &o.centered, &o.amsgrad, &o.maximize}) {
     *flag = static_cast<int>(hyper.integer(0, 1));
   }
-  o.step = static_cast<double*>(call.input(3, 1, BPTT_FLOAT64));
   const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
   const bool needed[3] = {
       adam || o.kind == BPTT_RMSPROP || o.momentum != 0,
@@ -406,30 +506,34 @@ napi_value optimize(Call& call) {
       adam ? o.amsgrad != 0 : o.kind == BPTT_RMSPROP && o.centered != 0,
   };
 
-  std::vector<bptt_parameter> parameters(sizes.size());
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    bptt_parameter& p = parameters[i];
-    p.size = sizes[i];
-    p.value = call.operand(values[i], p.size, dtype, &inputs);
-    p.grad = call.operand(gradients[i], p.size, dtype, &inputs);
-    for (size_t s = 0; s < 3; ++s) {
-      const napi_value state = states[i * 3 + s];
-      if (!call.is_null(state)) {
-        p.state[s] = call.operand(state, p.size, dtype, &inputs);
-      } else if (needed[s]) {
-        broken("a state of the optimizer is missing");
+  Together<Updates> together;
+  size_t i = 0;
+  for (size_t c = 0; c < cohorts; ++c) {
+    auto& [stream, inputs, outputs, updates] = together.on_device_of(call, steps[c]);
+    const auto dtype = static_cast<bptt_dtype>(to_integer(layout[2 * c], 0, BPTT_FLOAT64));
+    const auto members = static_cast<size_t>(to_integer(layout[2 * c + 1], 0, count - i));
+    updates.rule = o;
+    updates.cohorts.push_back(
+        {dtype, static_cast<double*>(call.operand(steps[c], 1, BPTT_FLOAT64, &inputs)), members});
+    for (const size_t end = i + members; i < end; ++i) {
+      bptt_parameter p{};
+      p.size = sizes[i];
+      p.value = call.operand(values[i], p.size, dtype, &inputs);
+      p.grad = call.operand(gradients[i], p.size, dtype, &inputs);
+      for (size_t s = 0; s < 3; ++s) {
+        const napi_value state = states[i * 3 + s];
+        if (!call.is_null(state)) {
+          p.state[s] = call.operand(state, p.size, dtype, &inputs);
+        } else if (needed[s]) {
+          broken("a state of the optimizer is missing");
+        }
       }
+      updates.parameters.push_back(p);
     }
   }
-  // Gradients of what other calls update: their poison keeps this update back too.
-  for (size_t i = sizes.size(); i < gradients.size(); ++i) {
-    call.operand(gradients[i], 0, dtype, &inputs);
-  }
-  return call.enqueue(kOptimizer[o.kind], [dtype, o, parameters = std::move(parameters)](
-                                              const bptt_ops& ops, bptt_context* context) {
-    return ops.optimize(context, dtype, &o, static_cast<int64_t>(parameters.size()),
-                        parameters.data());
-  });
+  if (i != count) broken("parameters that are of no cohort");
+  together.enqueue(kOptimizer[o.kind]);
+  return nullptr;
 }
 
 napi_value gradNorm(Call& call) {

@@ -46,6 +46,8 @@ struct StreamHooks {
 };
 
 class Stream {
+  struct Task;
+
  public:
   using Operands = std::span<const Operand>;
 
@@ -71,6 +73,35 @@ class Stream {
   template <class Work>
   uint64_t enqueue(const char* op, Operands inputs, Operands outputs, Work work) {
     return push(op, inputs, outputs, std::move(work), 0);
+  }
+
+  // An op that has all it needs and is not in the queue yet. Until it is published, or
+  // destroyed without that, nothing else may be enqueued on its stream.
+  class Prepared {
+   public:
+    Prepared(Prepared&& other) noexcept
+        : stream_(std::exchange(other.stream_, nullptr)), task_(other.task_) {}
+    Prepared& operator=(Prepared&&) = delete;
+    ~Prepared() {
+      if (stream_) task_->finish(task_->work, stream_->cancelled_failure_);
+    }
+
+    // Cannot fail. Returns a ticket for wait().
+    uint64_t publish() { return std::exchange(stream_, nullptr)->publish(task_->staged_bytes); }
+
+   private:
+    friend class Stream;
+    Prepared(Stream* stream, Task* task) : stream_(stream), task_(task) {}
+
+    Stream* stream_;
+    Task* task_;
+  };
+
+  // The first part of enqueue(), which is all that can fail: for ops of several streams that
+  // belong together.
+  template <class Work>
+  [[nodiscard]] Prepared prepare(const char* op, Operands inputs, Operands outputs, Work work) {
+    return prepare(op, inputs, outputs, std::move(work), 0);
   }
 
   // Copies `bytes` of host memory before it returns. The storage loses its poison.
@@ -175,6 +206,11 @@ class Stream {
 
   template <class Work>
   uint64_t push(const char* op, Operands inputs, Operands outputs, Work work, size_t staged) {
+    return prepare(op, inputs, outputs, std::move(work), staged).publish();
+  }
+
+  template <class Work>
+  Prepared prepare(const char* op, Operands inputs, Operands outputs, Work work, size_t staged) {
     Task& task = next_slot(staged);
     set_operands(task, inputs, outputs);
     task.op = op;
@@ -193,7 +229,7 @@ class Stream {
         delete static_cast<Work*>(w);
       };
     }
-    return publish(staged);
+    return Prepared(this, &task);
   }
 
   Task& next_slot(size_t staged);

@@ -131,6 +131,72 @@ const cases = {
     return seen
   },
 
+  /** The nth allocation of what belongs together fails, for each n: all of it happens, or nothing. */
+  async together() {
+    class Model extends bptt.Module {
+      constructor(value) {
+        super()
+        const parameter = (i) =>
+          new bptt.Parameter(bptt.full([2 + i], value, { dtype: i % 2 ? 'float64' : 'float32' }))
+        this.layers = Array.from({ length: 12 }, (_, i) => parameter(i))
+      }
+    }
+    const snapshot = async (model) => {
+      const hash = createHash('sha1')
+      for (const parameter of model.parameters()) hash.update(await parameter.data())
+      return hash.digest('hex')
+    }
+    const other = new Model(7)
+    const actions = {
+      step: (model, optimizer) => {
+        model.parameters().forEach((parameter, i) => {
+          // The first that is left out goes on in a cohort of its own.
+          parameter.grad = i === 4 ? null : bptt.ones(parameter.shape, { dtype: parameter.dtype })
+        })
+        return () => optimizer.step()
+      },
+      load: (model) => () => model.loadStateDict(other.stateDict()),
+    }
+    const seen = { step: 0, load: 0 }
+    for (const [what, prepare] of Object.entries(actions)) {
+      const fresh = async () => {
+        const model = new Model(1)
+        const optimizer = new Adam(model.parameters(), { amsgrad: true })
+        const act = prepare(model, optimizer)
+        await synchronize()
+        const dispose = () => [optimizer, model].forEach((one) => void one.dispose())
+        return { model, act, dispose }
+      }
+      const usual = await fresh()
+      const before = await snapshot(usual.model)
+      usual.act()
+      const after = await snapshot(usual.model)
+      usual.dispose()
+      assert.notEqual(before, after)
+      for (let n = 1, more = true; more; n++) {
+        const { model, act, dispose } = await fresh()
+        let ok = true
+        faults.memory({ at: n, run: 1 })
+        try {
+          act()
+        } catch (error) {
+          ok = !typed(error)
+        }
+        await setTimeout(1)
+        more = faults.off().failed > 0
+        await synchronize().catch((error) => {
+          ok = !typed(error)
+        })
+        assert.equal(await snapshot(model), ok ? after : before, `${what}, allocation ${n}`)
+        if (!ok) seen[what]++
+        if (!ok) act()
+        assert.equal(await snapshot(model), after, `${what} again, allocation ${n}`)
+        dispose()
+      }
+    }
+    return seen
+  },
+
   /** Random allocations fail, of every size and of large ones. */
   async random() {
     const seen = { steps: 0, failed: 0 }

@@ -126,6 +126,11 @@ const shapes = {
   unaryBackward: [() => below(9), dtype, n, h, h, h],
   binary: [() => below(4), dtype, layout, h, h, h],
   copy: [dtype, layout, h, h],
+  copyAll: [
+    () => Float64Array.from({ length: 2 * count }, (_, i) => (i % 2 ? small() : below(3))),
+    () => handlesOf(count),
+    () => handlesOf(count),
+  ],
   dropout: [dtype, n, Math.random, n, n, h, h],
   uniform: [dtype, n, n, n, n, n, h],
   normal: [dtype, n, n, n, n, n, h],
@@ -156,9 +161,9 @@ const shapes = {
   pairwiseLossBackward: [() => below(2), dtype, () => below(3), n, h, h, h, maybe, maybe],
   optimize: [
     () => below(4),
-    dtype,
     hyper,
-    h,
+    () => Float64Array.of(below(2), count),
+    () => handlesOf(1),
     () => sizes(count),
     () => handlesOf(count),
     () => handlesOf(count),

@@ -222,6 +222,49 @@ void abandoned_wait() {
   CHECK(thrown == 7 && stream.idle());
 }
 
+// Ops that belong together: what is prepared runs when it is published, or never.
+void prepared() {
+  Stream one(fake_backend()), other(fake_backend(), 0, {.ops = 2});
+  std::string ran;
+  const auto note = [&ran](char name) {
+    struct Note {
+      std::string* ran;
+      char name;
+      bptt_code operator()(bptt_context*) {
+        *ran += name;
+        return BPTT_OK;
+      }
+      void done(const FailurePtr& failure) {
+        if (failure) *ran += failure->code == BPTT_CANCELLED ? '-' : '?';
+      }
+    };
+    return Note{&ran, name};
+  };
+  {
+    Stream::Prepared a = one.prepare("a", {}, {}, note('a'));
+    Stream::Prepared b = other.prepare("b", {}, {}, note('b'));
+    CHECK(one.idle() && other.idle());
+    one.wait(a.publish());
+    other.wait(b.publish());
+  }
+  CHECK_MSG(ran == "ab", "%s", ran.c_str());
+  ran.clear();
+  other.close();
+  bptt_code code = BPTT_OK;
+  try {
+    Stream::Prepared a = one.prepare("a", {}, {}, note('a'));
+    Stream::Prepared moved = std::move(a);
+    other.prepare("b", {}, {}, note('b')).publish();
+  } catch (const bptt::Error& error) {
+    code = error.code();
+  }
+  CHECK(code == BPTT_CANCELLED && one.idle());
+  CHECK_MSG(ran == "-", "%s", ran.c_str());
+  Storage x = one.allocate(4);
+  write(one, "next", {}, x, 3);
+  CHECK(value_of(one, x) == 3);
+}
+
 void bounded_bytes() {
   Stream stream(fake_backend(), 0, {.ops = 64, .staged_bytes = 1000});
   Storage a = stream.allocate(600), b = stream.allocate(600), c = stream.allocate(5000);
@@ -346,6 +389,7 @@ int main() {
   bounded_ops();
   room_for_one();
   abandoned_wait();
+  prepared();
   bounded_bytes();
   closing();
   stress();
