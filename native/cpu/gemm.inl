@@ -58,7 +58,7 @@ void pack_panels(int64_t k, const Columns& columns, int group, const typename V:
     const int64_t strip = unit / V::N * columns.groups + group;
     if (strip >= strips) break;
     const int64_t rest = columns.n - unit;
-    const int64_t have = rest < 0 ? 0 : rest < V::N ? rest : V::N;
+    const int64_t have = least(most(rest, 0), V::N);
     const typename V::Scalar* source = b + (have > 0 ? unit * col : 0);
     typename V::Scalar* target = out + strip / 2 * kWidth * k + strip % 2 * V::N;
     if (col == 1) {
@@ -69,7 +69,7 @@ void pack_panels(int64_t k, const Columns& columns, int group, const typename V:
     }
     // A cache line of k at a time, so that a transposed source is read line by line.
     for (int64_t k_begin = 0; k_begin < k; k_begin += kLine) {
-      const int64_t k_end = k - k_begin < kLine ? k : k_begin + kLine;
+      const int64_t k_end = least(k_begin + kLine, k);
       for (int64_t j = 0; j < V::N; ++j) {
         for (int64_t kk = k_begin; kk < k_end; ++kk) {
           target[kk * kWidth + j] = j < have ? source[kk * row + j * col] : 0;
@@ -79,9 +79,9 @@ void pack_panels(int64_t k, const Columns& columns, int group, const typename V:
   }
 }
 
-// Strips that are multiplied together: where each one's columns begin in a row of
-// the result, and how many it has.
-struct Run {
+// The strips that one pass multiplies: where each one's columns begin in a row of the result,
+// and how many it has.
+struct Strips {
   int64_t at[8], have[8];
 };
 
@@ -95,10 +95,10 @@ struct StripCursor {
       : columns(c), width(strip_width), unit(strip / c.groups * width) {
     group = static_cast<int>(strip % c.groups);
   }
-  void place(Run& run, int i) const {
+  void place(Strips& strips, int i) const {
     const int64_t rest = columns.n - unit;
-    run.at[i] = columns.begin[group] + unit;
-    run.have[i] = rest < 0 ? 0 : rest < width ? rest : width;
+    strips.at[i] = columns.begin[group] + unit;
+    strips.have[i] = least(most(rest, 0), width);
   }
   void next() {
     if (++group == columns.groups) {
@@ -118,27 +118,49 @@ struct StripCursor {
 // of 16 registers and not those of 32 (docs/performance.md).
 constexpr bool kCallsAhead = kRegisters < 32;
 
-// One tile of ROWS x PANELS * width outputs. Its accumulators are a local array
-// whose every index is a constant, so that they live in registers; start is what
-// they start from. Panels are b_panel apart, and what their strips become lies at `at`.
-// Meanwhile what lies `ahead` of b is called into the second-level cache.
+// Where the rows of a tile lie: element j of strip i of row r is data[r * row + at[i] + j].
+template <class Scalar>
+struct TileRows {
+  Scalar* data;
+  int64_t row;
+  const int64_t* at;
+};
+
+template <class Scalar>
+struct Tile {
+  int64_t k;
+  const Scalar* a;  // element (r, kk) is a[r * a_row + kk * a_k]
+  int64_t a_row, a_k;
+  const Scalar* b;  // the first panel; the next lies b_panel further
+  int64_t b_panel;
+  int64_t ahead;                 // what lies so far behind b is called into the second-level cache
+  TileRows<const Scalar> start;  // what the sums begin with
+  TileRows<Scalar> c;            // where they go
+  bool add;                      // to what is there
+};
+
+// A tile of ROWS x PANELS * width sums. They are a local array whose every index is a constant,
+// so that they live in registers.
 template <class V, int ROWS, int PANELS, int... T>
-BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
-                               const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-                               const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
-                               const typename V::Scalar* start, int64_t start_row,
-                               const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
-                               const int64_t* at, bool add) {
+BPTT_INLINE void multiply_unrolled(std::integer_sequence<int, T...>,
+                                   const Tile<typename V::Scalar>& tile) {
+  using Scalar = typename V::Scalar;
   constexpr int kColumns = 2 * PANELS;
-  constexpr int64_t kLine = 64 / sizeof(typename V::Scalar);
+  constexpr int64_t kLine = 64 / sizeof(Scalar);
   // The shorter side of the tile is held in registers, the longer passes by.
   constexpr bool kByRow = ROWS >= kColumns;
-  // Copies, since storing to c might change what `at` points at.
+  const int64_t k = tile.k, a_row = tile.a_row, a_k = tile.a_k;
+  const int64_t b_panel = tile.b_panel, ahead = tile.ahead;
+  const Scalar *a = tile.a, *b = tile.b;
+  const TileRows<const Scalar> start = tile.start;
+  const TileRows<Scalar> c = tile.c;
+  const bool add = tile.add;
+  // Copies, since storing to c might change what `c.at` points at.
   int64_t to[kColumns];
-  for (int column = 0; column < kColumns; ++column) to[column] = at[column];
+  for (int column = 0; column < kColumns; ++column) to[column] = c.at[column];
 #define BPTT_ROW (kByRow ? T / kColumns : T % ROWS)
 #define BPTT_COLUMN (kByRow ? T % kColumns : T / ROWS)
-  V sums[] = {V::load(start + BPTT_ROW * start_row + start_at[BPTT_COLUMN])...};
+  V sums[] = {V::load(start.data + BPTT_ROW * start.row + start.at[BPTT_COLUMN])...};
   // Few enough rounds for the processor to foresee the end of a short k.
   BPTT_UNROLL_4
   for (int64_t kk = 0; kk < k; ++kk) {
@@ -151,20 +173,15 @@ BPTT_INLINE void tile_unrolled(std::integer_sequence<int, T...>, int64_t k,
     a += a_k;
     b += panel_width<V>;
   }
-  if (add) ((sums[T] = V::load(c + BPTT_ROW * c_row + to[BPTT_COLUMN]) + sums[T]), ...);
-  (sums[T].store(c + BPTT_ROW * c_row + to[BPTT_COLUMN]), ...);
+  if (add) ((sums[T] = V::load(c.data + BPTT_ROW * c.row + to[BPTT_COLUMN]) + sums[T]), ...);
+  (sums[T].store(c.data + BPTT_ROW * c.row + to[BPTT_COLUMN]), ...);
 #undef BPTT_ROW
 #undef BPTT_COLUMN
 }
 
 template <class V, int ROWS, int PANELS>
-void tile(int64_t k, const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-          const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
-          const typename V::Scalar* start, int64_t start_row, const int64_t* start_at,
-          typename V::Scalar* c, int64_t c_row, const int64_t* at, bool add) {
-  tile_unrolled<V, ROWS, PANELS>(std::make_integer_sequence<int, ROWS * PANELS * 2>(), k, a, a_row,
-                                 a_k, b, b_panel, ahead, start, start_row, start_at, c, c_row, at,
-                                 add);
+void multiply_tile(const Tile<typename V::Scalar>& tile) {
+  multiply_unrolled<V, ROWS, PANELS>(std::make_integer_sequence<int, ROWS * PANELS * 2>(), tile);
 }
 
 // Rows of the largest tile: two vectors of b and one of a stay beside its sums.
@@ -174,23 +191,30 @@ constexpr int tile_rows = PANELS == 1   ? (kRegisters == 32 ? 8 : 6)
                                         : (kRegisters == 32 ? 3 : 1);
 
 template <class V, int PANELS, int... R>
-BPTT_INLINE void call_tile(std::integer_sequence<int, R...>, int64_t rows, int64_t k,
-                           const typename V::Scalar* a, int64_t a_row, int64_t a_k,
-                           const typename V::Scalar* b, int64_t b_panel, int64_t ahead,
-                           const typename V::Scalar* start, int64_t start_row,
-                           const int64_t* start_at, typename V::Scalar* c, int64_t c_row,
-                           const int64_t* at, bool add) {
-  ((rows == R + 1 ? tile<V, R + 1, PANELS>(k, a, a_row, a_k, b, b_panel, ahead, start, start_row,
-                                           start_at, c, c_row, at, add)
-                  : void()),
-   ...);
+BPTT_INLINE void multiply_rows(std::integer_sequence<int, R...>, int64_t rows,
+                               const Tile<typename V::Scalar>& tile) {
+  ((rows == R + 1 ? multiply_tile<V, R + 1, PANELS>(tile) : void()), ...);
 }
 
-// m rows times a run of panels; b is at the first.
+// c[i * c_row + j] = init + sum over kk, ascending, of a[i * a_row + kk * a_k] * B[kk][j],
+// for i in [0, m) and the columns j of the panels.
+template <class Scalar>
+struct Product {
+  int64_t m, k;
+  const Scalar* a;
+  int64_t a_row, a_k = 1;
+  const Scalar* packed;          // panels of B, one after another
+  int64_t panel_k = 0;           // rows that a panel has, where they are more than k
+  Init init = Init::kZero;       // with kAdd, k is kBlockDepth at most
+  const Scalar* bias = nullptr;  // of the columns of a row of c; for kBias
+  Scalar* c;
+  int64_t c_row;
+};
+
+// m rows times the strips of PANELS panels. b is at the first.
 template <class V, int PANELS>
-void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar* a, int64_t a_row,
-                 int64_t a_k, const typename V::Scalar* b, int64_t b_panel, Init init,
-                 const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row) {
+void multiply_panels(const Product<typename V::Scalar>& p, const Strips& strips,
+                     const typename V::Scalar* b) {
   using Scalar = typename V::Scalar;
   constexpr int64_t kRows = tile_rows<PANELS>;
   constexpr int kStrips = 2 * PANELS;
@@ -199,23 +223,33 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
   static constexpr int64_t kNowhere[kStrips] = {};
 
   bool whole = true;
-  for (int strip = 0; strip < kStrips; ++strip) whole = whole && run.have[strip] == V::N;
-  const bool add = init == Init::kAdd, zero = add || init == Init::kZero;
-  const Scalar* start = zero ? kZeros : init == Init::kBias ? bias : c;
-  const int64_t* start_at = zero ? kNowhere : run.at;
-  const int64_t start_row = init == Init::kAccumulate ? c_row : 0;
+  for (int strip = 0; strip < kStrips; ++strip) whole = whole && strips.have[strip] == V::N;
+  const bool add = p.init == Init::kAdd, zero = add || p.init == Init::kZero;
+  const Scalar* first = zero ? kZeros : p.init == Init::kBias ? p.bias : p.c;
+  const TileRows<const Scalar> start = {first, p.init == Init::kAccumulate ? p.c_row : 0,
+                                        zero ? kNowhere : strips.at};
+  const int64_t b_panel = p.panel_k * panel_width<V>;
 
   // Rows are divided evenly: a remainder of its own would be a thin tile.
-  const int64_t tiles = (m + kRows - 1) / kRows;
+  const int64_t tiles = (p.m + kRows - 1) / kRows;
   for (int64_t i = 0, left = tiles; left > 0; --left) {
-    const int64_t rows = (m - i + left - 1) / left;
+    const int64_t rows = (p.m - i + left - 1) / left;
     // The first tile waits for its panels; the second, where more follow, calls the next ones.
     const int64_t ahead = tiles > 3 && left + 1 == tiles ? PANELS * b_panel : 0;
-    const Scalar* from = start + i * start_row;
-    Scalar* to = c + i * c_row;
+    const Scalar* from = start.data + i * start.row;
+    Scalar* to = p.c + i * p.c_row;
+    Tile<Scalar> tile = {p.k,
+                         p.a + i * p.a_row,
+                         p.a_row,
+                         p.a_k,
+                         b,
+                         b_panel,
+                         ahead,
+                         {from, start.row, start.at},
+                         {to, p.c_row, strips.at},
+                         add};
     if (whole) {
-      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, from,
-                           start_row, start_at, to, c_row, run.at, add);
+      multiply_rows<V, PANELS>(kTiles, rows, tile);
     } else {
       constexpr int64_t kEdgeRow = kStrips * V::N;
       Scalar edge[kRows * kEdgeRow];
@@ -223,20 +257,23 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
       for (int strip = 0; strip < kStrips; ++strip) edge_at[strip] = strip * V::N;
       for (int64_t r = 0; r < rows; ++r) {
         for (int strip = 0; strip < kStrips; ++strip) {
-          const int64_t have = zero ? V::N : run.have[strip];
-          V::load(from + r * start_row + (have > 0 ? start_at[strip] : 0), have)
+          const int64_t have = zero ? V::N : strips.have[strip];
+          V::load(from + r * start.row + (have > 0 ? start.at[strip] : 0), have)
               .store(edge + r * kEdgeRow + strip * V::N);
         }
       }
-      call_tile<V, PANELS>(kTiles, rows, k, a + i * a_row, a_row, a_k, b, b_panel, ahead, edge,
-                           kEdgeRow, edge_at, edge, kEdgeRow, edge_at, false);
+      tile.start = {edge, kEdgeRow, edge_at};
+      tile.c = {edge, kEdgeRow, edge_at};
+      tile.add = false;
+      multiply_rows<V, PANELS>(kTiles, rows, tile);
       for (int64_t r = 0; r < rows; ++r) {
         for (int strip = 0; strip < kStrips; ++strip) {
-          if (run.have[strip] == 0) continue;
-          Scalar* out = to + r * c_row + run.at[strip];
+          const int64_t have = strips.have[strip];
+          if (have == 0) continue;
+          Scalar* out = to + r * p.c_row + strips.at[strip];
           V sum = V::load(edge + r * kEdgeRow + strip * V::N);
-          if (add) sum = V::load(out, run.have[strip]) + sum;
-          sum.store(out, run.have[strip]);
+          if (add) sum = V::load(out, have) + sum;
+          sum.store(out, have);
         }
       }
     }
@@ -249,63 +286,59 @@ void gemm_panels(int64_t m, const Run& run, int64_t k, const typename V::Scalar*
 constexpr int64_t kBlockBytes = 256 * 1024;
 constexpr int64_t kBlockDepth = 1024;
 
-// c[i * c_row + j] = init + sum over k, ascending, of a[i * a_row + kk * a_k] * B[kk][j],
-// for i in [0, m) and the columns j of panels [panel_begin, panel_end), which lie one
-// after another in packed; panels past the last are none. bias has the columns of a row of c and is
-// read with kBias only. Descending, the last panels are taken first: those that a pass before has
-// left in the cache. Panels of more rows than the k that are taken have panel_k of them. With kAdd,
-// k is kBlockDepth at most.
+// The product, for the columns of panels [begin, end); those past the last are none. Descending,
+// the last panels are taken first: those that a pass before has left in the cache.
 template <class V>
-void gemm(int64_t m, const Columns& columns, int64_t k, const typename V::Scalar* a, int64_t a_row,
-          int64_t a_k, const typename V::Scalar* packed, int64_t panel_begin, int64_t panel_end,
-          Init init, const typename V::Scalar* bias, typename V::Scalar* c, int64_t c_row,
-          bool descending = false, int64_t panel_k = 0) {
+void gemm(const Product<typename V::Scalar>& p, const Columns& columns, int64_t panel_begin,
+          int64_t panel_end, bool descending = false) {
   using Scalar = typename V::Scalar;
   constexpr int64_t kWidth = panel_width<V>;
-  if (panel_k == 0) panel_k = k;
-  if (panel_end > panel_count<V>(columns)) panel_end = panel_count<V>(columns);
-  const int64_t depths = m <= tile_rows<1> ? 1 : (k + kBlockDepth - 1) / kBlockDepth;
+  Product<Scalar> block = p;
+  if (p.panel_k == 0) block.panel_k = p.k;
+  panel_end = least(panel_end, panel_count<V>(columns));
+  const int64_t depths = p.m <= tile_rows<1> ? 1 : (p.k + kBlockDepth - 1) / kBlockDepth;
   for (int64_t part = 0, done = 0; part == 0 || part < depths; ++part) {
-    const int64_t depth = (k - done) / (depths > part ? depths - part : 1);
-    const Init from = part == 0 ? init : Init::kAccumulate;
-    const int64_t row_bytes = (depth > 0 ? depth : 1) * static_cast<int64_t>(sizeof(Scalar));
+    block.k = (p.k - done) / most(depths - part, 1);
+    if (part > 0) block.init = Init::kAccumulate;
+    const int64_t row_bytes = most(block.k, 1) * static_cast<int64_t>(sizeof(Scalar));
     const int64_t fitting = kBlockBytes / row_bytes + 1;
-    const int64_t blocks = (m + fitting - 1) / fitting;
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t i = m * block / blocks, rows = m * (block + 1) / blocks - i;
-      const Scalar* a_block = a + i * a_row + done * a_k;
-      Scalar* c_block = c + i * c_row;
+    const int64_t blocks = (p.m + fitting - 1) / fitting;
+    for (int64_t index = 0; index < blocks; ++index) {
+      const int64_t i = p.m * index / blocks;
+      block.m = p.m * (index + 1) / blocks - i;
+      block.a = p.a + i * p.a_row + done * p.a_k;
+      block.c = p.c + i * p.c_row;
       StripCursor cursor(columns, 2 * (descending ? panel_end : panel_begin), V::N);
       for (int64_t begin = panel_begin, end = panel_end; begin < end;) {
         const int64_t left = end - begin;
-        const int taken = left >= 4 && rows <= tile_rows<4>                         ? 4
-                          : left >= 2 && (kRegisters == 32 || rows <= tile_rows<2>) ? 2
-                                                                                    : 1;
-        Run run;
+        const int taken = left >= 4 && block.m <= tile_rows<4>                         ? 4
+                          : left >= 2 && (kRegisters == 32 || block.m <= tile_rows<2>) ? 2
+                                                                                       : 1;
+        Strips strips;
         if (descending) {
           end -= taken;
           for (int strip = 2 * taken; strip-- > 0;) {
             cursor.previous();
-            cursor.place(run, strip);
+            cursor.place(strips, strip);
           }
         } else {
-          for (int strip = 0; strip < 2 * taken; ++strip, cursor.next()) cursor.place(run, strip);
+          for (int strip = 0; strip < 2 * taken; ++strip, cursor.next()) {
+            cursor.place(strips, strip);
+          }
         }
-        const Scalar* b = packed + (descending ? end : begin) * kWidth * panel_k + done * kWidth;
+        const int64_t panel = descending ? end : begin;
+        const Scalar* b = p.packed + (panel * block.panel_k + done) * kWidth;
         if (taken == 4) {
-          gemm_panels<V, 4>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
-                            c_block, c_row);
+          multiply_panels<V, 4>(block, strips, b);
         } else if (taken == 2) {
-          gemm_panels<V, 2>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
-                            c_block, c_row);
+          multiply_panels<V, 2>(block, strips, b);
         } else {
-          gemm_panels<V, 1>(rows, run, depth, a_block, a_row, a_k, b, panel_k * kWidth, from, bias,
-                            c_block, c_row);
+          multiply_panels<V, 1>(block, strips, b);
         }
         if (!descending) begin += taken;
       }
     }
-    done += depth;
+    done += block.k;
   }
 }
 
@@ -334,7 +367,7 @@ template <class V>
 void add_run(int64_t n, const typename V::Scalar* run, typename V::Scalar* sums,
              typename V::Scalar* lost) {
   for (int64_t j = 0; j < n; j += V::N) {
-    const int64_t count = n - j < V::N ? n - j : V::N;
+    const int64_t count = least(n - j, V::N);
     V rest = V::load(lost + j, count);
     add_exactly(V::load(sums + j, count), V::load(run + j, count), rest).store(sums + j, count);
     rest.store(lost + j, count);
@@ -345,7 +378,7 @@ void add_run(int64_t n, const typename V::Scalar* run, typename V::Scalar* sums,
 template <class V>
 void add_lost(int64_t n, const typename V::Scalar* lost, typename V::Scalar* sums) {
   for (int64_t j = 0; j < n; j += V::N) {
-    const int64_t count = n - j < V::N ? n - j : V::N;
+    const int64_t count = least(n - j, V::N);
     add_rest(V::load(sums + j, count), V::load(lost + j, count)).store(sums + j, count);
   }
 }

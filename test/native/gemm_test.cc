@@ -10,7 +10,7 @@
 enum { kZero, kBias, kAccumulate, kAdd };  // bptt::cpu::<isa>::Init
 
 template <class S>
-struct Product {
+struct Case {
   int64_t m, n, k;
   const S* a;
   int64_t a_row, a_k;
@@ -28,7 +28,7 @@ template <class S>
 struct GemmEntries {
   int64_t width;
   int64_t (*packed_elements)(int64_t k, int64_t n);
-  void (*product)(const Product<S>&);
+  void (*run_case)(const Case<S>&);
 };
 
 struct Entries {
@@ -84,8 +84,8 @@ bool same_bits(S a, S b) {
 }
 
 template <class S>
-Product<S> describe(Matrix<S>& a, Matrix<S>& b, Matrix<S>& c, std::vector<S>& packed,
-                    const GemmEntries<S>& entries, int init, const S* bias) {
+Case<S> describe(Matrix<S>& a, Matrix<S>& b, Matrix<S>& c, std::vector<S>& packed,
+                 const GemmEntries<S>& entries, int init, const S* bias) {
   packed.assign(static_cast<size_t>(entries.packed_elements(b.rows, b.cols)), std::nan(""));
   return {a.rows, b.cols,        b.rows,    a.begin(),
           a.row,  a.col,         b.begin(), b.row,
@@ -101,7 +101,7 @@ void check_case(const Isa& isa, int64_t m, int64_t n, int64_t k, int init, bool 
   Matrix<S> a(m, k, a_transposed), b(k, n, b_transposed), c(m, n, false), bias(1, n, false);
   Matrix<S> before = c;
   std::vector<S> packed;
-  entries.product(describe(a, b, c, packed, entries, init, bias.begin()));
+  entries.run_case(describe(a, b, c, packed, entries, init, bias.begin()));
 
   int64_t differ = 0, wrong = 0;
   for (int64_t i = 0; i < m; ++i) {
@@ -136,26 +136,26 @@ void check_parts(const Isa& isa, int64_t m, int64_t n, int64_t k) {
   Matrix<S> a(m, k, false), b(k, n, true), whole(m, n, false), bias(1, n, false);
   Matrix<S> cut = whole, alone = whole, ranged = whole;
   std::vector<S> packed;
-  const Product<S> product = describe(a, b, whole, packed, entries, kBias, bias.begin());
-  entries.product(product);
+  const Case<S> product = describe(a, b, whole, packed, entries, kBias, bias.begin());
+  entries.run_case(product);
 
   const int64_t first = k / 3;
-  Product<S> part = product;
+  Case<S> part = product;
   part.c = cut.begin();
   part.k = first;
-  entries.product(part);
+  entries.run_case(part);
   part.k = k - first;
   part.a += first * part.a_k;
   part.b += first * part.b_row;
   part.init = kAccumulate;
-  entries.product(part);
+  entries.run_case(part);
 
   part = product;
   part.m = 1;
   for (int64_t i = 0; i < m; ++i) {
     part.a = product.a + i * product.a_row;
     part.c = alone.begin() + i * product.c_row;
-    entries.product(part);
+    entries.run_case(part);
   }
 
   part = product;
@@ -164,7 +164,7 @@ void check_parts(const Isa& isa, int64_t m, int64_t n, int64_t k) {
   part.panel_end = 2;
   const Matrix<S> before = ranged;
   const bool has_range = product.panel_end >= 2;
-  if (has_range) entries.product(part);
+  if (has_range) entries.run_case(part);
 
   int64_t differ = 0;
   for (int64_t i = 0; i < m; ++i) {
@@ -187,7 +187,7 @@ void check_packing(const Isa& isa, int64_t n, int64_t k, bool transposed) {
   const GemmEntries<S>& entries = of<S>(*isa.entries);
   Matrix<S> a(0, k, false), b(k, n, transposed), c(0, n, false);
   std::vector<S> packed;
-  entries.product(describe<S>(a, b, c, packed, entries, kZero, nullptr));
+  entries.run_case(describe<S>(a, b, c, packed, entries, kZero, nullptr));
   const int64_t panels = (n + entries.width - 1) / entries.width;
   bool ok = static_cast<int64_t>(packed.size()) == panels * k * entries.width;
   for (int64_t p = 0; ok && p < panels; ++p) {

@@ -73,7 +73,7 @@ static void for_rows(const Axes& axes, int64_t begin, int64_t end, const F& f) {
   }
   for (int64_t i = begin; i < end;) {
     const int64_t left = axes.shape[last] - column;
-    const int64_t count = left < end - i ? left : end - i;
+    const int64_t count = least(left, end - i);
     f(i, count, a + column * axes.a[last], b + column * axes.b[last]);
     i += count;
     column = 0;
@@ -372,9 +372,9 @@ static void transpose_range(const Axes& axes, int64_t begin, int64_t end, const 
       at_dst += plane % axes.shape[d] * axes.b[d];
       plane /= axes.shape[d];
     }
-    const int64_t p0 = block % blocks * kTile, p1 = p0 + kTile < P ? p0 + kTile : P;
+    const int64_t p0 = block % blocks * kTile, p1 = least(p0 + kTile, P);
     for (int64_t q0 = 0; q0 < Q; q0 += kTile) {
-      const int64_t q1 = q0 + kTile < Q ? q0 + kTile : Q;
+      const int64_t q1 = least(q0 + kTile, Q);
       for (int64_t i = p0; i < p1; ++i) {
         const T* from = src + at_src + i * axes.a[p];
         T* to = dst + at_dst + i * axes.b[p];

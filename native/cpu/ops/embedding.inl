@@ -44,7 +44,7 @@ static void embedding_columns(int64_t begin, int64_t end, int64_t rows, int64_t 
       int64_t counts[kVectors];
       for (int v = 0; v < kVectors; ++v) {
         const int64_t rest = end - column - v * V::N;
-        counts[v] = rest < 0 ? 0 : rest < V::N ? rest : V::N;
+        counts[v] = least(most(rest, 0), V::N);
       }
       for (int64_t i = row == padding ? -1 : lists.first[row]; i >= 0; i = lists.next[i]) {
         const typename V::Scalar* from = dout + i * cols + column;

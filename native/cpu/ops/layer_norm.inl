@@ -226,7 +226,7 @@ static void affine_grad_panels(int64_t begin, int64_t end, int64_t rows,
   typename V::Scalar total[kColumns];
   for (int64_t column = begin * kColumns; column < end * kColumns && column < f.cols;
        column += kColumns) {
-    const int64_t width = f.cols - column < kColumns ? f.cols - column : kColumns;
+    const int64_t width = least(f.cols - column, kColumns);
     sum_columns<V>(rows, column, width, f, total);
     for (int64_t j = 0; j < width; ++j) out[column + j] = total[j];
   }

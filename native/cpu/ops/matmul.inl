@@ -9,7 +9,7 @@ static_assert(kRunRows % kLongSum == 0);
 constexpr int64_t kSumTileRows = 32, kSumTilePanels = 4;
 
 template <class V>
-struct Product {
+struct Matmul {
   using S = typename V::Scalar;
   const bptt_matmul& p;
   const S *left, *right, *bias;
@@ -30,17 +30,24 @@ struct Product {
     const S* from = bias ? bias + column : nullptr;
     const Columns columns{p.n - column};
     if (p.k <= kLongSum) {
-      gemm<V>(row_end - row_begin, columns, p.k, a + row_begin * p.left_row, p.left_row, p.left_k,
-              packed, begin - base, end - base, init, from, c + row_begin * p.out_row + column,
-              p.out_row);
+      gemm<V>({.m = row_end - row_begin,
+               .k = p.k,
+               .a = a + row_begin * p.left_row,
+               .a_row = p.left_row,
+               .a_k = p.left_k,
+               .packed = packed,
+               .init = init,
+               .bias = from,
+               .c = c + row_begin * p.out_row + column,
+               .c_row = p.out_row},
+              columns, begin - base, end - base);
       return;
     }
     for (int64_t i = row_begin; i < row_end; i += kSumTileRows) {
-      const int64_t m = row_end - i < kSumTileRows ? row_end - i : kSumTileRows;
+      const int64_t m = least(row_end - i, kSumTileRows);
       for (int64_t panel = begin - base; panel < end - base; panel += kSumTilePanels) {
-        const int64_t past = panel + kSumTilePanels;
         multiply_long(m, columns, a + i * p.left_row, packed, panel,
-                      past < end - base ? past : end - base, init, from,
+                      least(panel + kSumTilePanels, end - base), init, from,
                       c + i * p.out_row + column);
       }
     }
@@ -50,19 +57,27 @@ struct Product {
                      int64_t end, Init init, const S* from, S* c) const {
     constexpr int64_t kRow = kSumTilePanels * panel_width<V>;
     const int64_t first = begin * panel_width<V>;  // column
-    const int64_t whole = (end - begin) * panel_width<V>;
-    const int64_t width = columns.n - first < whole ? columns.n - first : whole;
+    const int64_t width = least(columns.n - first, (end - begin) * panel_width<V>);
     const bool several = p.k > kRunRows;
     alignas(64) S run[kSumTileRows * kRow], lost[kSumTileRows * kRow];
     if (several) std::memset(lost, 0, sizeof lost);
     for (int64_t done = 0; done < p.k; done += kLongSum) {
-      const int64_t depth = p.k - done < kLongSum ? p.k - done : kLongSum;
+      const int64_t depth = least(p.k - done, kLongSum);
       const bool begins = done % kRunRows == 0, in_place = done < kRunRows;
       const Init start = !begins ? Init::kAdd : in_place ? init : Init::kZero;
       // gemm counts columns from that of panel 0.
-      gemm<V>(m, columns, depth, a + done * p.left_k, p.left_row, p.left_k,
-              packed + done * panel_width<V>, begin, end, start, from, in_place ? c : run - first,
-              in_place ? p.out_row : kRow, false, p.k);
+      gemm<V>({.m = m,
+               .k = depth,
+               .a = a + done * p.left_k,
+               .a_row = p.left_row,
+               .a_k = p.left_k,
+               .packed = packed + done * panel_width<V>,
+               .panel_k = p.k,
+               .init = start,
+               .bias = from,
+               .c = in_place ? c : run - first,
+               .c_row = in_place ? p.out_row : kRow},
+              columns, begin, end);
       if (in_place || (done + depth < p.k && (done + depth) % kRunRows != 0)) continue;
       for (int64_t i = 0; i < m; ++i)
         add_run<V>(width, run + i * kRow, c + i * p.out_row + first, lost + i * kRow);
@@ -94,7 +109,7 @@ constexpr int64_t kRowGrain = 8;  // rows of out divided among threads, about a 
 
 // Rows [row_begin, row_end) of panels [base, end), a block at a time. False: cancelled.
 template <class V>
-static bool multiply_rows(const Product<V>& m, const bptt_context* context,
+static bool multiply_rows(const Matmul<V>& m, const bptt_context* context,
                           const typename V::Scalar* a, const typename V::Scalar* packed,
                           int64_t base, int64_t end, int64_t row_begin, int64_t row_end,
                           typename V::Scalar* c) {
@@ -102,21 +117,21 @@ static bool multiply_rows(const Product<V>& m, const bptt_context* context,
   const int64_t block = (kProductsPerLook / row / kRowGrain + 1) * kRowGrain;
   for (int64_t at = row_begin; at < row_end; at += block) {
     if (is_cancelled(context)) return false;
-    m.multiply(a, packed, base, base, end, at, at + block < row_end ? at + block : row_end, c);
+    m.multiply(a, packed, base, base, end, at, least(at + block, row_end), c);
   }
   return true;
 }
 
 // Pairs (batch, chunk) [begin, end), packed one by one into this thread's buffer.
 template <class V>
-static void matmul_alone(const Product<V>& m, const bptt_context* context, int64_t begin,
+static void matmul_alone(const Matmul<V>& m, const bptt_context* context, int64_t begin,
                          int64_t end, typename V::Scalar* packed) {
   const int64_t chunks = (m.panels + m.chunk - 1) / m.chunk;
   int64_t packed_right = -1, packed_base = -1;
   for (int64_t unit = begin; unit < end; ++unit) {
     const BatchOffsets at(m.p, unit / chunks);
     const int64_t base = unit % chunks * m.chunk;
-    const int64_t last = base + m.chunk < m.panels ? base + m.chunk : m.panels;
+    const int64_t last = least(base + m.chunk, m.panels);
     if (at.right != packed_right || base != packed_base)
       m.pack(m.right + at.right, base, base, last, packed);
     packed_right = at.right;
@@ -129,17 +144,16 @@ static void matmul_alone(const Product<V>& m, const bptt_context* context, int64
 // Every matrix by all members: they pack a chunk together, then divide the rows. A member that
 // finds the call cancelled says so between two barriers, so that all leave after the second.
 template <class V>
-static void matmul_together(const Product<V>& m, const bptt_context* context, int64_t batches,
+static void matmul_together(const Matmul<V>& m, const bptt_context* context, int64_t batches,
                             Member& member, std::atomic<bool>& leave, typename V::Scalar* packed) {
   const int64_t i = member.index, n = member.count;
   const int64_t grains = (m.p.m + kRowGrain - 1) / kRowGrain;
   const int64_t row_begin = grains * i / n * kRowGrain;
-  const int64_t row_limit = grains * (i + 1) / n * kRowGrain;
-  const int64_t row_end = row_limit < m.p.m ? row_limit : m.p.m;
+  const int64_t row_end = least(grains * (i + 1) / n * kRowGrain, m.p.m);
   for (int64_t batch = 0; batch < batches; ++batch) {
     const BatchOffsets at(m.p, batch);
     for (int64_t base = 0; base < m.panels; base += m.chunk) {
-      const int64_t last = base + m.chunk < m.panels ? base + m.chunk : m.panels;
+      const int64_t last = least(base + m.chunk, m.panels);
       const int64_t count = last - base;
       m.pack(m.right + at.right, base, base + count * i / n, base + count * (i + 1) / n, packed);
       member.barrier();
@@ -161,13 +175,13 @@ static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, co
   for (int d = 0; d < p.batch_rank; ++d) batches *= p.batch_shape[d];
   if (p.m == 0 || p.n == 0 || batches == 0) return BPTT_OK;
 
-  Product<V> m{p,
-               static_cast<const S*>(left),
-               static_cast<const S*>(right),
-               static_cast<const S*>(bias),
-               static_cast<S*>(out),
-               (p.n + panel_width<V> - 1) / panel_width<V>,
-               1};
+  Matmul<V> m{p,
+              static_cast<const S*>(left),
+              static_cast<const S*>(right),
+              static_cast<const S*>(bias),
+              static_cast<S*>(out),
+              (p.n + panel_width<V> - 1) / panel_width<V>,
+              1};
   const int64_t panel_bytes = panel_width<V> * p.k * static_cast<int64_t>(sizeof(S)) + 1;
   const int members = Team::instance().size();
   // Few rows, or many matrices: each thread packs for itself what it multiplies.
@@ -175,9 +189,7 @@ static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, co
   const bool alone = small || batches >= 2 * members || p.m < 2 * kRowGrain * members;
   const int64_t chunk_bytes = alone ? 1 << 18 : 1 << 22;
   const int64_t share = alone && batches < members ? (m.panels + members - 1) / members : m.panels;
-  m.chunk = chunk_bytes / panel_bytes;
-  if (m.chunk > share) m.chunk = share;
-  if (m.chunk < 1) m.chunk = 1;
+  m.chunk = most(least(chunk_bytes / panel_bytes, share), 1);
   const size_t bytes = static_cast<size_t>(m.chunk * panel_bytes + 63) / 64 * 64;
   const int buffers = small || !alone ? 1 : members;
   char* packed = static_cast<char*>(scratch(context, bytes * static_cast<size_t>(buffers)));
@@ -191,7 +203,7 @@ static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, co
   } else if (alone) {
     Team::instance().run([&](Member& member) {
       // The team may have grown since `members` was read.
-      const int64_t i = member.index, n = member.count < buffers ? member.count : buffers;
+      const int64_t i = member.index, n = least(member.count, buffers);
       if (i < n)
         matmul_alone<V>(m, context, units * i / n, units * (i + 1) / n,
                         reinterpret_cast<S*>(packed + bytes * static_cast<size_t>(i)));

@@ -18,10 +18,10 @@ static void for_chunks(int64_t tensors, const Size& size, const F& f) {
     int64_t first = 0;  // chunk of the tensor
     for (int64_t i = 0; i < tensors && first < end; ++i) {
       const int64_t n = size(i), past = first + chunks_of(n);
-      const int64_t last = past < end ? past : end;
-      for (int64_t chunk = first < begin ? begin : first; chunk < last; ++chunk) {
+      const int64_t last = least(past, end);
+      for (int64_t chunk = most(first, begin); chunk < last; ++chunk) {
         const int64_t at = (chunk - first) * kSumBlock;
-        f(i, at, n - at < kSumBlock ? n : at + kSumBlock, chunk);
+        f(i, at, least(at + kSumBlock, n), chunk);
       }
       first = past;
     }

@@ -44,7 +44,7 @@ static void draw_range(bptt_rng rng, int64_t begin, int64_t end, const F& f,
     draw_words(rng, 0, i / 4, words);
     if constexpr (F::kWide) draw_words(rng, 1, i / 4, low);
     convert_draws(f, words, low, draws);
-    const int64_t count = end - i < kDraws ? end - i : kDraws;
+    const int64_t count = least(end - i, kDraws);
     map_range<V>(0, count, f, out + i, draws, (in + i)...);
   }
 }

@@ -79,7 +79,7 @@ BPTT_INLINE Sum16<V> sum_chunk(int64_t begin, int64_t end, const F& f) {
     for (int part = 0; part < sum.kParts; ++part)
       sum.add(part, f.template at<V>(i + part * V::N, V::N));
   for (int part = 0; i < end; ++part, i += V::N) {
-    const int64_t count = end - i < V::N ? end - i : V::N;
+    const int64_t count = least(end - i, V::N);
     sum.add(part, f.template at<V>(i, count), count);
   }
   return sum;
@@ -91,15 +91,13 @@ static typename V::Scalar sum_block(int64_t begin, int64_t end, const F& f) {
   if (end - begin <= kSumChunk) return sum_chunk<V>(begin, end, f).total();
   Pairs<Sum16<V>, kBlockDepth16> chunks;
   for (int64_t i = begin; i < end; i += kSumChunk) {
-    chunks.next() = sum_chunk<V>(i, end - i < kSumChunk ? end : i + kSumChunk, f);
+    chunks.next() = sum_chunk<V>(i, least(i + kSumChunk, end), f);
     chunks.add();
   }
   return chunks.total().total();
 }
 
-inline int64_t sum_blocks(int64_t n) {
-  return n <= kSumBlock ? 1 : (n + kSumBlock - 1) / kSumBlock;
-}
+inline int64_t sum_blocks(int64_t n) { return most((n + kSumBlock - 1) / kSumBlock, 1); }
 
 // Elements [0, n) of the term, on this thread.
 template <class V, class F>
@@ -107,7 +105,7 @@ static typename V::Scalar sum_terms(int64_t n, const F& f) {
   if (n <= kSumBlock) return sum_block<V>(0, n, f);
   Pairs<typename V::Scalar, kSumDepth> blocks;
   for (int64_t begin = 0; begin < n; begin += kSumBlock) {
-    blocks.next() = sum_block<V>(begin, n - begin < kSumBlock ? n : begin + kSumBlock, f);
+    blocks.next() = sum_block<V>(begin, least(begin + kSumBlock, n), f);
     blocks.add();
   }
   return blocks.total();
@@ -172,7 +170,7 @@ static void sum_column_block(int64_t begin, int64_t end, int64_t column, int64_t
   Pairs<ColumnSums16<V>, kBlockDepth16> chunks;
   int64_t i = begin;
   do {
-    const int64_t past = end - i < kSumChunk ? end : i + kSumChunk;
+    const int64_t past = least(i + kSumChunk, end);
     chunks.next().clear(width);
     add_column_chunk<V>(i, past, column, width, f, chunks.next());
     chunks.add();
@@ -199,7 +197,7 @@ static void sum_columns(int64_t n, int64_t column, int64_t width, const F& f,
   if (n <= kSumBlock) return sum_column_block<V>(0, n, column, width, f, total);
   Pairs<ColumnBlock<V>, kSumDepth> blocks;
   for (int64_t begin = 0; begin < n; begin += kSumBlock) {
-    const int64_t end = n - begin < kSumBlock ? n : begin + kSumBlock;
+    const int64_t end = least(begin + kSumBlock, n);
     blocks.next().width = width;
     sum_column_block<V>(begin, end, column, width, f, blocks.next().sums.of);
     blocks.add();
@@ -221,7 +219,7 @@ static void sum_blocks_range(int64_t n, int64_t begin, int64_t end, const F& f,
                              typename V::Scalar* partial) {
   for (int64_t b = begin; b < end; ++b) {
     const int64_t first = b * kSumBlock;
-    partial[b] = sum_block<V>(first, n - first < kSumBlock ? n : first + kSumBlock, f);
+    partial[b] = sum_block<V>(first, least(first + kSumBlock, n), f);
   }
 }
 
@@ -371,7 +369,7 @@ static bool sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typen
     const int64_t outer = task / s.blocks / s.panels;
     const S* from = x + s.outer.offset(outer);
     const int64_t first = block * kSumBlock;
-    const int64_t last = s.length - first < kSumBlock ? s.length : first + kSumBlock;
+    const int64_t last = least(first + kSumBlock, s.length);
     S* out = partial + block * s.outputs + outer * s.inner + panel * kColumns;
     if (!s.columns) {
       *out = sum_block<V>(first, last, row(from));
@@ -379,7 +377,7 @@ static bool sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typen
       continue;
     }
     const int64_t column = panel * kColumns;
-    const int64_t width = s.inner - column < kColumns ? s.inner - column : kColumns;
+    const int64_t width = least(s.inner - column, kColumns);
     S total[kColumns];
     sum_column_block<V>(first, last, column, width, columns(from), total);
     for (int64_t j = 0; j < width; ++j) {

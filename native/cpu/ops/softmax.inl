@@ -8,14 +8,14 @@ static void for_lines(int64_t outer, int64_t classes, int64_t inner, const Row& 
                       const Panel& panel) {
   if (classes == 0) return;  // nothing to write, on however many lines
   const int64_t panels = (inner + kColumns - 1) / kColumns;
-  const int64_t work = classes * (inner < kColumns ? inner : kColumns);
+  const int64_t work = classes * least(inner, kColumns);
   Team::instance().parallel_for(outer * panels, grain_of(work), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       if (inner == 1) {
         row(task);
       } else {
         const int64_t column = task % panels * kColumns;
-        panel(task / panels, column, inner - column < kColumns ? inner - column : kColumns);
+        panel(task / panels, column, least(inner - column, kColumns));
       }
     }
   });
@@ -42,7 +42,7 @@ template <class V>
 static void column_max(const typename V::Scalar* x, int64_t n, int64_t stride, int64_t width,
                        typename V::Scalar* largest) {
   for (int64_t j = 0; j < width; j += V::N) {
-    const int64_t count = width - j < V::N ? width - j : V::N;
+    const int64_t count = least(width - j, V::N);
     V most(-std::numeric_limits<typename V::Scalar>::infinity());
     for (int64_t i = 0; i < n; ++i) most = max(V::load(x + i * stride + j, count), most);
     most.store(largest + j);

@@ -33,7 +33,7 @@ void pack_rows(const bptt_plan& plan, int64_t begin, int64_t k, int64_t n,
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       typename V::Scalar* to = out + (p * k + kk) * kWidth;
       for (int64_t j = p * kWidth; j < (p + 1) * kWidth; j += V::N, to += V::N) {
-        const int64_t lanes = n - j < 0 ? 0 : n - j < V::N ? n - j : V::N;
+        const int64_t lanes = least(most(n - j, 0), V::N);
         V::load(row + (lanes > 0 ? j : 0), lanes).store(to);
       }
     }
@@ -60,7 +60,7 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
   const int64_t first = m * tiles.begin / all * n, own = m * tiles.end / all * n - first;
   int64_t begin = 0;
   do {
-    const int64_t k = plan.rows - begin < kBlockRows ? plan.rows - begin : kBlockRows;
+    const int64_t k = least(plan.rows - begin, kBlockRows);
     pace.cancelled();
     if (pace.next()) return true;
     pack_rows<V>(plan, begin, k, n, right, panels, block);
@@ -75,8 +75,16 @@ bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
         std::memcpy(columns + kk * kTileColumns, left + (begin + kk) * left_row + i,
                     count * sizeof(Scalar));
       }
-      gemm<V>(count, Columns{n}, k, columns, 1, kTileColumns, block, 0, panel_count<V>(n), init,
-              nullptr, sums + i * n, n);
+      gemm<V>({.m = count,
+               .k = k,
+               .a = columns,
+               .a_row = 1,
+               .a_k = kTileColumns,
+               .packed = block,
+               .init = init,
+               .c = sums + i * n,
+               .c_row = n},
+              Columns{n}, 0, panel_count<V>(n));
     }
     begin += k;
     const bool ends = begin % kRunRows == 0 || begin == plan.rows;
@@ -108,7 +116,7 @@ void column_sums(const bptt_plan& plan, const Member& member, int64_t n,
   static_assert(kWidth <= kColumns);
   const Range panels = share((n + kWidth - 1) / kWidth, member);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const int64_t j = panel * kWidth, width = n - j < kWidth ? n - j : kWidth;
+    const int64_t j = panel * kWidth, width = least(n - j, kWidth);
     Scalar sums[kColumns];
     sum_columns<V>(plan.rows, j, width, PackedColumns<Scalar>{left, left_row}, sums);
     std::memcpy(out + j, sums, width * sizeof(Scalar));
@@ -127,8 +135,15 @@ void input_gradient(const bptt_plan& plan, const Member& member, int64_t k, int6
   const Range rows = by_rows ? share(plan.rows, member) : Range{0, plan.rows};
   const Range columns = by_rows ? Range{0, panels} : share(panels, member);
   for (int64_t r = rows.begin; r < rows.end; r += kTileRows) {
-    const int64_t m = rows.end - r < kTileRows ? rows.end - r : kTileRows;
-    gemm<V>(m, Columns{n}, k, dgates + r * plan.gate_stride, plan.gate_stride, 1, weights,
-            columns.begin, columns.end, init, nullptr, dx + r * n, n);
+    const int64_t m = least(rows.end - r, kTileRows);
+    gemm<V>({.m = m,
+             .k = k,
+             .a = dgates + r * plan.gate_stride,
+             .a_row = plan.gate_stride,
+             .packed = weights,
+             .init = init,
+             .c = dx + r * n,
+             .c_row = n},
+            Columns{n}, columns.begin, columns.end);
   }
 }

@@ -58,7 +58,7 @@ void backward_units(const BackwardDirection<V>& at, const Step& step, Rows rows)
   const bptt_plan& plan = at.plan;
   const int64_t H = plan.desc.H, P = plan.desc.P;
   const int64_t j_begin = at.part.panels.begin * panel_width<V>;
-  const int64_t past = at.part.panels.end * panel_width<V>, j_end = past < H ? past : H;
+  const int64_t j_end = least(at.part.panels.end * panel_width<V>, H);
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const int64_t k = plan.offset[step.t] + r;
     const int64_t before = rows.initial ? 0 : plan.offset[step.before] + r;
@@ -109,9 +109,15 @@ void backward_product(const BackwardDirection<V>& at, const Step& step, Rows row
       at.gates + (plan.offset[step.t] + rows.begin) * plan.gate_stride;
   for (int i = 0; i < kThis.terms; ++i) {
     const Term& term = kThis.term[i];
-    gemm<V>(m, Columns{n}, term.count * H, groups + term.group * H, plan.gate_stride, 1,
-            at.weights.back_hh + packed_elements<V>(term.gate * H, n), panels.begin, panels.end,
-            kThis.of_h || i > 0 ? Init::kAccumulate : Init::kZero, nullptr, to, to_row, step.odd);
+    gemm<V>({.m = m,
+             .k = term.count * H,
+             .a = groups + term.group * H,
+             .a_row = plan.gate_stride,
+             .packed = at.weights.back_hh + packed_elements<V>(term.gate * H, n),
+             .init = kThis.of_h || i > 0 ? Init::kAccumulate : Init::kZero,
+             .c = to,
+             .c_row = to_row},
+            Columns{n}, panels.begin, panels.end, step.odd);
   }
 }
 
@@ -135,11 +141,16 @@ void project_gradient(const BackwardDirection<V>& at, const Step& step) {
   const bptt_plan& plan = at.plan;
   const int64_t H = plan.desc.H, active = plan.active(step.t);
   const int64_t begin = at.part.rows.begin;
-  const int64_t end = at.part.rows.end < active ? at.part.rows.end : active;
+  const int64_t end = least(at.part.rows.end, active);
   if (begin >= end) return;
-  gemm<V>(end - begin, Columns{H}, plan.desc.P, at.dy + (plan.offset[step.t] + begin) * plan.width,
-          plan.width, 1, at.weights.back_hr, at.part.panels.begin, at.part.panels.end, Init::kZero,
-          nullptr, at.dm + begin * H, H);
+  gemm<V>({.m = end - begin,
+           .k = plan.desc.P,
+           .a = at.dy + (plan.offset[step.t] + begin) * plan.width,
+           .a_row = plan.width,
+           .packed = at.weights.back_hr,
+           .c = at.dm + begin * H,
+           .c_row = H},
+          Columns{H}, at.part.panels.begin, at.part.panels.end);
 }
 
 // True: the call is cancelled.

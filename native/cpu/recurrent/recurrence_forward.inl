@@ -62,7 +62,7 @@ struct ForwardDirection {
 };
 
 inline int64_t block_panels(int64_t rows, Range panels) {
-  return rows < kManyRows ? (panels.size() > 0 ? panels.size() : 1) : kBlockPanels;
+  return rows < kManyRows ? most(panels.size(), 1) : kBlockPanels;
 }
 
 // Begins the accumulators of m packed rows, from row r of time t on, at bias + W_ih x,
@@ -73,11 +73,18 @@ void project_rows(const ForwardDirection<V>& at, int64_t t, int64_t r, int64_t m
   const Scalar* x = at.x + (at.plan.offset[t] + r) * at.input;
   Scalar* gates = at.gates_at(t, r);
   const int64_t H = at.plan.desc.H, stride = at.plan.gate_stride;
-  gemm<V>(m, input_columns<Cell>(H), at.input, x, at.input, 1, at.weights.ih,
-          units.begin * Cell::kGates, units.end * Cell::kGates, Init::kBias, at.weights.bias, gates,
-          stride);
-  const int64_t begin = units.begin * panel_width<V>, past = units.end * panel_width<V>;
-  const int64_t size = (past < H ? past : H) - begin;
+  gemm<V>({.m = m,
+           .k = at.input,
+           .a = x,
+           .a_row = at.input,
+           .packed = at.weights.ih,
+           .init = Init::kBias,
+           .bias = at.weights.bias,
+           .c = gates,
+           .c_row = stride},
+          input_columns<Cell>(H), units.begin * Cell::kGates, units.end * Cell::kGates);
+  const int64_t begin = units.begin * panel_width<V>;
+  const int64_t size = least(units.end * panel_width<V>, H) - begin;
   for (int group = Cell::kGates; group < Cell::kGroups; ++group) {
     const Scalar* bias = at.weights.bias + group * H + begin;
     Scalar* to = gates + group * H + begin;
@@ -97,9 +104,9 @@ void project_input(const ForwardDirection<V>& at, int64_t t_begin, int64_t t_end
   }
   const int64_t width = block_panels(at.part.rows.size(), at.part.panels);
   for (int64_t p = at.part.panels.begin; p < at.part.panels.end; p += width) {
-    const int64_t end = p + width < at.part.panels.end ? p + width : at.part.panels.end;
+    const int64_t end = least(p + width, at.part.panels.end);
     for (int64_t t = t_begin; t < t_end; ++t) {
-      const int64_t last = at.part.rows.end < plan.active(t) ? at.part.rows.end : plan.active(t);
+      const int64_t last = least(at.part.rows.end, plan.active(t));
       if (at.part.rows.begin >= last) continue;
       project_rows<V, Cell>(at, t, at.part.rows.begin, last - at.part.rows.begin, {p, end});
     }
@@ -149,20 +156,26 @@ void forward_stage(const ForwardDirection<V>& at, const Step& step) {
     const Rows rows = rows_of(plan, at.part, step, half);
     const int64_t width = block_panels(rows.end - rows.begin, at.part.panels);
     for (int64_t p = at.part.panels.begin; p < at.part.panels.end; p += width) {
-      const Range panels = {p, p + width < at.part.panels.end ? p + width : at.part.panels.end};
-      const int64_t j_end = panels.end * panel_width<V>;
+      const Range panels = {p, least(p + width, at.part.panels.end)};
+      const int64_t j_end = least(panels.end * panel_width<V>, H);
       for (int64_t r = rows.begin; r < rows.end; r += kTileRows) {
-        const Rows tile = {r, r + kTileRows < rows.end ? r + kTileRows : rows.end, rows.initial};
+        const Rows tile = {r, least(r + kTileRows, rows.end), rows.initial};
         const typename V::Scalar* a = at.operand + r * H;
         int64_t a_row = H;
         if (kThis.of_h) {
           a_row = rows.initial ? plan.Hout : plan.width;
           a = rows.initial ? at.h0 + r * a_row : at.y + (plan.offset[step.before] + r) * a_row;
         }
-        gemm<V>(tile.end - tile.begin, columns, k, a, a_row, 1, weights,
-                panels.begin * columns.groups, panels.end * columns.groups, Init::kAccumulate,
-                nullptr, at.gates_at(step.t, r), plan.gate_stride, step.odd);
-        forward_units<V, Cell, kStage>(at, step, tile, p * panel_width<V>, j_end < H ? j_end : H);
+        gemm<V>({.m = tile.end - tile.begin,
+                 .k = k,
+                 .a = a,
+                 .a_row = a_row,
+                 .packed = weights,
+                 .init = Init::kAccumulate,
+                 .c = at.gates_at(step.t, r),
+                 .c_row = plan.gate_stride},
+                columns, panels.begin * columns.groups, panels.end * columns.groups, step.odd);
+        forward_units<V, Cell, kStage>(at, step, tile, p * panel_width<V>, j_end);
       }
     }
   }
@@ -174,11 +187,16 @@ void project_output(const ForwardDirection<V>& at, const Step& step) {
   const bptt_plan& plan = at.plan;
   const int64_t H = plan.desc.H, active = plan.active(step.t);
   const int64_t begin = at.part.rows.begin;
-  const int64_t end = at.part.rows.end < active ? at.part.rows.end : active;
+  const int64_t end = least(at.part.rows.end, active);
   if (begin >= end) return;
-  gemm<V>(end - begin, Columns{plan.desc.P}, H, at.m + begin * H, H, 1, at.weights.hr,
-          at.part.out.begin, at.part.out.end, Init::kZero, nullptr,
-          at.y + (plan.offset[step.t] + begin) * plan.width, plan.width);
+  gemm<V>({.m = end - begin,
+           .k = H,
+           .a = at.m + begin * H,
+           .a_row = H,
+           .packed = at.weights.hr,
+           .c = at.y + (plan.offset[step.t] + begin) * plan.width,
+           .c_row = plan.width},
+          Columns{plan.desc.P}, at.part.out.begin, at.part.out.end);
 }
 
 // True: the call is cancelled.
@@ -188,8 +206,7 @@ bool forward_steps(ForwardDirection<V>& at, Pace& pace) {
   const bool in_gates = at.save && Cell::kSavesGroups;
   at.own_places = !in_gates && at.part.rows.size() < plan.desc.B;
   for (int64_t begin = 0; begin < plan.steps; begin += plan.chunk_steps) {
-    const int64_t end =
-        begin + plan.chunk_steps < plan.steps ? begin + plan.chunk_steps : plan.steps;
+    const int64_t end = least(begin + plan.chunk_steps, plan.steps);
     const int64_t t_begin = at.direction == 0 ? begin : plan.steps - end;
     at.t_begin = in_gates ? 0 : t_begin;
     project_input<V, Cell>(at, t_begin, t_begin + (end - begin));

@@ -208,10 +208,10 @@ struct Rows {
 };
 
 inline Rows rows_of(const bptt_plan& plan, const Part& part, const Step& step, int half) {
-  const int64_t end = part.rows.end < plan.active(step.t) ? part.rows.end : plan.active(step.t);
-  const int64_t middle = step.carried < end ? step.carried : end;
+  const int64_t end = least(part.rows.end, plan.active(step.t));
+  const int64_t middle = least(step.carried, end);
   if (half == 0) return {part.rows.begin, middle, false};
-  return {part.rows.begin < middle ? middle : part.rows.begin, end, true};
+  return {most(part.rows.begin, middle), end, true};
 }
 
 // Packed row that holds row r's last output of a direction; length[r] > 0.

@@ -1,3 +1,7 @@
+// Of counts. Not std::min: of its copies for several instruction sets the linker keeps any one.
+BPTT_INLINE constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+BPTT_INLINE constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 // Elementary functions. Each runs the same sequence of operations in
 // every instruction set, so those with a fused multiply-add agree bit for bit.
 // NaN in, NaN out; arguments and results that are denormal may be taken for zero.
