@@ -14,26 +14,30 @@ namespace bptt {
 
 namespace {
 
-// The sum of entries such as "MemAvailable:   1234 kB" or "inactive_file 5678"; those that are
-// not there count as none.
-int64_t sum_of(const std::string& path, std::initializer_list<const char*> names, int64_t unit) {
+// The sum of entries such as "MemAvailable:   1234 kB" or "inactive_file 5678"; `otherwise` where
+// none of them is there.
+int64_t sum_of(const std::string& path, std::initializer_list<const char*> names, int64_t unit,
+               int64_t otherwise = 0) {
   std::ifstream file(path);
   int64_t sum = 0;
+  bool found = false;
   std::string name;
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
     int64_t value = 0;
     if (!(words >> name >> value)) continue;
-    if (std::find(names.begin(), names.end(), name) != names.end()) sum += value * unit;
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+    sum += value * unit;
+    found = true;
   }
-  return sum;
+  return found ? sum : otherwise;
 }
 
-// A file of one number; kNoLimit where it says "max", or is not there.
+// A file of one number; kNoLimit where it says "max" or no amount, or is not there.
 int64_t number_in(const std::string& path) {
   std::ifstream file(path);
   int64_t value = 0;
-  return file >> value ? value : kNoLimit;
+  return file >> value && value >= 0 ? value : kNoLimit;
 }
 
 // What a group leaves of its limit; pages of files give way to others.
@@ -51,7 +55,7 @@ int64_t room_of(const ControlGroup& group, int64_t free_swap) {
   if (two) {
     const int64_t most = number_in(at + "/memory.swap.max");
     const int64_t swapped = number_in(at + "/memory.swap.current");
-    swap = std::min(free_swap, swapped == kNoLimit ? 0 : most - swapped);
+    if (most > swapped) swap = std::min(free_swap, most - swapped);  // else it was lowered since
   } else {
     const int64_t both = number_in(at + "/memory.memsw.limit_in_bytes");
     if (both >= limit) swap = std::min(free_swap, both - limit);
@@ -63,8 +67,8 @@ int64_t room_of(const ControlGroup& group, int64_t free_swap) {
 
 int64_t memory_limit(const std::string& proc, const std::string& cgroup) {
   constexpr int64_t kKilo = 1024;
-  int64_t room = sum_of(proc + "/meminfo", {"MemAvailable:"}, kKilo);
-  if (room == 0) return kNoLimit;
+  int64_t room = sum_of(proc + "/meminfo", {"MemAvailable:"}, kKilo, kNoLimit);
+  if (room == kNoLimit) return kNoLimit;
   const int64_t free_swap = sum_of(proc + "/meminfo", {"SwapFree:"}, kKilo);
   room += free_swap;
   std::ifstream file(proc + "/self/cgroup");
