@@ -44,22 +44,29 @@ export const CELL = { rnnTanh: 0, rnnRelu: 1, lstm: 2, gru: 3, gruResetBefore: 4
 export const CPU_DEVICE = -1
 
 export interface NativeInfo {
+  /** Of the library. */
   version: string
   /** The kernel table in use, e.g. 'avx2'. */
   isa: string
   /** Every table this machine can run; BPTT_ISA picks one. */
   isas: string[]
+  /** How many compute. */
   threads: number
   /** e.g. 'AMD EPYC', or '' where unknown. */
   cpu: string
+  /** What built the addon, e.g. 'GCC 12.2.0'. */
   compiler: string
 }
 
-/** What the caching allocator and the queue of this environment hold, in bytes and ops. */
+/** What the caching allocator and the queue of this environment hold, in bytes and ops. @inline */
 export interface NativeStats {
+  /** In use by tensors, queued ops and layers. */
   allocatedBytes: number
+  /** Kept for reuse. */
   cachedBytes: number
+  /** Blocks in use. */
   liveStorages: number
+  /** Enqueued and not yet done. */
   queuedOps: number
 }
 

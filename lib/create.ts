@@ -15,6 +15,7 @@ import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
 import { result, type Tensor } from './tensor.ts'
 
+/** Options of {@link tensor}, {@link zeros}, {@link rand} and the like. */
 export interface TensorOptions<D extends DType = DType> {
   /** Default 'float32', or what the typed array suggests. */
   dtype?: D | undefined
@@ -24,8 +25,11 @@ export interface TensorOptions<D extends DType = DType> {
   requiresGrad?: boolean | undefined
 }
 
+/** @inline */
 type Options<D extends DType> = TensorOptions<D> & { dtype: D }
+/** @inline */
 type Implied = TensorOptions & { dtype?: undefined }
+/** @inline */
 type Data = number | NestedArray | NumberArray
 
 /**

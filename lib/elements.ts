@@ -5,7 +5,7 @@ import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
 import { argumentError, describe, memoryError, shapeError, shapeText, valueError } from './messages.ts'
 
-/** Typed arrays that become int32. */
+/** Typed arrays that become int32. @inline */
 export type IntegerArray =
   | Int32Array
   | Int16Array

@@ -7,6 +7,7 @@ import { argumentError, dtypeError, graphError, valueError } from './messages.ts
 import { detached, noGrad, tidy } from './scope.ts'
 import { isTensor, type Tensor } from './tensor.ts'
 
+/** Options of {@link gradcheck}. */
 export interface GradcheckOptions {
   /** The step of the differences. Default 1e-6. */
   eps?: number | undefined
@@ -16,6 +17,7 @@ export interface GradcheckOptions {
   rtol?: number | undefined
 }
 
+/** @inline */
 type Outputs = Tensor | readonly Tensor[]
 
 /**

@@ -1,4 +1,4 @@
-/** bptt: recurrent neural networks for Node.js. The public exports. */
+/** bptt: recurrent neural networks for Node.js. The public exports. @packageDocumentation */
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NumberArray } from './elements.ts'

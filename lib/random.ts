@@ -8,6 +8,7 @@ import { refusal } from './messages.ts'
 
 /** Where the generator stands. Save it in checkpoints. */
 export interface RandomState {
+  /** As given to {@link manualSeed}. */
   seed: number
   /** Counters used so far since the seed was set. */
   offset: number

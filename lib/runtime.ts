@@ -3,6 +3,7 @@ import { CPU_DEVICE, type NativeInfo, type NativeStats, native } from './binding
 import { checkDevice, checkInteger } from './check.ts'
 import { type Device, deviceNumber } from './dtype.ts'
 
+/** What {@link info} says. */
 export interface Info extends NativeInfo {
   /** What this environment (worker thread) holds of the CPU now, in bytes, storages and queued ops. */
   memory: NativeStats

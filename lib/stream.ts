@@ -7,6 +7,7 @@ import { argumentError, disposedError, refusal, shapeError, shapeText } from './
 import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
 import type { Tensor } from './tensor.ts'
 
+/** Options of {@link Recurrent.stream}. */
 export interface StreamOptions {
   /** Sequences side by side. Default 1. */
   batch?: number | undefined
@@ -29,10 +30,13 @@ export interface StreamState<D extends FloatDType> {
  * there in the layer's dtype, also where the layer is on another device or has `compute`.
  */
 export class RecurrentStream<D extends FloatDType = 'float32'> {
+  /** Sequences side by side. */
   readonly batch: number
+  /** I: features of the input. */
   readonly inputSize: number
   /** Hout: projSize if the layer has one, else hiddenSize. */
   readonly outputSize: number
+  /** Of x, of what step() returns, and of the state. */
   readonly dtype: D
   /** @internal */
   readonly uncloneable = UNCLONEABLE
@@ -133,6 +137,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     this.#stepper = null
   }
 
+  /** As {@link dispose}. */
   [Symbol.dispose](): void {
     this.dispose()
   }

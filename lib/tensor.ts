@@ -112,10 +112,12 @@ export class Tensor<D extends DType = DType> {
     return Tensor.#own(this).#size
   }
 
+  /** Element type. */
   get dtype(): D {
     return Tensor.#own(this).#dtype
   }
 
+  /** Where its elements are. {@link Module.to} moves those of parameters. */
   get device(): Device {
     return Tensor.#own(this).#device
   }
@@ -246,10 +248,12 @@ export class Tensor<D extends DType = DType> {
     this._setGrad(null)
   }
 
+  /** As {@link dispose}. */
   [Symbol.dispose](): void {
     this.dispose()
   }
 
+  /** Dtype, shape and flags, without the elements. */
   toString(): string {
     const flags = `${this.requiresGrad ? ', requiresGrad' : ''}${this.disposed ? ', disposed' : ''}`
     return `Tensor(${this.dtype}, ${shapeText(this.shape)}${flags})`
@@ -259,7 +263,7 @@ export class Tensor<D extends DType = DType> {
    * A description, without the elements: JSON holds neither all numbers nor their types. Write those that
    * data() gives, or a file by saveSafetensors().
    */
-  toJSON(): { dtype: D; shape: readonly number[]; device: Device; requiresGrad: boolean } {
+  toJSON(): Pick<Tensor<D>, 'dtype' | 'shape' | 'device' | 'requiresGrad'> {
     const { dtype, shape, device, requiresGrad } = this
     return { dtype, shape, device, requiresGrad }
   }
@@ -302,6 +306,7 @@ export class Tensor<D extends DType = DType> {
     return elementwise.neg(this)
   }
 
+  /** Hyperbolic tangent. */
   tanh(): Tensor<D> {
     return elementwise.tanh(this)
   }
@@ -316,6 +321,7 @@ export class Tensor<D extends DType = DType> {
     return elementwise.relu(this)
   }
 
+  /** e to the power of this. */
   exp(): Tensor<D> {
     return elementwise.exp(this)
   }
@@ -325,6 +331,7 @@ export class Tensor<D extends DType = DType> {
     return elementwise.log(this)
   }
 
+  /** Square root; NaN below 0. */
   sqrt(): Tensor<D> {
     return elementwise.sqrt(this)
   }

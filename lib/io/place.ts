@@ -2,13 +2,17 @@
 
 /** A `file:` URL. */
 export interface FileURL {
+  /** The whole URL. */
   readonly href: string
+  /** `file:` */
   readonly protocol: string
 }
 
 /** A FileHandle of node:fs/promises. */
 export interface OpenFile {
+  /** The number of the descriptor. */
   readonly fd: number
+  /** Closes it; the library leaves that to whoever opened it. */
   close(): Promise<void>
 }
 

@@ -16,18 +16,23 @@ import { pace } from './pace.ts'
 import type { FileSource, FileURL, OpenFile } from './place.ts'
 import { openSource, type Source } from './source.ts'
 
+/** What {@link loadSafetensors} read. */
 export interface SafetensorsFile {
   /** In the order of their data in the file. */
   tensors: Map<string, Tensor>
+  /** What the writer kept beside the tensors; none: an empty object. */
   metadata: Record<string, string>
   /** What the file holds and a tensor cannot. */
   skipped: SkippedTensor[]
 }
 
+/** A tensor of a file that {@link loadSafetensors} could not make one of. */
 export interface SkippedTensor {
+  /** As in the file. */
   name: string
   /** As in the file, e.g. 'C64'. */
   dtype: string
+  /** In words. */
   reason: string
 }
 

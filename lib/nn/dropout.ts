@@ -6,9 +6,15 @@ import { fixFields, Module } from './module.ts'
 
 /** Zeroes elements with probability p in training, and scales the others by 1 / (1 - p). */
 export class Dropout extends Module<Tensor, Tensor> {
+  /** The probability of zero. */
   readonly p: number
 
-  /** @param p from 0 to 1, default 0.5 */
+  /**
+   * In training mode, as every new module.
+   *
+   * @param p from 0 to 1, default 0.5
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
   constructor(p = 0.5) {
     super()
     this.p = checkNumber('Dropout', 'p', p, 0, 1)

@@ -7,6 +7,7 @@ import { result, type Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
 
+/** Options of {@link Embedding}. */
 export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** A row that starts at zero and gets no gradient; negative counts from the end. Default: none. */
   paddingIdx?: number | null | undefined
@@ -14,12 +15,20 @@ export interface EmbeddingLayerOptions<D extends FloatDType = FloatDType> extend
 
 /** Rows of a table by index: int32 [..] -> [..,embeddingDim]. Initialised N(0, 1). */
 export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  /** Rows of the table. */
   readonly numEmbeddings: number
+  /** Length of a row. */
   readonly embeddingDim: number
+  /** The row without gradient, counted from the start; null: none. */
   readonly paddingIdx: number | null
   /** [numEmbeddings, embeddingDim] */
   declare weight: Parameter<D>
 
+  /**
+   * @param numEmbeddings rows, at least 1
+   * @param embeddingDim length of a row, at least 1
+   * @throws TypeError, RangeError if a size or an option does not fit
+   */
   constructor(numEmbeddings: number, embeddingDim: number, options: EmbeddingLayerOptions<D> = {}) {
     super()
     const where = 'Embedding'

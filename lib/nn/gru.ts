@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
+/** Options of {@link GRU}. */
 export interface GRUOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
   /**
    * Whether the reset gate multiplies W_hn h + b_hn (as torch and cuDNN do) or h itself,
@@ -12,15 +13,17 @@ export interface GRUOptions<D extends FloatDType = FloatDType> extends Recurrent
   resetAfter?: boolean | undefined
 }
 
+/** What forward() of {@link GRU} returns. */
 export interface GRUResult<D extends FloatDType> {
-  /** [T,B,D*H] ([B,T,D*H] if batchFirst); zeros past each row's length */
+  /** `[T,B,D*H]` (`[B,T,D*H]` if batchFirst); zeros past each row's length */
   output: Tensor<D>
-  /** [L*D,B,H]: h of each row after its own last step */
+  /** `[L*D,B,H]`: h of each row after its own last step */
   hn: Tensor<D>
 }
 
 /** Gated recurrent unit, as torch.nn.GRU; gate order r z n. D is 2 if bidirectional, else 1. */
 export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResult<D>> {
+  /** Whether the reset gate acts after the product with h. */
   readonly resetAfter: boolean
 
   /**

@@ -6,24 +6,31 @@ import type { Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, placement } from './options.ts'
 
+/** Options of {@link LayerNorm}. */
 export interface LayerNormLayerOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Added to the variance. Default 1e-5. */
   eps?: number | undefined
   /** Whether to learn a scale (starts at 1) and, with `bias`, a shift (starts at 0). Default true. */
   elementwiseAffine?: boolean | undefined
-  /** Default true. */
+  /** Whether to learn a shift, beside a scale. Default true. */
   bias?: boolean | undefined
 }
 
 /** Normalizes over the last dimensions to mean 0 and variance 1, then scales and shifts. */
 export class LayerNorm<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  /** The last dimensions, over which it normalizes. */
   readonly normalizedShape: readonly number[]
+  /** Added to the variance. */
   readonly eps: number
-  /** normalizedShape */
+  /** The scale, of shape normalizedShape; null without `elementwiseAffine`. */
   declare weight: Parameter<D> | null
-  /** normalizedShape */
+  /** The shift, of shape normalizedShape; null without `elementwiseAffine` or `bias`. */
   declare bias: Parameter<D> | null
 
+  /**
+   * @param normalizedShape the last dimensions of the input, or the last one as a number
+   * @throws TypeError, RangeError if it or an option does not fit
+   */
   constructor(normalizedShape: number | readonly number[], options: LayerNormLayerOptions<D> = {}) {
     super()
     const where = 'LayerNorm'

@@ -5,20 +5,28 @@ import type { Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement, uniformParameters } from './options.ts'
 
+/** Options of {@link Linear}. */
 export interface LinearOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
-  /** Default true. */
+  /** Whether to add b. Default true. */
   bias?: boolean | undefined
 }
 
 /** x W^T + b: [..,inFeatures] -> [..,outFeatures]. Initialised U(-1/sqrt(inFeatures), 1/sqrt(inFeatures)). */
 export class Linear<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  /** Features of the input. */
   readonly inFeatures: number
+  /** Features of the output. */
   readonly outFeatures: number
   /** [outFeatures, inFeatures] */
   declare weight: Parameter<D>
-  /** [outFeatures] */
+  /** [outFeatures]; null without `bias` */
   declare bias: Parameter<D> | null
 
+  /**
+   * @param inFeatures at least 1
+   * @param outFeatures at least 1
+   * @throws TypeError, RangeError if a size or an option does not fit
+   */
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions<D> = {}) {
     super()
     const where = 'Linear'

@@ -4,22 +4,25 @@ import type { Tensor } from '../tensor.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
+/** Options of {@link LSTM}. */
 export interface LSTMOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
   /** Size of a projection of h, below hiddenSize; 0: none. Default 0. */
   projSize?: number | undefined
 }
 
+/** Options of forward() of {@link LSTM}. */
 export interface LSTMStateOptions extends StateOptions {
-  /** The cell state before the first step: [L*D,B,H]. Default zeros. */
+  /** The cell state before the first step: `[L*D,B,H]`. Default zeros. */
   c0?: Tensor | null | undefined
 }
 
+/** What forward() of {@link LSTM} returns. */
 export interface LSTMResult<D extends FloatDType> {
-  /** [T,B,D*Hout] ([B,T,D*Hout] if batchFirst); zeros past each row's length */
+  /** `[T,B,D*Hout]` (`[B,T,D*Hout]` if batchFirst); zeros past each row's length */
   output: Tensor<D>
-  /** [L*D,B,Hout]: h of each row after its own last step */
+  /** `[L*D,B,Hout]`: h of each row after its own last step */
   hn: Tensor<D>
-  /** [L*D,B,H] */
+  /** `[L*D,B,H]`: c of each row after its own last step */
   cn: Tensor<D>
 }
 
@@ -28,6 +31,7 @@ export interface LSTMResult<D extends FloatDType> {
  * D is 2 if bidirectional, else 1; Hout is projSize if given, else hiddenSize.
  */
 export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMResult<D>> {
+  /** P: size of the projection; 0: none. */
   readonly projSize: number
 
   /**

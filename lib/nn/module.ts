@@ -84,6 +84,7 @@ export interface LoadResult {
   unexpected: string[]
 }
 
+/** @inline */
 type Member = Parameter | Module<never>
 
 /** On the prototype of the modules of every copy of the library. */
@@ -124,6 +125,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
     return #registered in value
   }
 
+  /** Computes the output. Of a subclass: what the module is. */
   abstract forward(input: In): Out
 
   /** The parameters of this module and its children, each once, in the order of their fields. */
@@ -271,6 +273,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
     for (const [, child] of children) child.dispose()
   }
 
+  /** As {@link dispose}. */
   [Symbol.dispose](): void {
     this.dispose()
   }
@@ -281,7 +284,12 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /** The classes of the children and the shapes of the parameters, never the elements. */
-  toJSON(): { module: string; parameters: Record<string, Parameter> } {
+  toJSON(): {
+    /** The name of the class. */
+    module: string
+    /** By name in {@link namedParameters}. */
+    parameters: Record<string, Parameter>
+  } {
     return { module: this.constructor.name, parameters: Object.fromEntries(this.namedParameters()) }
   }
 

@@ -5,6 +5,7 @@ import type { Device, FloatDType } from '../dtype.ts'
 import { result } from '../tensor.ts'
 import { type Parameter, parameter } from './module.ts'
 
+/** What the options of every layer with parameters have. */
 export interface LayerOptions<D extends FloatDType = FloatDType> {
   /** Default 'float32'. */
   dtype?: D | undefined

@@ -16,12 +16,13 @@ import type { Tensor } from '../tensor.ts'
 import { defineParameter, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameters } from './options.ts'
 
+/** What the options of {@link RNN}, {@link LSTM} and {@link GRU} have in common. */
 export interface RecurrentOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Layers, one on top of the other. Default 1. */
   numLayers?: number | undefined
   /** Whether to add b_ih and b_hh. Default true. */
   bias?: boolean | undefined
-  /** Whether input and output are [B,T,*] instead of [T,B,*]. Default false. */
+  /** Whether input and output are [B,T,..] instead of [T,B,..]. Default false. */
   batchFirst?: boolean | undefined
   /** Probability of dropout between layers, in training only. Default 0. */
   dropout?: number | undefined
@@ -44,8 +45,9 @@ export interface RecurrentOptions<D extends FloatDType = FloatDType> extends Lay
   compute?: Compute | null | undefined
 }
 
+/** Options of forward() of the recurrent layers. */
 export interface StateOptions {
-  /** The state before the first step: [L*D,B,Hout]. Default zeros. */
+  /** The state before the first step: `[L*D,B,Hout]`. Default zeros. */
   h0?: Tensor | null | undefined
   /** Steps of each row, 0..T, in any order; default all T. Input past it is never read. */
   lengths?: ArrayLike<number> | null | undefined
@@ -68,30 +70,39 @@ export const OPTIONS = [
  * direction with the suffix _reverse; initialised U(-1/sqrt(hiddenSize), 1/sqrt(hiddenSize)).
  */
 export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor, Out> {
+  /** I: features of the input. */
   readonly inputSize: number
+  /** H: units of the state. */
   readonly hiddenSize: number
+  /** L */
   readonly numLayers: number
+  /** Whether b_ih and b_hh are added. */
   readonly bias: boolean
+  /** Whether input and output are [B,T,..] instead of [T,B,..]. */
   readonly batchFirst: boolean
+  /** Probability of dropout between layers, in training. */
   readonly dropout: number
+  /** Whether D is 2. */
   readonly bidirectional: boolean
-  /** Null: the dtype. */
+  /** What products compute in; null: the dtype. */
   readonly compute: Compute | null
+  /** Of parameters, input, output and states. */
   readonly dtype: D
   readonly #shape: RecurrentShape
   readonly #parameters: (Parameter<D> | null)[] = []
   readonly #packed = new PackedWeights()
-  /** [gates*H,I]; the gates in the order of the class */
+  /** `[gates*H,I]`; the gates in the order of the class */
   declare weight_ih_l0: Parameter<D>
-  /** [gates*H,Hout] */
+  /** `[gates*H,Hout]` */
   declare weight_hh_l0: Parameter<D>
-  /** [gates*H]; not there where `bias` is false */
+  /** `[gates*H]`; not there where `bias` is false */
   declare bias_ih_l0: Parameter<D>
-  /** [gates*H]; not there where `bias` is false */
+  /** `[gates*H]`; not there where `bias` is false */
   declare bias_hh_l0: Parameter<D>;
   /** Those of the other layers and directions, and of projections; with strict compiler flags by {@link getParameter}. */
   [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
 
+  /** @internal */
   protected constructor(
     name: string,
     cell: Cell,
@@ -176,11 +187,13 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.#packed.dispose()
   }
 
+  /** Frees the parameters, their gradients and the packed weights. */
   override dispose(): void {
     this.#packed.dispose()
     super.dispose()
   }
 
+  /** @internal */
   protected run(
     input: Tensor,
     options: StateOptions & { c0?: Tensor | null | undefined },

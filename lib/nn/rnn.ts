@@ -4,20 +4,23 @@ import type { Tensor } from '../tensor.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
+/** Options of {@link RNN}. */
 export interface RNNOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
-  /** Default 'tanh'. */
+  /** h is this of the sum. Default 'tanh'. */
   nonlinearity?: 'tanh' | 'relu' | undefined
 }
 
+/** What forward() of {@link RNN} returns. */
 export interface RNNResult<D extends FloatDType> {
-  /** [T,B,D*H] ([B,T,D*H] if batchFirst); zeros past each row's length */
+  /** `[T,B,D*H]` (`[B,T,D*H]` if batchFirst); zeros past each row's length */
   output: Tensor<D>
-  /** [L*D,B,H]: h of each row after its own last step */
+  /** `[L*D,B,H]`: h of each row after its own last step */
   hn: Tensor<D>
 }
 
 /** The plain recurrent layer of Elman, as torch.nn.RNN. D is 2 if bidirectional, else 1. */
 export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResult<D>> {
+  /** What h is of the sum. */
   readonly nonlinearity: 'tanh' | 'relu'
 
   /**

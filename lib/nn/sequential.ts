@@ -9,8 +9,13 @@ import { Module } from './module.ts'
  * the state dict start with the position: '0.weight_ih_l0', '1.weight', ..
  */
 export class Sequential<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
+  /** How many modules. */
   readonly length: number
 
+  /**
+   * @param modules called in this order
+   * @throws TypeError ERR_BPTT_TYPE if one is no module
+   */
   constructor(...modules: Module<Tensor>[]) {
     super()
     this.length = modules.length
@@ -21,6 +26,7 @@ export class Sequential<D extends FloatDType = 'float32'> extends Module<Tensor,
     })
   }
 
+  /** The output of the last module; of none, the input. */
   override forward(input: Tensor): Tensor<D> {
     let value = input
     for (const [name, module] of this.namedChildren()) {

@@ -7,6 +7,7 @@ import { draw } from '../random.ts'
 import { resultLike, type Tensor } from '../tensor.ts'
 import { alias } from './shape.ts'
 
+/** Options of {@link dropout}. */
 export interface DropoutOptions {
   /** Whether to drop at all. Default true. */
   training?: boolean | undefined

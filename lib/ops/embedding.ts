@@ -6,6 +6,7 @@ import { type DType, dtypeNumber } from '../dtype.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 
+/** Options of {@link embedding}. */
 export interface EmbeddingOptions {
   /** A row that gets no gradient; negative counts from the end. Default: none. */
   paddingIdx?: number | undefined

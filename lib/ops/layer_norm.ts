@@ -16,10 +16,11 @@ import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { product } from './layout.ts'
 
+/** Options of {@link layerNorm}. */
 export interface LayerNormOptions<D extends DType> {
-  /** normalizedShape; default: no scale. */
+  /** The scale, of shape normalizedShape. Default: none. */
   weight?: Tensor<D> | null | undefined
-  /** normalizedShape; default: no shift. */
+  /** The shift, of shape normalizedShape. Default: none. */
   bias?: Tensor<D> | null | undefined
   /** Added to the variance. Default 1e-5. */
   eps?: number | undefined

@@ -19,11 +19,13 @@ import { product, splitAt } from './layout.ts'
 /** 'mean' over the elements that count, 'sum' over them, or 'none': one loss each. */
 export type Reduction = 'none' | 'mean' | 'sum'
 
+/** Options of {@link mseLoss} and {@link bceWithLogits}. */
 export interface LossOptions {
-  /** Default 'mean'. */
+  /** What becomes of the single losses. Default 'mean'. */
   reduction?: Reduction | undefined
 }
 
+/** Options of {@link crossEntropy}. */
 export interface CrossEntropyOptions extends LossOptions {
   /** Targets of this value do not count. Default -100. */
   ignoreIndex?: number | undefined

@@ -10,7 +10,7 @@ import { result, type Tensor } from '../tensor.ts'
 
 export type Cell = keyof typeof CELL
 
-/** What products inside a recurrent layer may compute in, instead of its dtype. */
+/** What products inside a recurrent layer may compute in, instead of its dtype. @useDeclaredType */
 export type Compute = keyof typeof COMPUTE
 export const COMPUTES = Object.keys(COMPUTE) as Compute[]
 

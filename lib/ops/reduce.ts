@@ -8,6 +8,7 @@ import { result, resultLike, type Tensor } from '../tensor.ts'
 import { layoutOf, product } from './layout.ts'
 import { expandCopy } from './shape.ts'
 
+/** Options of {@link Tensor.sum} and {@link Tensor.mean}. */
 export interface ReduceOptions {
   /** Keep the reduced axes with length 1. Default false. */
   keepDims?: boolean | undefined

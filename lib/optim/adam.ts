@@ -3,6 +3,7 @@ import { argumentError, valueError } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { type Hyper, Optimizer } from './optimizer.ts'
 
+/** Options of {@link Adam} and {@link AdamW}. */
 export interface AdamOptions {
   /** Learning rate. Default 1e-3. */
   lr?: number | undefined

@@ -6,6 +6,7 @@ import { argumentError, nonfiniteError, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { checkParameters } from './optimizer.ts'
 
+/** Options of {@link clipGradNorm}. */
 export interface ClipGradNormOptions {
   /**
    * Whether a norm that is infinite or NaN throws BpttError ERR_BPTT_NONFINITE, before any gradient changes.

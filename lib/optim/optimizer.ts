@@ -48,6 +48,7 @@ interface Cohort {
 
 /** Base of SGD, Adam, AdamW and RMSprop. */
 export abstract class Optimizer {
+  /** What it updates, in the order given; state is named by their places here. */
   readonly parameters: readonly Tensor[]
   readonly #kind: number
   readonly #hyper: Float64Array
@@ -62,6 +63,7 @@ export abstract class Optimizer {
   readonly #name: string
   #stepped = false
 
+  /** @internal */
   protected constructor(
     name: string,
     kind: keyof typeof OPTIMIZER,
@@ -208,6 +210,7 @@ export abstract class Optimizer {
     this.#disposed = true
   }
 
+  /** As {@link dispose}. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -2,6 +2,7 @@ import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
 import type { Tensor } from '../tensor.ts'
 import { Optimizer } from './optimizer.ts'
 
+/** Options of {@link RMSprop}. */
 export interface RMSpropOptions {
   /** Learning rate. Default 1e-2. */
   lr?: number | undefined
@@ -11,7 +12,7 @@ export interface RMSpropOptions {
   eps?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
   weightDecay?: number | undefined
-  /** Default 0. */
+  /** Decay of the sum of updates that it follows. Default 0: the update alone. */
   momentum?: number | undefined
   /** Subtract the square of the mean gradient. Default false. */
   centered?: boolean | undefined

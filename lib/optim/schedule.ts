@@ -41,6 +41,7 @@ function loadState<K extends keyof typeof RULES>(
   return Object.fromEntries(names.map((name) => [name, RULES[name](where, name, state[name])])) as Loaded<K>
 }
 
+/** Options of {@link StepLR}. */
 export interface StepLROptions {
   /** Steps between decays. */
   stepSize: number
@@ -55,6 +56,7 @@ export class StepLR {
   readonly #gamma: number
   #step = 0
 
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(optimizer: Optimizer, options: StepLROptions) {
     const where = 'StepLR'
     this.#optimizer = checkOptimizer(where, optimizer)
@@ -63,17 +65,23 @@ export class StepLR {
     this.#gamma = checkNumber(where, 'gamma', options.gamma ?? 0.1, 0)
   }
 
+  /** Counts a step and sets the learning rate that follows. */
   step(): void {
     const step = this.#step + 1
     if (step % this.#stepSize === 0) this.#optimizer.lr *= this.#gamma
     this.#step = step
   }
 
+  /** What {@link loadStateDict} of a schedule with the same options goes on from. */
   stateDict(): ScheduleState {
     return { step: this.#step, lr: this.#optimizer.lr }
   }
 
-  /** Also sets the optimizer's lr. */
+  /**
+   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
+   *
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
   loadStateDict(state: ScheduleState): void {
     const { step, lr } = loadState('StepLR.loadStateDict', state, ['step', 'lr'])
     this.#optimizer.lr = lr
@@ -81,6 +89,7 @@ export class StepLR {
   }
 }
 
+/** Options of {@link CosineAnnealingLR}. */
 export interface CosineAnnealingLROptions {
   /** Steps from the first learning rate to the smallest. */
   tMax: number
@@ -96,6 +105,7 @@ export class CosineAnnealingLR {
   #base: number
   #step = 0
 
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(optimizer: Optimizer, options: CosineAnnealingLROptions) {
     const where = 'CosineAnnealingLR'
     this.#optimizer = checkOptimizer(where, optimizer)
@@ -105,17 +115,23 @@ export class CosineAnnealingLR {
     this.#base = optimizer.lr
   }
 
+  /** Counts a step and sets the learning rate that follows. */
   step(): void {
     this.#step++
     const cosine = (1 + Math.cos((Math.PI * this.#step) / this.#tMax)) / 2
     this.#optimizer.lr = this.#etaMin + (this.#base - this.#etaMin) * cosine
   }
 
+  /** What {@link loadStateDict} of a schedule with the same options goes on from. */
   stateDict(): ScheduleState {
     return { step: this.#step, base: this.#base, lr: this.#optimizer.lr }
   }
 
-  /** Also sets the optimizer's lr. */
+  /**
+   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
+   *
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
   loadStateDict(state: ScheduleState): void {
     const { step, base, lr } = loadState('CosineAnnealingLR.loadStateDict', state, ['step', 'base', 'lr'])
     this.#optimizer.lr = lr
@@ -127,6 +143,7 @@ export class CosineAnnealingLR {
 /** Options with their defaults. */
 type Given<T> = { [name in keyof T]-?: Exclude<T[name], undefined> }
 
+/** Options of {@link ReduceLROnPlateau}. */
 export interface ReduceLROnPlateauOptions {
   /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
   mode?: 'min' | 'max' | undefined
@@ -151,6 +168,7 @@ export class ReduceLROnPlateau {
   #bad = 0
   #cooling = 0
 
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
     const where = 'ReduceLROnPlateau'
     this.#optimizer = checkOptimizer(where, optimizer)
@@ -166,7 +184,12 @@ export class ReduceLROnPlateau {
     }
   }
 
-  /** @param metric e.g. the validation loss; one that is not finite is no improvement */
+  /**
+   * Counts a step and lowers the learning rate where it is time.
+   *
+   * @param metric e.g. the validation loss; one that is not finite is no improvement
+   * @throws TypeError ERR_BPTT_TYPE if it is no number
+   */
   step(metric: number): void {
     if (typeof metric !== 'number')
       throw argumentError('ReduceLROnPlateau.step', 'metric to be a number', metric)
@@ -192,11 +215,16 @@ export class ReduceLROnPlateau {
     }
   }
 
+  /** What {@link loadStateDict} of a schedule with the same options goes on from. */
   stateDict(): ScheduleState {
     return { best: this.#best, bad: this.#bad, cooling: this.#cooling, lr: this.#optimizer.lr }
   }
 
-  /** Also sets the optimizer's lr. */
+  /**
+   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
+   *
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
   loadStateDict(state: ScheduleState): void {
     const where = 'ReduceLROnPlateau.loadStateDict'
     const { best, bad, cooling, lr } = loadState(where, state, ['best', 'bad', 'cooling', 'lr'])

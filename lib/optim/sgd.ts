@@ -3,16 +3,17 @@ import { refusal } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { Optimizer } from './optimizer.ts'
 
+/** Options of {@link SGD}. */
 export interface SGDOptions {
   /** Learning rate. Default 1e-3. */
   lr?: number | undefined
-  /** Default 0. */
+  /** Decay of the sum of gradients that it follows. Default 0: the gradient alone. */
   momentum?: number | undefined
-  /** Default 0. */
+  /** Part of each gradient that the sum leaves out. Default 0. */
   dampening?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
   weightDecay?: number | undefined
-  /** Needs momentum, and no dampening. Default false. */
+  /** Look ahead by the momentum (Nesterov). Needs momentum, and no dampening. Default false. */
   nesterov?: boolean | undefined
   /** Go up the gradient. Default false. */
   maximize?: boolean | undefined
