@@ -276,21 +276,21 @@ export interface Native {
 
   // -- recurrent layers ------------------------------------------------------------------
   /**
-   * desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout]. Parameters: five per
+   * desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout, compute]. Parameters: five per
    * pseudo-layer (layer * D + direction): weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
    */
   packedBytes(desc: Float64Array, device: number): number
   /** Returns the reserve that backward needs, or null unless training. */
   recurrentForward(
     desc: Float64Array,
-    lengths: Int32Array | null,
     parameters: Maybe[],
+    lengths: Int32Array | null,
+    y: Handle,
     packed: Maybe,
     stamp: number,
     x: Handle,
     h0: Maybe,
     c0: Maybe,
-    y: Handle,
     hn: Maybe,
     cn: Maybe,
     seed: number,
@@ -299,21 +299,21 @@ export interface Native {
   /** Consumes the reserve unless keepReserve, which works on a copy. Null gradients are not wanted. */
   recurrentBackward(
     desc: Float64Array,
-    lengths: Int32Array | null,
     parameters: Maybe[],
+    dparameters: Maybe[],
+    lengths: Int32Array | null,
+    y: Handle,
     packed: Maybe,
     stamp: number,
     x: Handle,
     h0: Maybe,
     c0: Maybe,
-    y: Handle,
     dy: Maybe,
     dhn: Maybe,
     dcn: Maybe,
     dx: Maybe,
     dh0: Maybe,
     dc0: Maybe,
-    dparameters: Maybe[],
     reserve: Handle,
     keepReserve: boolean,
     seed: number,

@@ -79,7 +79,7 @@ describe('a getter in a list', () => {
     Object.defineProperty(list, 4, { get: () => void addon.release(weights[1] as Handle) })
     const disposed = expect.objectContaining({ code: 'ERR_BPTT_DISPOSED' })
     expect(() =>
-      addon.recurrentForward(desc, null, list, null, 0, x, null, null, floats(3), null, null, 0, 0),
+      addon.recurrentForward(desc, list, null, floats(3), null, 0, x, null, null, null, null, 0, 0),
     ).toThrow(disposed)
     expect(() => addon.createStepper(desc, list)).toThrow(disposed)
   })
@@ -166,14 +166,14 @@ it('lengths in shared memory are copied before they are checked', () => {
   const y = floats(12)
   addon.recurrentForward(
     desc,
-    lengths,
     [...[6, 9, 3, 3].map(floats), null],
+    lengths,
+    y,
     null,
     0,
     floats(8),
     null,
     null,
-    y,
     null,
     null,
     0,

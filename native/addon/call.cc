@@ -64,73 +64,79 @@ Call::~Call() {
   environment_->outputs.clear();
 }
 
-double Call::number(size_t i) const {
+double Call::number() {
   double value;
-  if (napi_get_value_double(env(), arguments_[i], &value) != napi_ok) {
-    broken("argument " + std::to_string(i) + " is not a number");
-  }
+  if (napi_get_value_double(env(), next(), &value) != napi_ok) broken(last() + " is not a number");
   return value;
 }
 
-bool Call::flag(size_t i) const {
+bool Call::flag() {
   bool value;
-  if (napi_get_value_bool(env(), arguments_[i], &value) != napi_ok) {
-    broken("argument " + std::to_string(i) + " is not a boolean");
-  }
+  if (napi_get_value_bool(env(), next(), &value) != napi_ok) broken(last() + " is not a boolean");
   return value;
 }
 
-bptt_rng Call::rng(size_t i) const {
-  return {static_cast<uint64_t>(count(i)), static_cast<uint64_t>(count(i + 1))};
+bptt_rng Call::rng() {
+  return {.seed = static_cast<uint64_t>(count()), .offset = static_cast<uint64_t>(count())};
 }
 
-View Call::view(size_t i) const {
+View Call::view_of(napi_value value) const {
   constexpr size_t kElement[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   napi_typedarray_type type;
   size_t length;
   void* data;
-  if (napi_get_typedarray_info(env(), arguments_[i], &type, &length, &data, nullptr, nullptr) ==
-      napi_ok) {
+  if (napi_get_typedarray_info(env(), value, &type, &length, &data, nullptr, nullptr) == napi_ok) {
     if (static_cast<size_t>(type) >= std::size(kElement)) broken("an unknown typed array");
     return {data, length * kElement[type], type};
   }
-  if (napi_get_dataview_info(env(), arguments_[i], &length, &data, nullptr, nullptr) == napi_ok) {
+  if (napi_get_dataview_info(env(), value, &length, &data, nullptr, nullptr) == napi_ok) {
     return {data, length, -1};
   }
-  broken("argument " + std::to_string(i) + " is not a view of an ArrayBuffer");
+  broken(last() + " is not a view of an ArrayBuffer");
 }
 
-std::span<const double> Call::numbers(size_t i) const {
-  const View view = this->view(i);
+std::optional<View> Call::optional_view() {
+  const napi_value value = optional();
+  if (!value) return std::nullopt;
+  return view_of(value);
+}
+
+std::span<const double> Call::numbers() {
+  const View view = this->view();
   if (view.type != napi_float64_array) broken("a layout is not a Float64Array");
   return {static_cast<const double*>(view.data), view.bytes / sizeof(double)};
 }
 
-std::vector<int32_t> Call::int32s(size_t i) const {
-  const View view = this->view(i);
-  if (view.type != napi_int32_array) broken("not an Int32Array");
-  const auto* values = static_cast<const int32_t*>(view.data);
-  return {values, values + view.bytes / sizeof(int32_t)};
+std::optional<std::vector<int32_t>> Call::optional_int32s() {
+  const std::optional<View> view = optional_view();
+  if (!view) return std::nullopt;
+  if (view->type != napi_int32_array) broken("not an Int32Array");
+  const auto* values = static_cast<const int32_t*>(view->data);
+  return std::vector<int32_t>(values, values + view->bytes / sizeof(int32_t));
 }
 
-std::vector<napi_value> Call::list(size_t i, size_t least, size_t most, bool optional) const {
+std::vector<napi_value> Call::list(size_t least, size_t most, bool optional) {
   if (stream_) broken("a list is read after a storage");
+  const napi_value given = next();
   uint32_t length;
-  if (napi_get_array_length(env(), arguments_[i], &length) != napi_ok) {
-    broken("argument " + std::to_string(i) + " is not an array");
-  }
+  if (napi_get_array_length(env(), given, &length) != napi_ok) broken(last() + " is not an array");
   if (length < least || length > most) {
     broken("a list of " + std::to_string(length) + " where " + std::to_string(least) + " belong");
   }
   std::vector<napi_value> values;  // grows with what is there: `length` may be of holes
   for (uint32_t k = 0; k < length; ++k) {
     napi_value value;
-    check(napi_get_element(env(), arguments_[i], k, &value));
+    check(napi_get_element(env(), given, k, &value));
     if (is_null(value)) value = nullptr;
     if (!value && !optional) broken("a handle is missing in a list");
     values.push_back(value);
   }
   return values;
+}
+
+Storage* Call::optional_storage() {
+  const napi_value handle = optional();
+  return handle ? &storage_of(handle) : nullptr;
 }
 
 bool Call::is_null(napi_value value) const {

@@ -3,8 +3,9 @@
 // TypeScript has checked what a user can get wrong. Here every pointer is checked
 // against the size of its storage, so that no mistake in between can crash, nor any other
 // caller. JavaScript runs in the middle of a call where it reads a list (getters), and may
-// then release, resize or call anything: lists come first, before storages and views. Memory
-// that other threads see is read once, and what was read is checked.
+// then release, resize or call anything: lists come first, before storages and before views, unless
+// what a view holds is copied at once. Memory that other threads see is read once, and what was
+// read is checked.
 //
 // Ops, and what is kept between calls, go through plain Node-API: its cost counts, and its
 // failures are values. node-addon-api builds the objects that describe the process.
@@ -17,6 +18,7 @@
 
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -109,46 +111,58 @@ class Call {
   // Of the storages that the call has been given so far; the CPU's before the first.
   Stream& stream() { return stream_ ? *stream_ : environment_->stream(); }
   napi_env env() const { return environment_->env(); }
-  napi_value argument(size_t i) const { return arguments_[i]; }
-  bool is_null(size_t i) const { return is_null(arguments_[i]); }
 
-  double number(size_t i) const;
-  int64_t integer(size_t i, int64_t least, int64_t most) const {
-    return to_integer(number(i), least, most);
+  // -- arguments: each call reads the next one ---------------------------------
+  napi_value next() {
+    if (next_ == kMaxArguments) broken("a function of too many arguments");
+    return arguments_[next_++];
   }
-  int64_t count(size_t i) const { return integer(i, 0, kLargestCount); }
-  bool flag(size_t i) const;
+  // Null where it is null or undefined.
+  napi_value optional() {
+    const napi_value value = next();
+    return is_null(value) ? nullptr : value;
+  }
+  double number();
+  int64_t integer(int64_t least, int64_t most) { return to_integer(number(), least, most); }
+  int64_t count() { return integer(0, kLargestCount); }
+  bool flag();
   // An enumerator, up to the last.
   template <class Enum>
-  Enum option(size_t i, Enum last) const {
-    return static_cast<Enum>(integer(i, 0, last));
+  Enum option(Enum last) {
+    return static_cast<Enum>(integer(0, last));
   }
-  bptt_dtype dtype(size_t i) const { return option(i, BPTT_INT32); }
-  bptt_rng rng(size_t i) const;  // seed and offset
-  View view(size_t i) const;
-  std::span<const double> numbers(size_t i) const;
-  std::vector<int32_t> int32s(size_t i) const;  // a copy
+  bptt_dtype dtype() { return option(BPTT_INT32); }
+  bptt_rng rng();  // two arguments: seed and offset
+  View view() { return view_of(next()); }
+  std::optional<View> optional_view();
+  std::span<const double> numbers();
+  std::optional<std::vector<int32_t>> optional_int32s();  // a copy
   // Lists of handles; optional ones are null where an element is null or undefined.
   // Getters run: before any storage or view is read.
-  std::vector<napi_value> handles(size_t i, size_t least, size_t most = SIZE_MAX) const {
-    return list(i, least, most, false);
+  std::vector<napi_value> handles(size_t least, size_t most = SIZE_MAX) {
+    return list(least, most, false);
   }
-  std::vector<napi_value> optional_handles(size_t i, size_t count) const {
-    return list(i, count, count, true);
-  }
+  std::vector<napi_value> optional_handles(size_t count) { return list(count, count, true); }
+  Storage& storage() { return storage_of(next()); }
+  Storage* optional_storage();
 
   // -- storages, of at least `count` elements; the op's operands ---------------
-  void* input(size_t i, int64_t count, bptt_dtype dtype) {
-    return operand(arguments_[i], count, dtype, &environment_->inputs);
+  void* input(int64_t count, bptt_dtype dtype) { return input(next(), count, dtype); }
+  void* output(int64_t count, bptt_dtype dtype) { return output(next(), count, dtype); }
+  void* optional_input(int64_t count, bptt_dtype dtype) {
+    const napi_value handle = optional();
+    return handle ? input(handle, count, dtype) : nullptr;
   }
-  void* output(size_t i, int64_t count, bptt_dtype dtype) {
-    return operand(arguments_[i], count, dtype, &environment_->outputs);
+  void* optional_output(int64_t count, bptt_dtype dtype) {
+    const napi_value handle = optional();
+    return handle ? output(handle, count, dtype) : nullptr;
   }
-  void* optional_input(size_t i, int64_t count, bptt_dtype dtype) {
-    return is_null(i) ? nullptr : input(i, count, dtype);
+  // The same of a handle that has been read.
+  void* input(napi_value handle, int64_t count, bptt_dtype dtype) {
+    return operand(handle, count, dtype, &environment_->inputs);
   }
-  void* optional_output(size_t i, int64_t count, bptt_dtype dtype) {
-    return is_null(i) ? nullptr : output(i, count, dtype);
+  void* output(napi_value handle, int64_t count, bptt_dtype dtype) {
+    return operand(handle, count, dtype, &environment_->outputs);
   }
   // With null for `operands`, poison neither comes from the storage nor goes there.
   void* operand(napi_value handle, int64_t count, bptt_dtype dtype, std::vector<Operand>* operands);
@@ -162,7 +176,6 @@ class Call {
 
   // What follows may be of another device than what came before.
   void leave_device() { stream_ = nullptr; }
-  Storage& storage(size_t i) { return storage_of(arguments_[i]); }
   Storage& storage_of(napi_value handle);
   napi_value make_handle(Storage storage);
 
@@ -179,11 +192,15 @@ class Call {
  private:
   static constexpr size_t kMaxArguments = 20;
 
-  std::vector<napi_value> list(size_t i, size_t least, size_t most, bool optional) const;
+  // The number of the argument that was read last, for messages.
+  std::string last() const { return "argument " + std::to_string(next_ - 1); }
+  View view_of(napi_value value) const;
+  std::vector<napi_value> list(size_t least, size_t most, bool optional);
 
   Environment* environment_;
   Stream* stream_ = nullptr;
   napi_value arguments_[kMaxArguments];
+  size_t next_ = 0;
 };
 
 // What is exported: `function` as Node-API calls it.

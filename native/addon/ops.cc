@@ -38,8 +38,8 @@ int64_t sum_of(int64_t a, int64_t b) {
 }
 
 // Sizes of one buffer each.
-std::vector<int64_t> read_sizes(const Call& call, size_t i) {
-  Numbers numbers(call.numbers(i));
+std::vector<int64_t> read_sizes(Call& call) {
+  Numbers numbers(call.numbers());
   std::vector<int64_t> sizes(numbers.size());
   for (int64_t& size : sizes) size = numbers.count();
   return sizes;
@@ -88,34 +88,34 @@ class Together {
 // -- elementwise -----------------------------------------------------------------
 
 napi_value fill(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1);
-  const double value = call.number(2);
-  void* out = call.output(3, n, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const double value = call.number();
+  void* out = call.output(n, dtype);
   return call.enqueue("fill", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.fill(context, dtype, n, value, out);
   });
 }
 
 napi_value unary(Call& call) {
-  const auto op = call.option(0, BPTT_ADD_SCALAR);
-  const bptt_dtype dtype = call.dtype(1);
-  const int64_t n = call.count(2);
-  const double alpha = call.number(3);
-  const void* x = call.input(4, n, dtype);
-  void* out = call.output(5, n, dtype);
+  const auto op = call.option(BPTT_ADD_SCALAR);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const double alpha = call.number();
+  const void* x = call.input(n, dtype);
+  void* out = call.output(n, dtype);
   return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
     return ops.unary(context, dtype, op, alpha, n, x, out);
   });
 }
 
 napi_value unaryBackward(Call& call) {
-  const auto op = call.option(0, BPTT_ADD_SCALAR);
-  const bptt_dtype dtype = call.dtype(1);
-  const int64_t n = call.count(2);
-  const void* saved = call.input(3, n, dtype);
-  const void* dout = call.input(4, n, dtype);
-  void* dx = call.output(5, n, dtype);
+  const auto op = call.option(BPTT_ADD_SCALAR);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const void* saved = call.input(n, dtype);
+  const void* dout = call.input(n, dtype);
+  void* dx = call.output(n, dtype);
   return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
     return ops.unary_backward(context, dtype, op, n, saved, dout, dx);
   });
@@ -126,16 +126,16 @@ napi_value binary(Call& call) {
     int rank;
     Axes shape, a, b;
   } l;
-  const auto op = call.option(0, BPTT_DIV);
-  const bptt_dtype dtype = call.dtype(1);
-  Numbers numbers(call.numbers(2));
+  const auto op = call.option(BPTT_DIV);
+  const bptt_dtype dtype = call.dtype();
+  Numbers numbers(call.numbers());
   l.rank = numbers.rank();
   numbers.counts(l.rank, l.shape);
   numbers.counts(l.rank, l.a);
   numbers.counts(l.rank, l.b);
-  const void* a = call.input(3, extent_of(l.rank, l.shape, l.a), dtype);
-  const void* b = call.input(4, extent_of(l.rank, l.shape, l.b), dtype);
-  void* out = call.output(5, count_of(l.rank, l.shape), dtype);
+  const void* a = call.input(extent_of(l.rank, l.shape, l.a), dtype);
+  const void* b = call.input(extent_of(l.rank, l.shape, l.b), dtype);
+  void* out = call.output(count_of(l.rank, l.shape), dtype);
   return call.enqueue(kBinary[op], [=](const bptt_ops& ops, bptt_context* context) {
     return ops.binary(context, dtype, op, l.rank, l.shape, a, l.a, b, l.b, out);
   });
@@ -146,8 +146,8 @@ napi_value copy(Call& call) {
     int rank;
     Axes shape, src, dst;
   } l;
-  const bptt_dtype dtype = call.dtype(0);
-  Numbers numbers(call.numbers(1));
+  const bptt_dtype dtype = call.dtype();
+  Numbers numbers(call.numbers());
   l.rank = numbers.rank();
   const int64_t src_offset = numbers.count();
   const int64_t dst_offset = numbers.count();
@@ -157,8 +157,8 @@ napi_value copy(Call& call) {
   const int64_t src_count = sum_of(src_offset, extent_of(l.rank, l.shape, l.src));
   const int64_t dst_count = sum_of(dst_offset, extent_of(l.rank, l.shape, l.dst));
   const auto* src =
-      static_cast<const char*>(call.input(2, src_count, dtype)) + src_offset * size_of(dtype);
-  char* dst = static_cast<char*>(call.output(3, dst_count, dtype)) + dst_offset * size_of(dtype);
+      static_cast<const char*>(call.input(src_count, dtype)) + src_offset * size_of(dtype);
+  char* dst = static_cast<char*>(call.output(dst_count, dtype)) + dst_offset * size_of(dtype);
   return call.enqueue("copy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.copy(context, dtype, l.rank, l.shape, src, l.src, dst, l.dst);
   });
@@ -185,11 +185,11 @@ struct Copies {
 };
 
 napi_value copyAll(Call& call) {
-  const std::vector<int64_t> layout = read_sizes(call, 0);
+  const std::vector<int64_t> layout = read_sizes(call);
   if (layout.size() % 2 != 0) broken("a copy is a dtype and a count");
   const size_t count = layout.size() / 2;
-  const std::vector<napi_value> sources = call.handles(1, count, count);
-  const std::vector<napi_value> targets = call.handles(2, count, count);
+  const std::vector<napi_value> sources = call.handles(count, count);
+  const std::vector<napi_value> targets = call.handles(count, count);
   Together<Copies> together;
   for (size_t i = 0; i < count; ++i) {
     auto& [stream, inputs, outputs, list] = together.on_device_of(call, targets[i]);
@@ -203,34 +203,34 @@ napi_value copyAll(Call& call) {
 }
 
 napi_value dropout(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1);
-  const double p = call.number(2);
-  const bptt_rng rng = call.rng(3);
-  const void* x = call.input(5, n, dtype);
-  void* out = call.output(6, n, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const double p = call.number();
+  const bptt_rng rng = call.rng();
+  const void* x = call.input(n, dtype);
+  void* out = call.output(n, dtype);
   return call.enqueue("dropout", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.dropout(context, dtype, n, p, rng, x, out);
   });
 }
 
 napi_value uniform(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1);
-  const double low = call.number(2), high = call.number(3);
-  const bptt_rng rng = call.rng(4);
-  void* out = call.output(6, n, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const double low = call.number(), high = call.number();
+  const bptt_rng rng = call.rng();
+  void* out = call.output(n, dtype);
   return call.enqueue("uniform", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.uniform(context, dtype, n, low, high, rng, out);
   });
 }
 
 napi_value normal(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1);
-  const double mean = call.number(2), std = call.number(3);
-  const bptt_rng rng = call.rng(4);
-  void* out = call.output(6, n, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count();
+  const double mean = call.number(), std = call.number();
+  const bptt_rng rng = call.rng();
+  void* out = call.output(n, dtype);
   return call.enqueue("normal", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.normal(context, dtype, n, mean, std, rng, out);
   });
@@ -244,8 +244,8 @@ napi_value sum(Call& call) {
     Axes shape;
     int reduced[BPTT_MAX_RANK];
   } l;
-  const bptt_dtype dtype = call.dtype(0);
-  Numbers numbers(call.numbers(1));
+  const bptt_dtype dtype = call.dtype();
+  Numbers numbers(call.numbers());
   l.rank = numbers.rank();
   numbers.counts(l.rank, l.shape);
   Axes kept;
@@ -254,21 +254,21 @@ napi_value sum(Call& call) {
     l.reduced[i] = static_cast<int>(numbers.integer(0, 1));
     if (!l.reduced[i]) kept[kept_rank++] = l.shape[i];
   }
-  const double scale = call.number(2);
-  const void* x = call.input(3, count_of(l.rank, l.shape), dtype);
-  void* out = call.output(4, count_of(kept_rank, kept), dtype);
+  const double scale = call.number();
+  const void* x = call.input(count_of(l.rank, l.shape), dtype);
+  void* out = call.output(count_of(kept_rank, kept), dtype);
   return call.enqueue("sum", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.sum(context, dtype, l.rank, l.shape, l.reduced, scale, x, out);
   });
 }
 
 napi_value softmax(Call& call) {
-  const bool log = call.flag(0);
-  const bptt_dtype dtype = call.dtype(1);
-  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const bool log = call.flag();
+  const bptt_dtype dtype = call.dtype();
+  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
   const int64_t n = product({outer, classes, inner});
-  const void* x = call.input(5, n, dtype);
-  void* out = call.output(6, n, dtype);
+  const void* x = call.input(n, dtype);
+  void* out = call.output(n, dtype);
   return call.enqueue(log ? "logSoftmax" : "softmax",
                       [=](const bptt_ops& ops, bptt_context* context) {
                         return ops.softmax(context, dtype, log, outer, classes, inner, x, out);
@@ -276,13 +276,13 @@ napi_value softmax(Call& call) {
 }
 
 napi_value softmaxBackward(Call& call) {
-  const bool log = call.flag(0);
-  const bptt_dtype dtype = call.dtype(1);
-  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
+  const bool log = call.flag();
+  const bptt_dtype dtype = call.dtype();
+  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
   const int64_t n = product({outer, classes, inner});
-  const void* out = call.input(5, n, dtype);
-  const void* dout = call.input(6, n, dtype);
-  void* dx = call.output(7, n, dtype);
+  const void* out = call.input(n, dtype);
+  const void* dout = call.input(n, dtype);
+  void* dx = call.output(n, dtype);
   return call.enqueue(
       log ? "logSoftmax" : "softmax", [=](const bptt_ops& ops, bptt_context* context) {
         return ops.softmax_backward(context, dtype, log, outer, classes, inner, out, dout, dx);
@@ -290,15 +290,15 @@ napi_value softmaxBackward(Call& call) {
 }
 
 napi_value layerNorm(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t rows = call.count(1), cols = call.count(2), n = product({rows, cols});
-  const double eps = call.number(3);
-  const void* x = call.input(4, n, dtype);
-  const void* gamma = call.optional_input(5, cols, dtype);
-  const void* beta = call.optional_input(6, cols, dtype);
-  void* y = call.output(7, n, dtype);
-  void* mean = call.optional_output(8, rows, dtype);
-  void* rstd = call.optional_output(9, rows, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t rows = call.count(), cols = call.count(), n = product({rows, cols});
+  const double eps = call.number();
+  const void* x = call.input(n, dtype);
+  const void* gamma = call.optional_input(cols, dtype);
+  const void* beta = call.optional_input(cols, dtype);
+  void* y = call.output(n, dtype);
+  void* mean = call.optional_output(rows, dtype);
+  void* rstd = call.optional_output(rows, dtype);
   // No storage bounds the number of rows of no elements.
   const int64_t bounded = n > 0 || mean || rstd ? rows : 0;
   return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
@@ -307,16 +307,16 @@ napi_value layerNorm(Call& call) {
 }
 
 napi_value layerNormBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t rows = call.count(1), cols = call.count(2), n = product({rows, cols});
-  const void* x = call.input(3, n, dtype);
-  const void* gamma = call.optional_input(4, cols, dtype);
-  const void* mean = call.input(5, rows, dtype);
-  const void* rstd = call.input(6, rows, dtype);
-  const void* dy = call.input(7, n, dtype);
-  void* dx = call.optional_output(8, n, dtype);
-  void* dgamma = call.optional_output(9, cols, dtype);
-  void* dbeta = call.optional_output(10, cols, dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t rows = call.count(), cols = call.count(), n = product({rows, cols});
+  const void* x = call.input(n, dtype);
+  const void* gamma = call.optional_input(cols, dtype);
+  const void* mean = call.input(rows, dtype);
+  const void* rstd = call.input(rows, dtype);
+  const void* dy = call.input(n, dtype);
+  void* dx = call.optional_output(n, dtype);
+  void* dgamma = call.optional_output(cols, dtype);
+  void* dbeta = call.optional_output(cols, dtype);
   return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.layer_norm_backward(context, dtype, rows, cols, x, gamma, mean, rstd, dy, dx, dgamma,
                                    dbeta);
@@ -326,8 +326,8 @@ napi_value layerNormBackward(Call& call) {
 // -- products ------------------------------------------------------------------------
 
 napi_value matmul(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  Numbers numbers(call.numbers(1));
+  const bptt_dtype dtype = call.dtype();
+  Numbers numbers(call.numbers());
   bptt_matmul l{};
   l.m = numbers.count();
   l.n = numbers.count();
@@ -351,12 +351,13 @@ napi_value matmul(Call& call) {
     const int64_t batches = extent_of(l.batch_rank, l.batch_shape, batch);
     return matrix == 0 || batches == 0 ? 0 : sum_of(matrix, batches - 1);
   };
-  const void* left = call.input(2, extent(l.left_batch, l.m, l.left_row, l.k, l.left_k), dtype);
-  const void* right = call.input(3, extent(l.right_batch, l.k, l.right_k, l.n, l.right_col), dtype);
-  const void* bias = call.optional_input(4, l.n, dtype);
+  const void* left = call.input(extent(l.left_batch, l.m, l.left_row, l.k, l.left_k), dtype);
+  const void* right = call.input(extent(l.right_batch, l.k, l.right_k, l.n, l.right_col), dtype);
+  const void* bias = call.optional_input(l.n, dtype);
   const int64_t out_count = extent(l.out_batch, l.m, l.out_row, l.n, 1);
-  void* out = call.output(5, out_count, dtype);
-  if (l.accumulate) call.input(5, out_count, dtype);
+  const napi_value out_handle = call.next();
+  void* out = call.output(out_handle, out_count, dtype);
+  if (l.accumulate) call.input(out_handle, out_count, dtype);
   return call.enqueue("matmul", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.matmul(context, dtype, &l, left, right, bias, out);
   });
@@ -365,11 +366,11 @@ napi_value matmul(Call& call) {
 // -- embedding and losses --------------------------------------------------------------
 
 napi_value embedding(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1), rows = call.count(2), cols = call.count(3);
-  const void* table = call.input(4, product({rows, cols}), dtype);
-  const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
-  void* out = call.output(6, product({n, cols}), dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count(), rows = call.count(), cols = call.count();
+  const void* table = call.input(product({rows, cols}), dtype);
+  const auto* index = static_cast<const int32_t*>(call.input(n, BPTT_INT32));
+  void* out = call.output(product({n, cols}), dtype);
   call.refuse_overlap(index, {out});
   return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.embedding(context, dtype, n, rows, cols, table, index, out);
@@ -377,12 +378,12 @@ napi_value embedding(Call& call) {
 }
 
 napi_value embeddingBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const int64_t n = call.count(1), rows = call.count(2), cols = call.count(3);
-  const int64_t padding = call.integer(4, -kLargestCount, kLargestCount);
-  const auto* index = static_cast<const int32_t*>(call.input(5, n, BPTT_INT32));
-  const void* dout = call.input(6, product({n, cols}), dtype);
-  void* dtable = call.output(7, product({rows, cols}), dtype);
+  const bptt_dtype dtype = call.dtype();
+  const int64_t n = call.count(), rows = call.count(), cols = call.count();
+  const int64_t padding = call.integer(-kLargestCount, kLargestCount);
+  const auto* index = static_cast<const int32_t*>(call.input(n, BPTT_INT32));
+  const void* dout = call.input(product({n, cols}), dtype);
+  void* dtable = call.output(product({rows, cols}), dtype);
   call.refuse_overlap(index, {dtable});
   return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.embedding_backward(context, dtype, n, rows, cols, padding, index, dout, dtable);
@@ -390,15 +391,15 @@ napi_value embeddingBackward(Call& call) {
 }
 
 napi_value crossEntropy(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const auto reduction = call.option(1, BPTT_SUM);
-  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
-  const auto ignore = static_cast<int32_t>(call.integer(5, INT32_MIN, INT32_MAX));
+  const bptt_dtype dtype = call.dtype();
+  const auto reduction = call.option(BPTT_SUM);
+  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
+  const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
   const int64_t rows = product({outer, inner});
-  const void* logits = call.input(6, product({rows, classes}), dtype);
-  const auto* target = static_cast<const int32_t*>(call.input(7, rows, BPTT_INT32));
-  void* loss = call.output(8, reduction == BPTT_NONE ? rows : 1, dtype);
-  void* lse = call.output(9, sum_of(rows, 1), dtype);
+  const void* logits = call.input(product({rows, classes}), dtype);
+  const auto* target = static_cast<const int32_t*>(call.input(rows, BPTT_INT32));
+  void* loss = call.output(reduction == BPTT_NONE ? rows : 1, dtype);
+  void* lse = call.output(sum_of(rows, 1), dtype);
   call.refuse_overlap(target, {loss, lse});
   return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.cross_entropy(context, dtype, reduction, outer, classes, inner, ignore, logits,
@@ -407,16 +408,16 @@ napi_value crossEntropy(Call& call) {
 }
 
 napi_value crossEntropyBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  const auto reduction = call.option(1, BPTT_SUM);
-  const int64_t outer = call.count(2), classes = call.count(3), inner = call.count(4);
-  const auto ignore = static_cast<int32_t>(call.integer(5, INT32_MIN, INT32_MAX));
+  const bptt_dtype dtype = call.dtype();
+  const auto reduction = call.option(BPTT_SUM);
+  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
+  const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
   const int64_t rows = product({outer, inner});
-  const void* logits = call.input(6, product({rows, classes}), dtype);
-  const auto* target = static_cast<const int32_t*>(call.input(7, rows, BPTT_INT32));
-  const void* lse = call.input(8, sum_of(rows, 1), dtype);
-  const void* dloss = call.input(9, reduction == BPTT_NONE ? rows : 1, dtype);
-  void* dlogits = call.output(10, product({rows, classes}), dtype);
+  const void* logits = call.input(product({rows, classes}), dtype);
+  const auto* target = static_cast<const int32_t*>(call.input(rows, BPTT_INT32));
+  const void* lse = call.input(sum_of(rows, 1), dtype);
+  const void* dloss = call.input(reduction == BPTT_NONE ? rows : 1, dtype);
+  void* dlogits = call.output(product({rows, classes}), dtype);
   call.refuse_overlap(target, {dlogits});
   return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.cross_entropy_backward(context, dtype, reduction, outer, classes, inner, ignore,
@@ -425,28 +426,28 @@ napi_value crossEntropyBackward(Call& call) {
 }
 
 napi_value pairwiseLoss(Call& call) {
-  const auto loss = call.option(0, BPTT_BCE_WITH_LOGITS);
-  const bptt_dtype dtype = call.dtype(1);
-  const auto reduction = call.option(2, BPTT_SUM);
-  const int64_t n = call.count(3);
-  const void* x = call.input(4, n, dtype);
-  const void* target = call.input(5, n, dtype);
-  void* out = call.output(6, reduction == BPTT_NONE ? n : 1, dtype);
+  const auto loss = call.option(BPTT_BCE_WITH_LOGITS);
+  const bptt_dtype dtype = call.dtype();
+  const auto reduction = call.option(BPTT_SUM);
+  const int64_t n = call.count();
+  const void* x = call.input(n, dtype);
+  const void* target = call.input(n, dtype);
+  void* out = call.output(reduction == BPTT_NONE ? n : 1, dtype);
   return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
     return ops.pairwise_loss(context, dtype, loss, reduction, n, x, target, out);
   });
 }
 
 napi_value pairwiseLossBackward(Call& call) {
-  const auto loss = call.option(0, BPTT_BCE_WITH_LOGITS);
-  const bptt_dtype dtype = call.dtype(1);
-  const auto reduction = call.option(2, BPTT_SUM);
-  const int64_t n = call.count(3);
-  const void* x = call.input(4, n, dtype);
-  const void* target = call.input(5, n, dtype);
-  const void* dloss = call.input(6, reduction == BPTT_NONE ? n : 1, dtype);
-  void* dx = call.optional_output(7, n, dtype);
-  void* dtarget = call.optional_output(8, n, dtype);
+  const auto loss = call.option(BPTT_BCE_WITH_LOGITS);
+  const bptt_dtype dtype = call.dtype();
+  const auto reduction = call.option(BPTT_SUM);
+  const int64_t n = call.count();
+  const void* x = call.input(n, dtype);
+  const void* target = call.input(n, dtype);
+  const void* dloss = call.input(reduction == BPTT_NONE ? n : 1, dtype);
+  void* dx = call.optional_output(n, dtype);
+  void* dtarget = call.optional_output(n, dtype);
   return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
     return ops.pairwise_loss_backward(context, dtype, loss, reduction, n, x, target, dloss, dx,
                                       dtarget);
@@ -482,16 +483,9 @@ struct Updates {
 };
 
 napi_value optimize(Call& call) {
-  const std::vector<int64_t> layout = read_sizes(call, 2), sizes = read_sizes(call, 4);
-  if (layout.size() % 2 != 0) broken("a cohort is a dtype and a count");
-  const size_t cohorts = layout.size() / 2, count = sizes.size();
-  const std::vector<napi_value> steps = call.handles(3, cohorts, cohorts);
-  const std::vector<napi_value> values = call.handles(5, count, count);
-  const std::vector<napi_value> gradients = call.handles(6, count, count);
-  const std::vector<napi_value> states = call.optional_handles(7, count * 3);
   bptt_optimizer o{};
-  o.kind = call.option(0, BPTT_RMSPROP);
-  Numbers hyper(call.numbers(1));
+  o.kind = call.option(BPTT_RMSPROP);
+  Numbers hyper(call.numbers());
   for (double* number :
        {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2, &o.eps, &o.alpha}) {
     *number = hyper.number();
@@ -499,6 +493,15 @@ napi_value optimize(Call& call) {
   for (int* flag : {&o.nesterov, &o.centered, &o.amsgrad, &o.maximize}) {
     *flag = static_cast<int>(hyper.integer(0, 1));
   }
+  const std::vector<int64_t> layout = read_sizes(call);
+  if (layout.size() % 2 != 0) broken("a cohort is a dtype and a count");
+  const size_t cohorts = layout.size() / 2;
+  const std::vector<napi_value> steps = call.handles(cohorts, cohorts);
+  const std::vector<int64_t> sizes = read_sizes(call);
+  const size_t count = sizes.size();
+  const std::vector<napi_value> values = call.handles(count, count);
+  const std::vector<napi_value> gradients = call.handles(count, count);
+  const std::vector<napi_value> states = call.optional_handles(count * 3);
   const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
   const bool needed[3] = {
       adam || o.kind == BPTT_RMSPROP || o.momentum != 0,
@@ -537,14 +540,14 @@ napi_value optimize(Call& call) {
 }
 
 napi_value gradNorm(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  std::vector<int64_t> sizes = read_sizes(call, 1);
-  const std::vector<napi_value> handles = call.handles(2, sizes.size(), sizes.size());
+  const bptt_dtype dtype = call.dtype();
+  std::vector<int64_t> sizes = read_sizes(call);
+  const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
   std::vector<const void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
   }
-  void* norm = call.output(3, 1, dtype);
+  void* norm = call.output(1, dtype);
   return call.enqueue("clipGradNorm",
                       [=, gradients = std::move(gradients), sizes = std::move(sizes)](
                           const bptt_ops& ops, bptt_context* context) {
@@ -554,15 +557,15 @@ napi_value gradNorm(Call& call) {
 }
 
 napi_value clipGrads(Call& call) {
-  const bptt_dtype dtype = call.dtype(0);
-  std::vector<int64_t> sizes = read_sizes(call, 1);
-  const std::vector<napi_value> handles = call.handles(2, sizes.size(), sizes.size());
+  const bptt_dtype dtype = call.dtype();
+  std::vector<int64_t> sizes = read_sizes(call);
+  const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
   std::vector<void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
   }
-  const double max_norm = call.number(3);
-  const void* norm = call.input(4, 1, dtype);
+  const double max_norm = call.number();
+  const void* norm = call.input(1, dtype);
   return call.enqueue("clipGradNorm",
                       [=, gradients = std::move(gradients), sizes = std::move(sizes)](
                           const bptt_ops& ops, bptt_context* context) {

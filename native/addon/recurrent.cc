@@ -5,38 +5,40 @@ namespace bptt::addon {
 
 namespace {
 
-// The output's storage has to fit before the plan is made, because a plan takes
-// memory for every row and step.
-std::shared_ptr<const Plan> read_plan(Call& call, const Layer& layer, size_t y) {
-  call.operand(call.argument(y), layer.y_count(), layer.dtype, nullptr);
-  if (call.is_null(1)) return call.environment().plans().get(call.stream(), layer);
-  const std::vector<int32_t> lengths = call.int32s(1);
-  if (static_cast<int64_t>(lengths.size()) != layer.B) broken("one length per row is needed");
-  for (const int32_t length : lengths) {
+// y's storage has to fit before the plan is made, because a plan takes memory for every row
+// and step.
+std::shared_ptr<const Plan> read_plan(Call& call, const Layer& layer, napi_value* y) {
+  const std::optional<std::vector<int32_t>> lengths = call.optional_int32s();
+  *y = call.next();
+  call.operand(*y, layer.y_count(), layer.dtype, nullptr);
+  if (!lengths) return call.environment().plans().get(call.stream(), layer);
+  if (static_cast<int64_t>(lengths->size()) != layer.B) broken("one length per row is needed");
+  for (const int32_t length : *lengths) {
     if (length < 0 || length > layer.T) broken("a length is not in [0, T]");
   }
-  return std::make_shared<const Plan>(call.stream(), layer, lengths.data());
+  return std::make_shared<const Plan>(call.stream(), layer, lengths->data());
 }
 
 // Packed weights are a cache of the layer: poison does not pass through them.
-void* read_packed(Call& call, size_t i, const Plan& plan) {
-  if (call.is_null(i)) return nullptr;
-  const Storage& storage = call.storage(i);
-  if (storage.bytes() < plan.sizes.packed_bytes) broken("too small a storage for packed weights");
-  return storage.data();
+void* read_packed(Call& call, const Plan& plan) {
+  const Storage* storage = call.optional_storage();
+  if (!storage) return nullptr;
+  if (storage->bytes() < plan.sizes.packed_bytes) broken("too small a storage for packed weights");
+  return storage->data();
 }
 
-uint64_t read_stamp(Call& call, size_t i, const void* packed) {
-  const auto stamp = static_cast<uint64_t>(call.count(i));
+uint64_t read_stamp(Call& call, const void* packed) {
+  const auto stamp = static_cast<uint64_t>(call.count());
   if (packed && stamp == 0) broken("packed weights need a stamp");
   return stamp;
 }
 
-void* optional_cell(Call& call, size_t i, const Layer& layer, bool output) {
-  if (call.is_null(i)) return nullptr;
-  if (!layer.has_cell()) broken("a cell state where the layer has none");
-  return output ? call.output(i, layer.c_count(), layer.dtype)
-                : call.input(i, layer.c_count(), layer.dtype);
+void* optional_cell(Call& call, const Layer& layer, bool output) {
+  const int64_t count = layer.c_count();
+  void* data =
+      output ? call.optional_output(count, layer.dtype) : call.optional_input(count, layer.dtype);
+  if (data && !layer.has_cell()) broken("a cell state where the layer has none");
+  return data;
 }
 
 }  // namespace
@@ -48,8 +50,8 @@ std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index) {
           bias, product({layer.P, layer.H})};
 }
 
-Weights::Weights(const Call& call, size_t i, const Layer& layer)
-    : handles_(call.optional_handles(i, static_cast<size_t>(layer.layers() * kWeights))) {}
+Weights::Weights(Call& call, const Layer& layer)
+    : handles_(call.optional_handles(static_cast<size_t>(layer.layers() * kWeights))) {}
 
 std::vector<bptt_recurrent_params> Weights::read(Call& call, const Layer& layer, bool required,
                                                  std::vector<Operand>* operands) const {
@@ -72,10 +74,9 @@ std::vector<bptt_recurrent_params> Weights::read(Call& call, const Layer& layer,
 }
 
 napi_value packedBytes(Call& call) {
-  Layer layer(call.numbers(0));
+  Layer layer(call.numbers());
   layer.T = layer.B = 1;  // weights depend on neither
-  Stream& stream =
-      call.environment().stream(static_cast<int>(call.integer(1, kCpuDevice, 1 << 20)));
+  Stream& stream = call.environment().stream(static_cast<int>(call.integer(kCpuDevice, 1 << 20)));
   const auto plan = call.environment().plans().get(stream, layer);
   napi_value value;
   check(napi_create_double(call.env(), static_cast<double>(plan->sizes.packed_bytes), &value));
@@ -83,22 +84,23 @@ napi_value packedBytes(Call& call) {
 }
 
 napi_value recurrentForward(Call& call) {
-  const Layer layer(call.numbers(0));
-  const Weights weight_handles(call, 2, layer);
-  const std::shared_ptr<const Plan> plan = read_plan(call, layer, 8);
+  const Layer layer(call.numbers());
+  const Weights weight_handles(call, layer);
+  napi_value y;
+  const std::shared_ptr<const Plan> plan = read_plan(call, layer, &y);
   const bptt_dtype dtype = layer.dtype;
   std::vector<bptt_recurrent_params> weights =
       weight_handles.read(call, layer, true, &call.environment().inputs);
   bptt_recurrent_forward args{};
-  args.packed = read_packed(call, 3, *plan);
-  args.stamp = read_stamp(call, 4, args.packed);
-  args.x = call.input(5, layer.x_count(), dtype);
-  args.h0 = call.optional_input(6, layer.h_count(), dtype);
-  args.c0 = optional_cell(call, 7, layer, false);
-  args.y = call.output(8, layer.y_count(), dtype);
-  args.hn = call.optional_output(9, layer.h_count(), dtype);
-  args.cn = optional_cell(call, 10, layer, true);
-  args.rng = call.rng(11);
+  args.packed = read_packed(call, *plan);
+  args.stamp = read_stamp(call, args.packed);
+  args.x = call.input(layer.x_count(), dtype);
+  args.h0 = call.optional_input(layer.h_count(), dtype);
+  args.c0 = optional_cell(call, layer, false);
+  args.y = call.output(y, layer.y_count(), dtype);
+  args.hn = call.optional_output(layer.h_count(), dtype);
+  args.cn = optional_cell(call, layer, true);
+  args.rng = call.rng();
 
   // The workspace goes back at once: what is enqueued later runs later.
   const Storage workspace = call.stream().allocate(plan->sizes.forward_workspace_bytes);
@@ -121,38 +123,40 @@ napi_value recurrentForward(Call& call) {
 }
 
 napi_value recurrentBackward(Call& call) {
-  const Layer layer(call.numbers(0));
-  const Weights weight_handles(call, 2, layer), gradient_handles(call, 15, layer);
-  const std::shared_ptr<const Plan> plan = read_plan(call, layer, 8);
+  const Layer layer(call.numbers());
+  const Weights weight_handles(call, layer), gradient_handles(call, layer);
+  napi_value y;
+  const std::shared_ptr<const Plan> plan = read_plan(call, layer, &y);
   const bptt_dtype dtype = layer.dtype;
   if (!layer.training) broken("a backward of a layer that is not in training");
   std::vector<bptt_recurrent_params> weights =
       weight_handles.read(call, layer, true, &call.environment().inputs);
   bptt_recurrent_backward args{};
-  args.packed = read_packed(call, 3, *plan);
-  args.stamp = read_stamp(call, 4, args.packed);
-  args.x = call.input(5, layer.x_count(), dtype);
-  args.h0 = call.optional_input(6, layer.h_count(), dtype);
-  args.c0 = optional_cell(call, 7, layer, false);
-  args.y = call.input(8, layer.y_count(), dtype);
-  args.dy = call.optional_input(9, layer.y_count(), dtype);
-  args.dhn = call.optional_input(10, layer.h_count(), dtype);
-  args.dcn = optional_cell(call, 11, layer, false);
-  args.dx = call.optional_output(12, layer.x_count(), dtype);
-  args.dh0 = call.optional_output(13, layer.h_count(), dtype);
-  args.dc0 = optional_cell(call, 14, layer, true);
+  args.packed = read_packed(call, *plan);
+  args.stamp = read_stamp(call, args.packed);
+  args.x = call.input(layer.x_count(), dtype);
+  args.h0 = call.optional_input(layer.h_count(), dtype);
+  args.c0 = optional_cell(call, layer, false);
+  args.y = call.input(y, layer.y_count(), dtype);
+  args.dy = call.optional_input(layer.y_count(), dtype);
+  args.dhn = call.optional_input(layer.h_count(), dtype);
+  args.dcn = optional_cell(call, layer, false);
+  args.dx = call.optional_output(layer.x_count(), dtype);
+  args.dh0 = call.optional_output(layer.h_count(), dtype);
+  args.dc0 = optional_cell(call, layer, true);
   std::vector<bptt_recurrent_params> gradients =
       gradient_handles.read(call, layer, false, &call.environment().outputs);
-  const Storage& reserve = call.storage(16);
+  const Storage& reserve = call.storage();
   if (reserve.bytes() < plan->sizes.reserve_bytes) broken("a reserve of another forward");
   call.environment().inputs.push_back(reserve.operand());
   args.reserve = reserve.data();
-  args.rng = call.rng(18);
+  const bool keep_reserve = call.flag();
+  args.rng = call.rng();
 
   const Storage workspace = call.stream().allocate(plan->sizes.backward_workspace_bytes);
   args.workspace = workspace.data();
   Storage copy;  // of the reserve, which the kernel overwrites
-  if (call.flag(17)) copy = call.stream().allocate(plan->sizes.reserve_bytes);
+  if (keep_reserve) copy = call.stream().allocate(plan->sizes.reserve_bytes);
   return call.enqueue("recurrent backward",
                       [plan, args, weights = std::move(weights), gradients = std::move(gradients),
                        copy = copy.data()](const bptt_ops& ops, bptt_context* context) mutable {

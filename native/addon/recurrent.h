@@ -18,7 +18,7 @@ std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index);
 class Weights {
  public:
   // Reads the list, as Call::optional_handles.
-  Weights(const Call& call, size_t i, const Layer& layer);
+  Weights(Call& call, const Layer& layer);
   // Resolves the handles. They join `operands`.
   std::vector<bptt_recurrent_params> read(Call& call, const Layer& layer, bool required,
                                           std::vector<Operand>* operands) const;

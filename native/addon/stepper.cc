@@ -195,7 +195,7 @@ void StepperList::sweep(napi_env env) {
 namespace {
 
 StepperHandle& read_handle(Call& call) {
-  const napi_value handle = call.argument(0);
+  const napi_value handle = call.next();
   napi_valuetype type;
   bool ours = false;
   void* data;
@@ -214,8 +214,7 @@ Stepper& read_stepper(Call& call) {
   return *handle.stepper;
 }
 
-View read_view(Call& call, size_t i, const Plan& plan) {
-  const View view = call.view(i);
+const View& checked(const View& view, const Plan& plan) {
   const int type = plan.layer.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
   if (view.type != type) broken("an array of another type than the layer's");
   return view;
@@ -223,26 +222,22 @@ View read_view(Call& call, size_t i, const Plan& plan) {
 
 napi_value copy_state(Call& call, bool out) {
   Stepper& stepper = read_stepper(call);
-  const View h = read_view(call, 1, stepper.plan());
-  if (call.is_null(2)) {
-    stepper.copy_state(h, nullptr, out);
-  } else {
-    const View c = read_view(call, 2, stepper.plan());
-    stepper.copy_state(h, &c, out);
-  }
+  const View h = checked(call.view(), stepper.plan());
+  const std::optional<View> c = call.optional_view();
+  stepper.copy_state(h, c ? &checked(*c, stepper.plan()) : nullptr, out);
   return nullptr;
 }
 
 }  // namespace
 
 napi_value createStepper(Call& call) {
-  const Layer layer(call.numbers(0));
+  const Layer layer(call.numbers());
   if (layer.T != 1 || layer.D != 1 || layer.training) {
     broken("a stepper is for one direction, one step and no training");
   }
   std::vector<Operand> operands;
   std::vector<bptt_recurrent_params> weights =
-      Weights(call, 1, layer).read(call, layer, true, &operands);
+      Weights(call, layer).read(call, layer, true, &operands);
   Stream& owner = call.stream();
   Stream& stream = call.environment().stream();
   owner.wait();
@@ -269,8 +264,8 @@ napi_value createStepper(Call& call) {
 
 napi_value step(Call& call) {
   Stepper& stepper = read_stepper(call);
-  const View x = read_view(call, 1, stepper.plan());
-  const View out = read_view(call, 2, stepper.plan());
+  const View x = checked(call.view(), stepper.plan());
+  const View out = checked(call.view(), stepper.plan());
   stepper.step(x.data, x.bytes, out.data, out.bytes);
   call.environment().keep_house();
   return nullptr;
@@ -281,11 +276,11 @@ napi_value setStepperState(Call& call) { return copy_state(call, false); }
 
 napi_value resetStepper(Call& call) {
   Stepper& stepper = read_stepper(call);
-  if (call.is_null(1)) {
+  const std::optional<std::vector<int32_t>> rows = call.optional_int32s();
+  if (!rows) {
     stepper.reset(nullptr, 0);
-  } else {
-    const std::vector<int32_t> rows = call.int32s(1);
-    if (!rows.empty()) stepper.reset(rows.data(), rows.size());
+  } else if (!rows->empty()) {
+    stepper.reset(rows->data(), rows->size());
   }
   return nullptr;
 }

@@ -10,12 +10,12 @@ namespace bptt::addon {
 
 namespace {
 
-Stream& read_device(Call& call, size_t i) {
-  return call.environment().stream(static_cast<int>(call.integer(i, kCpuDevice, 1 << 20)));
+Stream& read_device(Call& call) {
+  return call.environment().stream(static_cast<int>(call.integer(kCpuDevice, 1 << 20)));
 }
 
-double seconds_to_wait(Call& call, size_t i) {
-  const double seconds = call.number(i);
+double seconds_to_wait(Call& call) {
+  const double seconds = call.number();
   if (!(seconds > 0 && seconds <= 60)) broken("a measurement takes more than 0 and at most 60 s");
   return seconds;
 }
@@ -45,7 +45,7 @@ napi_value make_buffer(Call& call, const Storage& storage, size_t bytes, void** 
 }  // namespace
 
 napi_value setErrorClass(Call& call) {
-  call.environment().set_error_class(call.argument(0));
+  call.environment().set_error_class(call.next());
   return nullptr;
 }
 
@@ -63,7 +63,7 @@ napi_value info(Call& call) {
 }
 
 napi_value stats(Call& call) {
-  Stream& stream = read_device(call, 0);
+  Stream& stream = read_device(call);
   const Allocator& allocator = stream.allocator();
   Napi::Object stats = Napi::Object::New(call.env());
   const auto set = [&](const char* name, size_t count) {
@@ -85,40 +85,41 @@ napi_value cuda(Call& call) {
 }
 
 napi_value setNumThreads(Call& call) {
-  set_num_threads(static_cast<int>(call.integer(0, 1, 256)));
+  set_num_threads(static_cast<int>(call.integer(1, 256)));
   return nullptr;
 }
 
 napi_value getNumThreads(Call& call) { return Napi::Number::New(call.env(), num_threads()); }
 
 napi_value measureMultiplyAdds(Call& call) {
-  return Napi::Number::New(call.env(), measure_multiply_adds(seconds_to_wait(call, 0)));
+  return Napi::Number::New(call.env(), measure_multiply_adds(seconds_to_wait(call)));
 }
 
 napi_value measureReads(Call& call) {
-  return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call, 0)));
+  return Napi::Number::New(call.env(), measure_reads(seconds_to_wait(call)));
 }
 
 napi_value emptyCache(Call& call) {
   call.environment().sweep();
-  read_device(call, 0).empty_cache();
+  read_device(call).empty_cache();
   call.environment().report_memory();
   return nullptr;
 }
 
 napi_value allocate(Call& call) {
-  return call.make_handle(read_device(call, 0).allocate(static_cast<size_t>(call.count(1))));
+  Stream& stream = read_device(call);
+  return call.make_handle(stream.allocate(static_cast<size_t>(call.count())));
 }
 
 napi_value release(Call& call) {
-  call.environment().handles().release(call.env(), call.argument(0));
+  call.environment().handles().release(call.env(), call.next());
   call.environment().report_memory();
   return nullptr;
 }
 
 napi_value upload(Call& call) {
-  const Storage& storage = call.storage(0);
-  const View view = call.view(1);
+  const Storage& storage = call.storage();
+  const View view = call.view();
   if (view.bytes > storage.bytes()) {
     broken("an upload of " + std::to_string(view.bytes) + " bytes into a storage of " +
            std::to_string(storage.bytes()));
@@ -128,8 +129,8 @@ napi_value upload(Call& call) {
 }
 
 napi_value read(Call& call) {
-  const Storage& storage = call.storage(0);
-  const auto bytes = static_cast<size_t>(call.count(1));
+  const Storage& storage = call.storage();
+  const auto bytes = static_cast<size_t>(call.count());
   void* data;
   const napi_value buffer = make_buffer(call, storage, bytes, &data);
   return call.environment().promise(
@@ -137,8 +138,8 @@ napi_value read(Call& call) {
 }
 
 napi_value readSync(Call& call) {
-  const Storage& storage = call.storage(0);
-  const auto bytes = static_cast<size_t>(call.count(1));
+  const Storage& storage = call.storage();
+  const auto bytes = static_cast<size_t>(call.count());
   void* data;
   const napi_value buffer = make_buffer(call, storage, bytes, &data);
   call.stream().read_sync(storage, data, bytes);
@@ -146,7 +147,7 @@ napi_value readSync(Call& call) {
 }
 
 napi_value synchronize(Call& call) {
-  Stream& stream = read_device(call, 0);
+  Stream& stream = read_device(call);
   return call.environment().promise(nullptr, [&](auto done) { stream.synchronize(done); });
 }
 

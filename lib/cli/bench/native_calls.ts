@@ -53,8 +53,8 @@ export function prepareNative({ one, read }: Given): Prepared {
   function pass(): void {
     const [y, hn, loss] = [allocate(T * B * H), allocate(B * H), allocate(1)]
     const cn = cell === 'lstm' ? allocate(B * H) : null
-    const forward = [desc, null, parameters, packed, STAMP, x, null, null] as const
-    const reserve = api.recurrentForward(...forward, y, hn, cn, 0, 0) as Handle
+    const given = [null, y, packed, STAMP, x, null, null] as const
+    const reserve = api.recurrentForward(desc, parameters, ...given, hn, cn, 0, 0) as Handle
     api.sum(dtype, Float64Array.of(3, T, B, H, 1, 1, 1), 1, y, loss)
     const [one, dy, dx] = [allocate(1), allocate(T * B * H), allocate(T * B * I)]
     api.fill(dtype, 1, 1, one)
@@ -62,7 +62,8 @@ export function prepareNative({ one, read }: Given): Prepared {
     api.copy(dtype, Float64Array.of(3, 0, 0, T, B, H, 0, 0, 0, B * H, H, 1), one, dy)
     const gradients = [...sizes.map(allocate), null]
     const none = [null, null] as const
-    api.recurrentBackward(...forward, y, dy, ...none, dx, ...none, gradients, reserve, false, 0, 0)
+    const outputs = [dy, ...none, dx, ...none] as const
+    api.recurrentBackward(desc, parameters, gradients, ...given, ...outputs, reserve, false, 0, 0)
     for (const handle of [y, hn, loss, cn, reserve, one, dy, dx, ...gradients])
       if (handle) api.release(handle)
   }
