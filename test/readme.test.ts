@@ -1,15 +1,6 @@
 /** What the README and the examples show runs as it stands. */
 import { execFile } from 'node:child_process'
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -46,12 +37,6 @@ describe('README', () => {
     for (const [, shown] of block.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) {
       expect(stdout.replace(/[\s[\]]+/g, '')).toContain((shown as string).replace(/[\s[\]]+/g, ''))
     }
-  })
-
-  it('links to files that exist', () => {
-    const links = [...readme.matchAll(/\]\(([^)#]+)\)/g)].map(([, target]) => target as string)
-    expect(links.length).toBeGreaterThan(4)
-    for (const target of links) expect(existsSync(join(root, target)), target).toBe(true)
   })
 })
 
