@@ -58,7 +58,7 @@ step "build and tests" build_and_test build/cuda/check -DBPTT_CUDA=ON -DCMAKE_CX
   -DBPTT_CUDA_NVCC_FLAGS=--Werror=all-warnings
 if [ -f build/Release/bptt.node ]; then
   step "TypeScript over the fakes, and without a driver" quietly npx --no-install vitest run \
-    test/cuda.test.ts test/cuda_refusal.test.ts test/bench_cuda.test.ts test/hardware.test.ts
+    test/cuda.test.ts test/cuda_refusal.test.ts test/bench/cuda.test.ts test/hardware.test.ts
 else
   echo "cuda: skipped: TypeScript over the fakes: the addon is not built, npm test does"
 fi

@@ -1,5 +1,5 @@
 // The two ways to build the addon, binding.gyp by node-gyp and CMakeLists.txt by cmake-js, are one truth: a training
-// run (training.mjs) and the results of test/bits.mjs are the same bits on every instruction set of this machine.
+// run (training.mjs) and the results of test/support/bits.mjs are the same bits on every instruction set of this machine.
 //
 //   node release/doors.mjs      needs `npm run build`, python3 and Node's headers; builds with node-gyp
 import { execFileSync } from 'node:child_process'
@@ -8,7 +8,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { root } from './targets.mjs'
 
-const PROGRAMS = ['release/training.mjs', 'test/bits.mjs']
+const PROGRAMS = ['release/training.mjs', 'test/support/bits.mjs']
 
 const headers = dirname(dirname(process.execPath))
 if (!existsSync(`${headers}/include/node/node_api.h`))

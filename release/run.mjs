@@ -1,6 +1,6 @@
 // Runs the prebuilt binaries: each under the Nodes that release/targets.json names, on this machine, by qemu-user, by
 // Wine or by musl's loader. Every one must give the bits that the build in build/Release gives: of a training run
-// (training.mjs) and of more than a thousand results and gradients (test/bits.mjs).
+// (training.mjs) and of more than a thousand results and gradients (test/support/bits.mjs).
 //
 //   node release/run.mjs [NAME...]      needs `npm run build` and `npm run prebuilds`
 //
@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { CannotRun, host } from './hosts.mjs'
 import { prebuildFile, root, targetsNamed } from './targets.mjs'
 
-const PROGRAMS = ['release/training.mjs', 'test/bits.mjs']
+const PROGRAMS = ['release/training.mjs', 'test/support/bits.mjs']
 
 const targets = targetsNamed(process.argv.slice(2))
 const folder = mkdtempSync(join(tmpdir(), 'bptt-run-'))

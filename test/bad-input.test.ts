@@ -27,7 +27,7 @@ import {
   tidy,
   zeros,
 } from '../lib/index.ts'
-import { detachedView, disposed, expectFailure, type Row, snapshot, wrong } from './failure.ts'
+import { detachedView, disposed, expectFailure, type Row, snapshot, wrong } from './support/failure.ts'
 
 let lstm: LSTM
 let weights: Float32Array[]

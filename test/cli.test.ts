@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { jsonLine, oneLine, visible } from '../lib/cli/escape.ts'
 import { loadSafetensors, saveSafetensors, zeros } from '../lib/index.ts'
-import { bptt, jsonLines, MAIN, start, watch } from './command.ts'
+import { bptt, jsonLines, MAIN, start, watch } from './support/command.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'bptt-cli-'))

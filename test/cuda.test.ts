@@ -19,10 +19,10 @@ if (!hardware) {
 }
 
 const bptt = await import('../lib/index.ts')
-const { describeConfig, runLibrary } = await import('./library.ts')
-const { makeCase } = await import('./recurrent.ts')
-const { expectClose } = await import('./tolerance.ts')
-type Config = import('./recurrent.ts').Config
+const { describeConfig, runLibrary } = await import('./support/library.ts')
+const { makeCase } = await import('./support/recurrent.ts')
+const { expectClose } = await import('./support/tolerance.ts')
+type Config = import('./support/recurrent.ts').Config
 type Compute = import('../lib/index.ts').Compute
 
 const there = hardware || existsSync(library)

@@ -14,9 +14,9 @@ import {
   type Tensor,
   tensor,
 } from '../lib/index.ts'
-import { makeLayer, runLibrary } from './library.ts'
-import { CELLS, type CellName, type Config, makeCase, type RecurrentCase } from './recurrent.ts'
-import type { DType, Results } from './tolerance.ts'
+import { makeLayer, runLibrary } from './support/library.ts'
+import { CELLS, type CellName, type Config, makeCase, type RecurrentCase } from './support/recurrent.ts'
+import type { DType, Results } from './support/tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']
@@ -218,7 +218,7 @@ describe.each(cells)('streaming and chunks equal the full sequence: %s', (cell) 
 describe('every FMA table of this CPU gives the same float32 bits', () => {
   const tables = info().isas.filter((isa) => isa !== 'baseline')
   const run = (isa: string) => {
-    const script = fileURLToPath(new URL('bits.mjs', import.meta.url))
+    const script = fileURLToPath(new URL('support/bits.mjs', import.meta.url))
     const printed = execFileSync(process.execPath, [script], {
       env: { ...process.env, BPTT_ISA: isa },
       encoding: 'utf8',

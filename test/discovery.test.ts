@@ -19,7 +19,7 @@ import {
   tensor,
   zeros,
 } from '../lib/index.ts'
-import { expectFailure, wrong } from './failure.ts'
+import { expectFailure, wrong } from './support/failure.ts'
 
 abstract class Model extends Module<Tensor, Tensor> {
   override forward(x: Tensor): Tensor {

@@ -35,7 +35,7 @@ import {
   tensor,
   zeros,
 } from '../lib/index.ts'
-import { expectFailure } from './failure.ts'
+import { expectFailure } from './support/failure.ts'
 
 type Shape = number[]
 type Case = [name: string, inputs: Shape[], op: (...inputs: Tensor[]) => Tensor, shape: Shape, value?: number]

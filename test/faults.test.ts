@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { start } from './command.ts'
+import { start } from './support/command.ts'
 
 const PRELOAD = fileURLToPath(new URL('../build/test/native/faults.node', import.meta.url))
 const able = existsSync(PRELOAD)

@@ -28,9 +28,9 @@ import {
   zeros,
 } from '../lib/index.ts'
 import { type Case, readCases, readSafetensors } from './fixtures/read.ts'
-import { runLibrary } from './library.ts'
-import { CELLS, type CellName, fromFixture } from './recurrent.ts'
-import { type DType, expectClose, type Results } from './tolerance.ts'
+import { runLibrary } from './support/library.ts'
+import { CELLS, type CellName, fromFixture } from './support/recurrent.ts'
+import { type DType, expectClose, type Results } from './support/tolerance.ts'
 
 const dtypes: DType[] = ['float32', 'float64']
 const named = (name: string) => readCases(name).map((fixture): [string, Case] => [fixture.name, fixture])
@@ -216,7 +216,7 @@ print(json.dumps(layer(x)[0].flatten().tolist()))`
   )
 })
 
-/** As for the peers (peers.test.ts); undefined without what the test imports. */
+/** As for the peers (bench/peers.test.ts); undefined without what the test imports. */
 function findPython(): string | undefined {
   const python = process.env.BPTT_PYTHON ?? 'python3'
   try {

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { type Result, watch } from './command.ts'
+import { type Result, watch } from './support/command.ts'
 
 const root = join(import.meta.dirname, '..')
 const check = join(root, 'build', 'cuda', 'check')

@@ -2,9 +2,9 @@
 import { embedding, full, linear, type Tensor, tensor } from 'bptt'
 import { describe, it } from 'vitest'
 import { generator } from '../lib/reference/uniform.ts'
-import { describeConfig, runLibrary } from './library.ts'
-import { CELLS, type CellName, type Config, makeCase, runReference } from './recurrent.ts'
-import { expectManyRows, expectSaturated, type Numbers, type Results } from './tolerance.ts'
+import { describeConfig, runLibrary } from './support/library.ts'
+import { CELLS, type CellName, type Config, makeCase, runReference } from './support/recurrent.ts'
+import { expectManyRows, expectSaturated, type Numbers, type Results } from './support/tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
 

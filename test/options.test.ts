@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import * as bptt from '../lib/index.ts'
-import { expectFailure, wrong } from './failure.ts'
+import { expectFailure, wrong } from './support/failure.ts'
 
 const {
   Adam,

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { info, randn, type Tensor } from '../lib/index.ts'
 import { dropoutMask } from '../lib/reference/philox.ts'
 import { generator } from '../lib/reference/uniform.ts'
-import { describeConfig, isLstm, makeLayer, runLibrary } from './library.ts'
-import { CELLS, type CellName, type Config, makeCase, runReference } from './recurrent.ts'
-import { type DType, difference, expectClose, type Numbers, type Results } from './tolerance.ts'
+import { describeConfig, isLstm, makeLayer, runLibrary } from './support/library.ts'
+import { CELLS, type CellName, type Config, makeCase, runReference } from './support/recurrent.ts'
+import { type DType, difference, expectClose, type Numbers, type Results } from './support/tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']

@@ -17,7 +17,7 @@ import {
   type Tensor,
   tensor,
 } from '../lib/index.ts'
-import { expectFailure, snapshot } from './failure.ts'
+import { expectFailure, snapshot } from './support/failure.ts'
 
 describe('bad data inside the stream', () => {
   const bad = [

@@ -3,9 +3,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat, stack, tensor } from '../lib/index.ts'
 import { generator } from '../lib/reference/uniform.ts'
-import { describeConfig, runLibrary } from './library.ts'
-import { type CellName, type Config, makeCase, runReference, sizeOf } from './recurrent.ts'
-import { type DType, expectClose } from './tolerance.ts'
+import { describeConfig, runLibrary } from './support/library.ts'
+import { type CellName, type Config, makeCase, runReference, sizeOf } from './support/recurrent.ts'
+import { type DType, expectClose } from './support/tolerance.ts'
 
 /** As many runs as fit into the time; an interruption is no failure. */
 const budget = (seconds: number, numRuns: number): fc.Parameters<unknown> => ({

@@ -18,7 +18,7 @@ import {
   tidy,
   zeros,
 } from '../lib/index.ts'
-import { expectFailure, wrong } from './failure.ts'
+import { expectFailure, wrong } from './support/failure.ts'
 
 const context = createContext({})
 // biome-ignore lint/suspicious/noExplicitAny: another realm's values have no types here

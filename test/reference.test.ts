@@ -10,8 +10,8 @@ import {
   makeCase,
   type RecurrentCase,
   runReference,
-} from './recurrent.ts'
-import { expectClose, largest, type Results } from './tolerance.ts'
+} from './support/recurrent.ts'
+import { expectClose, largest, type Results } from './support/tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
 

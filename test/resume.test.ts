@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, describe, expect, it } from 'vitest'
-import { bptt, jsonLines, start } from './command.ts'
+import { bptt, jsonLines, start } from './support/command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-resume-'))
 afterAll(() => rmSync(folder, { recursive: true }))

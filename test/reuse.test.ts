@@ -1,7 +1,7 @@
 /** One layer used many times: other shapes, changed weights, shared in one graph, backward in any order. */
 import { describe, expect, it } from 'vitest'
 import { concat, SGD, type Tensor, tensor } from '../lib/index.ts'
-import { makeLayer, viewOf } from './library.ts'
+import { makeLayer, viewOf } from './support/library.ts'
 import {
   CELLS,
   type CellName,
@@ -10,8 +10,8 @@ import {
   parameterShapes,
   type RecurrentCase,
   runReference,
-} from './recurrent.ts'
-import { type DType, expectClose, type Results } from './tolerance.ts'
+} from './support/recurrent.ts'
+import { type DType, expectClose, type Results } from './support/tolerance.ts'
 
 const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']

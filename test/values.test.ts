@@ -24,7 +24,7 @@ import {
   tidy,
   zeros,
 } from '../lib/index.ts'
-import { expectFailure, wrong } from './failure.ts'
+import { expectFailure, wrong } from './support/failure.ts'
 
 describe('what users hold does not change under the library', () => {
   it('shapes are frozen, and copied from the user', () => {

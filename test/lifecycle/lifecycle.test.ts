@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { embedding, info, synchronize, tensor } from '../../lib/index.ts'
-import { type Result, start } from '../command.ts'
+import { type Result, start } from '../support/command.ts'
 
 async function run(script: string, ...args: string[]): Promise<Result & { seconds: number }> {
   const begin = performance.now()

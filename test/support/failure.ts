@@ -1,6 +1,6 @@
 /** What tests of misuse share: a failure, its code and its class. */
 import { expect } from 'vitest'
-import { BpttError, type ErrorCode, type Tensor, zeros } from '../lib/index.ts'
+import { BpttError, type ErrorCode, type Tensor, zeros } from '../../lib/index.ts'
 
 export type Short =
   | 'TYPE'

@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { boundsFor } from '../lib/cli/bench/check.ts'
-import { describeSpeeds, groupResults } from '../lib/cli/bench/format.ts'
-import type { Report } from '../lib/cli/bench/report.ts'
-import { describeOtherDevice, findResult } from '../lib/cli/bench/table.ts'
-import { type Result as Run, start } from './command.ts'
-import { madeUpReport } from './report.ts'
+import { boundsFor } from '../../lib/cli/bench/check.ts'
+import { describeSpeeds, groupResults } from '../../lib/cli/bench/format.ts'
+import type { Report } from '../../lib/cli/bench/report.ts'
+import { describeOtherDevice, findResult } from '../../lib/cli/bench/table.ts'
+import { type Result as Run, start } from '../support/command.ts'
+import { madeUpReport } from '../support/report.ts'
 
-const fakes = fileURLToPath(new URL('../build/cuda/check/fakes', import.meta.url))
+const fakes = fileURLToPath(new URL('../../build/cuda/check/fakes', import.meta.url))
 const library = join(fakes, 'bptt_cuda.so')
 const there = existsSync(library)
 if (!there) console.log(`skipped: the CUDA backend over fakes is not built (${library}); .ci/cuda.sh does`)

@@ -1,13 +1,13 @@
 /** Recurrent cases: one configuration with its numbers, run by the reference or by the library. */
 
-import type { Cell, Weights } from '../lib/reference/cell.ts'
-import { gru, gruResetBefore } from '../lib/reference/gru.ts'
-import { lstm } from '../lib/reference/lstm.ts'
-import { rnnRelu, rnnTanh } from '../lib/reference/rnn.ts'
-import { type Gradients, type Result, run } from '../lib/reference/stack.ts'
-import { generator } from '../lib/reference/uniform.ts'
-import type { Vector } from '../lib/reference/vector.ts'
-import type { Case as Fixture } from './fixtures/read.ts'
+import type { Cell, Weights } from '../../lib/reference/cell.ts'
+import { gru, gruResetBefore } from '../../lib/reference/gru.ts'
+import { lstm } from '../../lib/reference/lstm.ts'
+import { rnnRelu, rnnTanh } from '../../lib/reference/rnn.ts'
+import { type Gradients, type Result, run } from '../../lib/reference/stack.ts'
+import { generator } from '../../lib/reference/uniform.ts'
+import type { Vector } from '../../lib/reference/vector.ts'
+import type { Case as Fixture } from '../fixtures/read.ts'
 import type { Results } from './tolerance.ts'
 
 export type CellName = 'rnnTanh' | 'rnnRelu' | 'lstm' | 'gru' | 'gruResetBefore'

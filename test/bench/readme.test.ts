@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
-import type { Report } from '../lib/cli/bench/report.ts'
-import { madeUpReport } from './report.ts'
+import type { Report } from '../../lib/cli/bench/report.ts'
+import { madeUpReport } from '../support/report.ts'
 
-const script = fileURLToPath(new URL('../bench/readme.mjs', import.meta.url))
+const script = fileURLToPath(new URL('../../bench/readme.mjs', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-readme-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
@@ -94,6 +94,6 @@ it.each([
 })
 
 it('finds the markers of the README', () => {
-  const readme = readFileSync(fileURLToPath(new URL('../README.md', import.meta.url)), 'utf8')
+  const readme = readFileSync(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8')
   expect(rewrite(madeUpReport(), readme).status).toBe(0)
 })

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import type { ContenderCommand } from '../lib/cli/bench/child.ts'
-import type { Case, Report, Result } from '../lib/cli/bench/report.ts'
-import { Interrupted, Runner } from '../lib/cli/bench/runner.ts'
-import { DEFAULTS, type Settings } from '../lib/cli/bench/settings.ts'
-import { bptt, start } from './command.ts'
+import type { ContenderCommand } from '../../lib/cli/bench/child.ts'
+import type { Case, Report, Result } from '../../lib/cli/bench/report.ts'
+import { Interrupted, Runner } from '../../lib/cli/bench/runner.ts'
+import { DEFAULTS, type Settings } from '../../lib/cli/bench/settings.ts'
+import { bptt, start } from '../support/command.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -26,7 +26,7 @@ describe('a run', () => {
     expect(code, stderr).toBe(0)
     const report = readReport(json)
     const { version } = JSON.parse(
-      readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+      readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
     ) as Report
     expect(report).toMatchObject({
       format: 1,

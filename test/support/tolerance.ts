@@ -6,7 +6,7 @@
  * Layers that compute in another type have floors of their own.
  */
 import { expect } from 'vitest'
-import type { Compute } from '../lib/index.ts'
+import type { Compute } from '../../lib/index.ts'
 
 export type DType = 'float32' | 'float64'
 export type Numbers = ArrayLike<number>

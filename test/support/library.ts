@@ -11,7 +11,7 @@ import {
   type Tensor,
   tensor,
   tidy,
-} from '../lib/index.ts'
+} from '../../lib/index.ts'
 import { CELLS, type Config, complete, parameterShapes, type RecurrentCase } from './recurrent.ts'
 import type { DType, Results } from './tolerance.ts'
 

@@ -4,9 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import { makePlan } from '../lib/cli/bench/bench.ts'
-import { describeCase, impossible, operations, parameterShapes, rowLengths } from '../lib/cli/bench/cases.ts'
-import { boundsFor, expected, findErrors } from '../lib/cli/bench/check.ts'
+import { makePlan } from '../../lib/cli/bench/bench.ts'
+import {
+  describeCase,
+  impossible,
+  operations,
+  parameterShapes,
+  rowLengths,
+} from '../../lib/cli/bench/cases.ts'
+import { boundsFor, expected, findErrors } from '../../lib/cli/bench/check.ts'
 import {
   type CaseData,
   chooseSample,
@@ -15,12 +21,12 @@ import {
   readTensor,
   type Sample,
   writeTensors,
-} from '../lib/cli/bench/data.ts'
-import type { Case, Result } from '../lib/cli/bench/report.ts'
-import { median, medianRanks, pairedRatio, quantile, spread } from '../lib/cli/bench/statistics.ts'
-import { expand, findShapes, findSuite, readShapes, readSuites } from '../lib/cli/bench/suites.ts'
-import { describeResult, describeSummary, findResult } from '../lib/cli/bench/table.ts'
-import { UsageError } from '../lib/cli/output.ts'
+} from '../../lib/cli/bench/data.ts'
+import type { Case, Result } from '../../lib/cli/bench/report.ts'
+import { median, medianRanks, pairedRatio, quantile, spread } from '../../lib/cli/bench/statistics.ts'
+import { expand, findShapes, findSuite, readShapes, readSuites } from '../../lib/cli/bench/suites.ts'
+import { describeResult, describeSummary, findResult } from '../../lib/cli/bench/table.ts'
+import { UsageError } from '../../lib/cli/output.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-parts-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -369,7 +375,7 @@ describe('the table', () => {
 })
 
 describe('the references', () => {
-  const root = fileURLToPath(new URL('../lib', import.meta.url))
+  const root = fileURLToPath(new URL('../../lib', import.meta.url))
   const imports = (file: string): string[] =>
     [...readFileSync(join(root, file), 'utf8').matchAll(/from '(\..*?)'/g)].map(([, path]) => path as string)
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) =>
