@@ -1,4 +1,11 @@
-/** bptt: recurrent neural networks for Node.js. The public exports. @packageDocumentation */
+/**
+ * bptt: recurrent neural networks for Node.js. The public exports.
+ *
+ * To begin with: {@link tensor}, a layer such as {@link LSTM}, a loss such as {@link crossEntropy}, an optimizer
+ * such as {@link Adam}, {@link tidy} to free what a step made, and {@link LSTM.stream} for single steps.
+ *
+ * @packageDocumentation
+ */
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NumberArray } from './elements.ts'
