@@ -144,6 +144,22 @@ it('a failure at run time exits with 1', async () => {
   expect(stderr).not.toContain('    at ')
 })
 
+describe('a variable of the environment that cannot be used is a wrong setting', () => {
+  it.each([
+    [['info'], { BPTT_ISA: 'sse9' }, /BPTT_ISA=sse9 is not an instruction set .* baseline$/],
+    [['train', text], { BPTT_ISA: 'sse9' }, /BPTT_ISA=sse9/],
+    [['sample', 'model'], { BPTT_ISA: 'sse9' }, /BPTT_ISA=sse9/],
+    [['bench'], { BPTT_ISA: 'sse9' }, /BPTT_ISA=sse9/],
+    [['info'], { BPTT_PREBUILD: '/no/where' }, /BPTT_PREBUILD=\/no\/where has no native build/],
+  ])('%j with %j: one line and exit code 2', async (args, env, words) => {
+    const { code, stdout, stderr } = await start(args, { env: { ...process.env, ...env } }).done
+    expect(stderr.trimEnd()).toMatch(words)
+    expect(stderr.split('\n')).toHaveLength(2)
+    expect(stdout).toBe('')
+    expect(code).toBe(2)
+  })
+})
+
 describe('what comes from outside', () => {
   it('is escaped on stderr', async () => {
     const { code, stderr } = await bptt('train', join(folder, 'a\u001b[31m\n\u202eb\u009b'))

@@ -7,6 +7,7 @@ import { root } from '../root.ts'
 import { COUNT, device, LENGTH, listOf, numberIn, path, quoted, THREADS, threadList } from './arguments.ts'
 import type { BenchOptions } from './bench/bench.ts'
 import { CELLS, PASSES, PEERS } from './bench/report.ts'
+import { checkEnvironment } from './environment.ts'
 import { oneLine } from './escape.ts'
 import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
 import { RANGES, real } from './settings.ts'
@@ -35,6 +36,7 @@ Results go to stdout, progress and diagnostics to stderr.
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input, 130 after Ctrl-C,
 143 after SIGTERM and 129 after SIGHUP (train saves a checkpoint first, bench writes its report).`,
     )
+  program.hook('preAction', () => checkEnvironment())
   addTrain(program)
   addSample(program)
   addBench(program)
