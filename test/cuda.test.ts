@@ -229,7 +229,7 @@ describe.runIf(there)('device: cuda', () => {
 
 describe.runIf(there && !hardware)('a process that trains on the device', () => {
   async function train(environment: Record<string, string>): Promise<unknown> {
-    const script = join(import.meta.dirname, 'cuda', 'train.mjs')
+    const script = join(import.meta.dirname, 'cuda', 'backend', 'train.mjs')
     const env = { ...process.env, ...environment }
     const { stdout, stderr } = await promisify(execFile)(process.execPath, [script], { env })
     expect(stderr).toBe('')

@@ -22,7 +22,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 const report = join(folder, 'report.md')
 
 function testOnDevice(parts: string, environment: Record<string, string> = {}): Promise<Result> {
-  const script = join(root, 'test', 'cuda', 'hardware.mjs')
+  const script = join(root, 'test', 'cuda', 'hardware', 'run.mjs')
   const env = { ...process.env, BPTT_CUDA_LIBRARY: library, BPTT_CUDA_PATH: fakes, ...environment }
   const args = [script, '--quick', '--report', report, '--parts', parts]
   return watch(spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })).done

@@ -6,7 +6,7 @@
 #pragma once
 
 #if defined(BPTT_CUDA_EMULATION)
-#include "emulation.h"  // test/cuda
+#include "emulation/emulation.h"  // test/cuda
 #endif
 
 #include "cuda/kernels.h"
