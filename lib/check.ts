@@ -394,6 +394,22 @@ export function checkClasses(where: string, logits: Tensor, target: unknown, axi
   )
 }
 
+/** A target that `x` is compared with, element by element. */
+export function checkTarget(where: string, x: Tensor, target: unknown): void {
+  checkLike(where, 'target', x, target)
+  const { _shape: shape } = target as Tensor
+  const expected = x._shape
+  if (sameShape(shape, expected)) return
+  const long = (lengths: readonly number[]) => lengths.filter((length) => length !== 1)
+  const missing = expected.length - shape.length
+  const remedy = sameShape(long(shape), long(expected))
+    ? `pass target.reshape(${shapeText(expected)})`
+    : missing >= 0 && shape.every((length, i) => length === 1 || length === expected[i + missing])
+      ? `losses do not broadcast: pass target.expand(${shapeText(expected)})`
+      : undefined
+  throw shapeError(where, `target of shape ${shapeText(expected)}`, shapeText(shape), remedy)
+}
+
 const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1)
 
 /** `b` must be like `a`, which has been checked: same dtype, same device. */

@@ -2,6 +2,7 @@
 import { describe, expect, it, vi } from 'vitest'
 import {
   Adam,
+  bceWithLogits,
   clipGradNorm,
   crossEntropy,
   GRU,
@@ -103,6 +104,10 @@ describe.each<[string, [string, string, () => unknown][]]>([
       ['ERR_BPTT_DTYPE', 'one-hot', () => crossEntropy(zeros([2, 7]), zeros([2, 7]))],
       ['ERR_BPTT_SHAPE', 'one-hot', () => crossEntropy(zeros([2, 7]), ids([2, 7]))],
       ['ERR_BPTT_DTYPE', 'int32', () => crossEntropy(zeros([2, 7]), zeros([2]))],
+      ['ERR_BPTT_SHAPE', 'reshape([2,1])', () => mseLoss(zeros([2, 1]), zeros([2]))],
+      ['ERR_BPTT_SHAPE', 'reshape([2])', () => bceWithLogits(zeros([2]), zeros([2, 1]))],
+      ['ERR_BPTT_SHAPE', 'expand([4,3])', () => mseLoss(zeros([4, 3]), zeros([1, 3]))],
+      ['ERR_BPTT_SHAPE', 'expand([4,3])', () => mseLoss(zeros([4, 3]), zeros([]))],
     ],
   ],
   [
@@ -164,6 +169,11 @@ describe.each<[string, [string, string, () => unknown][]]>([
     expect(error.code).toBe(code)
     expect(error.message).toContain(word)
   })
+})
+
+it('a target of elements in another order, or of more, is told no way', () => {
+  for (const run of [() => mseLoss(zeros([2, 3]), zeros([3, 2])), () => mseLoss(zeros([3]), zeros([4, 3]))])
+    expect(thrownBy(run).message).toMatch(/got \[\d,\d\]$/)
 })
 
 it('warns once of dropout in one layer', () => {

@@ -5,11 +5,10 @@ import {
   checkClasses,
   checkFloat,
   checkInteger,
-  checkLike,
   checkOneOf,
   checkOptions,
   checkPlacement,
-  checkShapeIs,
+  checkTarget,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { shapeError } from '../messages.ts'
@@ -139,8 +138,7 @@ function pairwise<D extends DType>(
   options: LossOptions,
 ): Tensor<D> {
   checkFloat(where, 'input', x)
-  checkLike(where, 'target', x, target)
-  checkShapeIs(where, 'target', target, x._shape)
+  checkTarget(where, x, target)
   options = checkOptions(where, options, ['reduction'])
   const mode = checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
   const reduction = REDUCTION[mode]
