@@ -7,8 +7,8 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const built = (path) => new URL(`../dist/cli/${path}`, import.meta.url)
-const { findPeers } = await import(built('bench/contenders.js'))
+const built = (path) => new URL(`../dist/${path}`, import.meta.url)
+const { findPeers } = await import(built('bench/measure/contenders.js'))
 const {
   caseLabel,
   cellName,
@@ -18,7 +18,7 @@ const {
   passName,
   summarizeRatios,
   whereOf,
-} = await import(built('bench/format.js'))
+} = await import(built('bench/report/format.js'))
 
 const BEGIN = '<!-- bench:begin -->'
 const END = '<!-- bench:end -->'
@@ -69,7 +69,7 @@ async function measure(python) {
   mkdirSync(dirname(path), { recursive: true })
   const options = ['--suite', 'readme', '--peers', PEER, '--json', path]
   if (python !== 'python3') options.push('--python', python)
-  const main = fileURLToPath(built('main.js'))
+  const main = fileURLToPath(built('cli/main.js'))
   const { status } = spawnSync(process.execPath, [main, 'bench', ...options], { stdio: 'inherit' })
   if (status !== 0) throw new Refusal(`bptt bench ended with ${status}`)
   return path

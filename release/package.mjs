@@ -22,11 +22,14 @@ require(!files.includes('binding.gyp'), 'binding.gyp is in the package: npm woul
 for (const file of [
   ...Object.values(manifest.exports['.']).flatMap(Object.values),
   manifest.bin.bptt,
-  ...['page.css', 'page.js', 'chart.js'].map((name) => `dist/cli/bench/page/${name}`),
+  ...['page.css', 'page.js', 'chart.js'].map((name) => `dist/bench/report/page/${name}`),
   'LICENSE',
   'README.md',
 ])
   require(files.includes(file.replace(/^\.\//, '')), `${file} is missing from the package`)
+require(!files.some((file) =>
+  /^dist\/(cli|bench)\/.*\.(d\.ts|map)$/.test(file),
+), 'the package holds types or source maps of the command line')
 require(!files.some((file) => file.includes('node_modules')), 'the package holds node_modules')
 require(files.every((file) =>
   /^(dist|lib|prebuilds|bench)\/|^[A-Z]+(\.md)?$|^package\.json$/.test(file),

@@ -37,8 +37,8 @@ sbom.components.push(
   fromNpm('node-addon-api', 'prebuilds'),
   fromNpm('node-api-headers', 'prebuilds'),
   ...['libc++', 'libc++abi', 'libunwind', 'compiler-rt'].map(runtime),
-  fromNpm('chart.js', 'dist/cli/bench/page/chart.js'),
-  fromNpm('@kurkle/color', 'dist/cli/bench/page/chart.js'),
+  fromNpm('chart.js', 'dist/bench/report/page/chart.js'),
+  fromNpm('@kurkle/color', 'dist/bench/report/page/chart.js'),
 )
 writeFileSync(`${root}dist/sbom.cdx.json`, `${JSON.stringify(sbom, null, 2)}\n`)
 console.log(`sbom: ${sbom.components.length} components`)

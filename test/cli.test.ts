@@ -55,6 +55,17 @@ describe('without a native binary', () => {
     expect(stderr).toMatch(/no native build[\s\S]*npm run build/)
     expect(stderr).not.toContain('    at ')
   })
+
+  it('loads the benchmark for bench alone', async () => {
+    rmSync(join(bare, 'dist', 'bench'), { recursive: true })
+    for (const args of [['--help'], ['train', '--help'], ['--version']])
+      expect(await start(args, { main }).done, args.join(' ')).toMatchObject({ code: 0, stderr: '' })
+    for (const args of [
+      ['bench', '--help'],
+      ['help', 'bench'],
+    ])
+      expect((await start(args, { main }).done).code, args.join(' ')).toBe(1)
+  })
 })
 
 describe('info', () => {

@@ -2,29 +2,36 @@
 /** The command `bptt`. Commands are imported when they run, so help and version need no native binary. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError, Help, Option } from 'commander'
 import { root } from '../root.ts'
-import { COUNT, device, LENGTH, listOf, numberIn, path, quoted, THREADS, threadList } from './arguments.ts'
-import type { BenchOptions } from './bench/bench.ts'
-import { CELLS, PASSES, PEERS } from './bench/report.ts'
+import { COUNT, device, LENGTH, numberIn, path, THREADS } from './arguments.ts'
+import { CELLS } from './cells.ts'
 import { checkEnvironment } from './environment.ts'
 import { oneLine } from './escape.ts'
-import { EXIT_USAGE, guardPipes, reportFailure, UsageError } from './output.ts'
+import { EXIT_USAGE, exitWith, guardPipes, reportFailure } from './output.ts'
 import { RANGES, real } from './settings.ts'
+
+// Compiled from bench/, which is built after this and on top of it.
+const BENCH: string = '../bench/command.js'
 
 guardPipes()
 buildProgram()
-  .parseAsync()
+  .then((program) => program.parseAsync())
   .catch((error: unknown) => {
     if (!(error instanceof CommanderError)) process.exitCode = reportFailure(error)
     else if (error.exitCode !== 0) process.exitCode = EXIT_USAGE
   })
 
-function buildProgram(): Command {
+async function buildProgram(): Promise<Command> {
   const program = new Command('bptt')
     .description('Train recurrent neural networks on text and sample from them.')
     .version(packageVersion())
     .exitOverride()
+    .configureHelp({
+      // Of all commands, too, whose options are not read yet.
+      subcommandTerm: (command) =>
+        command.name() === 'bench' ? 'bench [options]' : Help.prototype.subcommandTerm(command),
+    })
     .configureOutput({
       outputError: (text, write) =>
         write(`${oneLine(text.trim().replace('\n(Did', ' (Did'))} (see --help)\n`),
@@ -39,14 +46,9 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or unreadable input, 1
   program.hook('preAction', () => checkEnvironment())
   addTrain(program)
   addSample(program)
-  addBench(program)
+  await addBench(program)
   addInfo(program)
   return program
-}
-
-/** A result that could not be written stays a failure. */
-async function exitWith(command: Promise<number>): Promise<void> {
-  process.exitCode = (await command) || process.exitCode
 }
 
 function addTrain(program: Command): void {
@@ -138,61 +140,16 @@ Example:
     })
 }
 
-function addBench(program: Command): void {
-  program
+/** The benchmark is a program of its own; its options are read where `bench` or `help bench` stands. */
+async function addBench(program: Command): Promise<void> {
+  const command = program
     .command('bench')
     .description(
       'Measure bptt on this machine, beside PyTorch, ONNX Runtime and TensorFlow.js where they are.',
     )
-    .option('--suite <name>', 'what to run, from bench/suites.json: quick, readme, stream, sweep ...')
-    .option('--pass <list>', `of ${PASSES} (default: forward,train)`, listOf(PASSES))
-    .option('--cells <list>', `of ${CELLS} (default: lstm)`, listOf(CELLS))
-    .option('--shapes <list>', 'B,T,I,H;... or names from bench/shapes.json (default: quick)', (text) =>
-      text.split(';').filter((name) => name !== ''),
-    )
-    .option('--layers <n>', 'layers, one on top of the other', numberIn(RANGES.layers))
-    .option('--bidirectional', 'both directions')
-    .option('--proj <n>', 'size of the projection of an LSTM', numberIn(COUNT))
-    .option('--ragged', 'rows of lengths between 1 and T')
-    .option('--busy', 'while the JavaScript thread computes, too, beside bptt itself on one thread')
-    .option('--threads <list>', 'numbers of compute threads (default: what bptt takes by itself)', threadList)
-    .addOption(new Option('--dtype <dtype>', 'type of the numbers').choices(['float32', 'float64']))
-    .option('--device <device>', 'cpu, cuda or cuda:<n>', device, 'cpu')
-    .option('--isa <name>', 'kernels that bptt shall use, of those that bptt info lists')
-    .option('--peers <list>', `of ${PEERS}, or none (default: those that are installed)`, (text) =>
-      text === 'none' ? [] : listOf(PEERS)(text),
-    )
-    .option('--python <path>', 'Python that has torch', path, 'python3')
-    .option('--pairs <n>', 'samples of every contender, in turns (default: 11)', numberIn(COUNT))
-    .option('--memory', 'measure peak memory, too')
-    .option('--json <file>', 'write the report as JSON', path)
-    .option('--html <file>', 'write the report as one HTML page with charts', path)
-    .option('--compare <file>', 'an older report of --json to compare with', path)
-    .addHelpText(
-      'after',
-      `
-Passes: forward (inference), train (forward, sum, backward, all gradients), step (one step of a stream),
-ops (what the API costs beside its native calls), demo (a training step of a whole model).
-Every contender runs in a process of its own. Its results are checked before it is timed; one that
-fails is reported, and the exit code is 1. With a suite, --pass and --cells choose among its cases.
-With --device cuda the passes are forward, train and demo, and the peer is a torch that sees the device;
---threads, --isa and --memory are of the CPU alone.
-
-Examples:
-  $ bptt bench
-  $ bptt bench --suite readme --json report.json
-  $ bptt bench --suite readme --device cuda
-  $ bptt bench --pass train --cells gru --shapes '16,50,128,128;1,100,512,512' --threads 1,2 --peers torch`,
-    )
-    .action(async (_options: unknown, command: Command) => {
-      const options: BenchOptions = command.opts()
-      const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged'].find((name) => name in options)
-      if (options.suite !== undefined && alone) {
-        throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
-      }
-      const { bench } = await import('./bench/bench.ts')
-      await exitWith(bench(options, ['bptt', ...process.argv.slice(2).map(quoted)].join(' ')))
-    })
+  if (!process.argv.slice(2, 4).includes(command.name())) return
+  const { addOptions } = (await import(BENCH)) as { addOptions(command: Command): void }
+  addOptions(command)
 }
 
 function addInfo(program: Command): void {

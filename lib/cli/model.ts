@@ -1,7 +1,6 @@
 /** The character-level language model: Embedding -> LSTM, GRU or RNN -> Linear. */
 import { Dropout, Embedding, GRU, Linear, LSTM, Module, RNN, type Tensor } from '../index.ts'
-import { parameterShapes } from './bench/cases.ts'
-import type { CellName } from './bench/report.ts'
+import { type CellName, parameterShapes } from './cells.ts'
 import type { ModelSettings } from './settings.ts'
 
 /** What one chunk hands to the next: h, and c of an LSTM, each [L,B,H]. */

@@ -29,6 +29,11 @@ export function guardPipes(): void {
   }
 }
 
+/** A result that could not be written stays a failure. */
+export async function exitWith(command: Promise<number>): Promise<void> {
+  process.exitCode = (await command) || process.exitCode
+}
+
 /** Writes a line of a result. Resolves when there is room for more; false if nobody reads any longer. */
 export function printLine(text: string): Promise<boolean> {
   return write(`${oneLine(text)}\n`)

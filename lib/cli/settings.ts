@@ -1,5 +1,5 @@
 /** What shapes a training run, and in which ranges: options are parsed and checkpoints are checked by this. */
-import { CELLS, type CellName } from './bench/report.ts'
+import { CELLS, type CellName } from './cells.ts'
 
 export interface ModelSettings {
   cell: CellName

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Outcome, Report } from '../../lib/cli/bench/report.ts'
+import type { Outcome, Report } from '../../bench/report/report.ts'
 import { findChromium, visit } from '../support/chromium.ts'
 import { HOSTILE, madeUpReport, madeUpResult } from '../support/report.ts'
 
 // As built, with the chart library beside it.
-const built = fileURLToPath(new URL('../../dist/cli/bench/html.js', import.meta.url))
-const { prepareHtml } = (await import(built)) as typeof import('../../lib/cli/bench/html.ts')
+const built = fileURLToPath(new URL('../../dist/bench/report/html.js', import.meta.url))
+const { prepareHtml } = (await import(built)) as typeof import('../../bench/report/html.ts')
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-html-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
-import type { Report } from '../../lib/cli/bench/report.ts'
+import type { Report } from '../../bench/report/report.ts'
 import { madeUpReport } from '../support/report.ts'
 
 const script = fileURLToPath(new URL('../../bench/readme.mjs', import.meta.url))

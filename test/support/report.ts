@@ -1,5 +1,5 @@
 /** A made-up benchmark report, with what a report may hold that is awkward to show. */
-import type { Case, Outcome, Ratio, Report, Result } from '../../lib/cli/bench/report.ts'
+import type { Case, Outcome, Ratio, Report, Result } from '../../bench/report/report.ts'
 
 export const HOSTILE = `</script><script>document.title='owned'</script><img src="http://evil.invalid/x" onerror='alert(1)'>&amp;`
 

@@ -2,8 +2,8 @@
 // every call took `seconds`, its third, and adds `name what` to the file BENCH_LOG for every request.
 import { appendFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { readTensor, writeTensors } from '../../../dist/cli/bench/data.js'
-import { preparePass } from '../../../dist/cli/bench/passes.js'
+import { preparePass } from '../../../dist/bench/contender/passes.js'
+import { readTensor, writeTensors } from '../../../dist/bench/measure/data.js'
 
 const [name, behaviour, seconds] = process.argv.slice(2)
 const log = process.env.BENCH_LOG

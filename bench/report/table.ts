@@ -1,5 +1,6 @@
 /** A report as lines of text. */
-import { describeCase } from './cases.ts'
+import { describeCase } from '../cases.ts'
+import { median } from '../measure/statistics.ts'
 import {
   contendersOf,
   countOf,
@@ -12,7 +13,6 @@ import {
   whereOf,
 } from './format.ts'
 import type { Limit, Machine, Outcome, Report, Result } from './report.ts'
-import { median } from './statistics.ts'
 
 /** The first lines of a run: bptt, what computes, and what that can do. */
 export function describeRun(report: Report): string[] {

@@ -15,10 +15,10 @@ import {
   type Tensor,
   tensor,
   tidy,
-} from '../../index.ts'
-import { directions, outputSize } from './cases.ts'
-import type { Named, Numbers } from './data.ts'
-import type { PreparedCase } from './protocol.ts'
+} from 'bptt'
+import { directions, outputSize } from '#internals'
+import type { Named, Numbers } from '../measure/data.ts'
+import type { PreparedCase } from '../measure/protocol.ts'
 
 type Layer = LSTM<'float32' | 'float64'> | GRU<'float32' | 'float64'> | RNN<'float32' | 'float64'>
 

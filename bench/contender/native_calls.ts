@@ -2,9 +2,7 @@
  * The native calls beneath one training pass of the API, called directly: forward, sum and backward of one layer.
  * What the API costs beside them is its own: checks, tensors, the tape.
  */
-import { CPU_DEVICE, DTYPE, type Handle, native } from '../../binding.ts'
-import { describeStack } from '../../ops/recurrent.ts'
-import { parameterShapes } from './cases.ts'
+import { CPU_DEVICE, DTYPE, describeStack, type Handle, native, parameterShapes } from '#internals'
 import type { Given, Prepared } from './passes.ts'
 
 const STAMP = 1

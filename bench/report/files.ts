@@ -3,9 +3,7 @@ import { constants, createReadStream, type Stats } from 'node:fs'
 import { access, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { text as textOf } from 'node:stream/consumers'
-import { writeFileAtomic } from '../../io/atomic.ts'
-import { readingInput, UsageError } from '../output.ts'
-import { tryWriting } from '../trial.ts'
+import { readingInput, tryWriting, UsageError, writeFileAtomic } from '#internals'
 import type { Report } from './report.ts'
 
 /** A report is far smaller; what has no end is cut off. */

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { geometricMean } from '../measure/statistics.ts'
 import { type Chart, chartsOf } from './charts.ts'
 import {
   apiCost,
@@ -27,7 +28,6 @@ import {
 } from './format.ts'
 import { html, jsonIn, Markup } from './markup.ts'
 import type { Outcome, Ratio, Report, Result } from './report.ts'
-import { geometricMean } from './statistics.ts'
 import { findResult, formatSeconds } from './table.ts'
 
 /** The page of a report; with `older`, also how every case that both have has changed since. */

@@ -1,15 +1,20 @@
 /** Whether a contender computes what it should: its results against those of the float64 reference. */
-import type { Weights } from '../../reference/cell.ts'
-import { gru } from '../../reference/gru.ts'
-import { lstm } from '../../reference/lstm.ts'
-import { rnnTanh } from '../../reference/rnn.ts'
-import { run } from '../../reference/stack.ts'
-import type { Vector } from '../../reference/vector.ts'
-import { directions, hasGradients, outputSize, parameterShapes, rowLengths } from './cases.ts'
+import {
+  directions,
+  gru,
+  lstm,
+  outputSize,
+  parameterShapes,
+  rnnTanh,
+  runReference,
+  type Vector,
+  type Weights,
+} from '#internals'
+import { hasGradients, rowLengths } from '../cases.ts'
+import { type Case, ONE_THREAD } from '../report/report.ts'
 import { type CaseData, type Numbers, readTensor, type Sample } from './data.ts'
 import type { Places } from './protocol.ts'
 import { demoLosses } from './reference_demo.ts'
-import { type Case, ONE_THREAD } from './report.ts'
 
 const CELLS = { lstm, gru, rnn: rnnTanh }
 
@@ -49,7 +54,7 @@ export function expected(one: Case, { sample, tensors }: CaseData): Expected {
   )
   const sampled = (name: string): Vector =>
     takeSample((tensors.get(name) as { values: Numbers }).values, one, sample)
-  const { output, backward } = run({
+  const { output, backward } = runReference({
     cell: CELLS[one.cell],
     weights,
     directions: directions(one),

@@ -3,11 +3,10 @@
  * drawn from one, `--compare` reads an older one.
  */
 
+import type { Stack } from '#internals'
+
 export const PASSES = ['forward', 'train', 'step', 'ops', 'demo'] as const
 export type Pass = (typeof PASSES)[number]
-
-export const CELLS = ['lstm', 'gru', 'rnn'] as const
-export type CellName = (typeof CELLS)[number]
 
 export const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const
 export type Peer = (typeof PEERS)[number]
@@ -16,16 +15,10 @@ export type Peer = (typeof PEERS)[number]
 export const ONE_THREAD = 'one thread'
 
 /** One question put to every contender: a pass over one layer stack of one shape. */
-export interface Case {
+export interface Case extends Stack {
   pass: Pass
-  cell: CellName
   B: number // rows
   T: number // time steps
-  I: number // input size
-  H: number // hidden size
-  layers: number
-  bidirectional: boolean
-  projSize: number // 0: none
   lengths: 'full' | 'ragged' // ragged: uniform over 1..T, from a fixed seed
   dtype: 'float32' | 'float64'
   busy?: true // the JavaScript thread computes, too, while it waits

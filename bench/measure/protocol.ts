@@ -2,7 +2,7 @@
  * What `bptt bench` says to a contender and hears from it: one JSON object per line, a request on its standard
  * input, then its answer on its standard output. bench/compare/README.md describes it for those who write one.
  */
-import type { Case } from './report.ts'
+import type { Case } from '../report/report.ts'
 
 /** Where a tensor lies in a data file: row-major, little-endian, of the case's type unless it says int32. */
 export interface Place {

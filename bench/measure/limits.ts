@@ -1,7 +1,8 @@
 /** What the machine can do, measured by bptt's own process. */
+
+import type { Case, Limit } from '../report/report.ts'
 import { Child, type ContenderCommand } from './child.ts'
 import type { MeasuredLimits } from './protocol.ts'
-import type { Case, Limit } from './report.ts'
 
 const SECONDS = 0.1
 

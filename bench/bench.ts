@@ -1,22 +1,35 @@
 /** `bptt bench`: bptt beside its peers and beside the limits of the machine. */
 import { availableParallelism, loadavg } from 'node:os'
 import { resolve } from 'node:path'
-import { BpttError, cuda, type Device, info, zeros } from '../../index.ts'
-import { memoryBytes, showBytes } from '../memory.ts'
-import { EXIT_FAILURE, note, printLine, UsageError } from '../output.ts'
-import { catchSignals } from '../signals.ts'
+import { BpttError, cuda, type Device, info, zeros } from 'bptt'
+import {
+  type CellName,
+  catchSignals,
+  EXIT_FAILURE,
+  memoryBytes,
+  note,
+  printLine,
+  showBytes,
+  UsageError,
+} from '#internals'
 import { describeCase, elements } from './cases.ts'
-import { ContenderError } from './child.ts'
-import { findPeers, onOneThread, ourselves } from './contenders.ts'
-import { checkWritable, readReport, writeResult } from './files.ts'
-import type { PageOf } from './html.ts'
-import { measureLimits } from './limits.ts'
+import { ContenderError } from './measure/child.ts'
+import { findPeers, onOneThread, ourselves } from './measure/contenders.ts'
+import { measureLimits } from './measure/limits.ts'
+import { Interrupted, Runner } from './measure/runner.ts'
 import { type BenchProgress, startProgress } from './progress.ts'
-import { type Case, type CellName, type Machine, type Pass, PEERS, type Peer, type Report } from './report.ts'
-import { Interrupted, Runner } from './runner.ts'
+import { checkWritable, readReport, writeResult } from './report/files.ts'
+import type { PageOf } from './report/html.ts'
+import { type Case, type Machine, type Pass, PEERS, type Peer, type Report } from './report/report.ts'
+import {
+  describeOtherDevice,
+  describeResult,
+  describeRun,
+  describeSummary,
+  findResult,
+} from './report/table.ts'
 import { DEFAULTS, type Settings } from './settings.ts'
 import { type CaseGroup, expand, findSuite } from './suites.ts'
-import { describeOtherDevice, describeResult, describeRun, describeSummary, findResult } from './table.ts'
 
 export interface BenchOptions {
   suite?: string
@@ -254,7 +267,7 @@ async function preparePage({ json, html }: BenchOptions): Promise<PageOf | undef
   }
   for (const path of [json, html]) if (path !== undefined) await checkWritable(path)
   if (html === undefined) return undefined
-  const { prepareHtml } = await import('./html.ts')
+  const { prepareHtml } = await import('./report/html.ts')
   return prepareHtml()
 }
 

@@ -1,7 +1,7 @@
 /** How a report's cases and numbers are named, the same in the HTML page and in the README's table. */
-import { variantOf } from './cases.ts'
+import { variantOf } from '../cases.ts'
+import { geometricMean, median } from '../measure/statistics.ts'
 import type { Case, Limit, Outcome, Ratio, Report, Result } from './report.ts'
-import { geometricMean, median } from './statistics.ts'
 
 const CELL_NAMES = { lstm: 'LSTM', gru: 'GRU', rnn: 'RNN' }
 const PASS_NAMES = {

@@ -1,7 +1,7 @@
 /** What a device can do, as a program of a user can see it: products of square matrices, and additions to a buffer. */
-import { type Device, randn, synchronize, type Tensor, tidy, zeros } from '../../index.ts'
-import type { MeasuredLimits } from './protocol.ts'
-import type { Case } from './report.ts'
+import { type Device, randn, synchronize, type Tensor, tidy, zeros } from 'bptt'
+import type { MeasuredLimits } from '../measure/protocol.ts'
+import type { Case } from '../report/report.ts'
 
 const SMALLEST_MATRIX = 64
 const LARGEST_MATRIX = 4096

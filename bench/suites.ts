@@ -1,9 +1,9 @@
 /** Suites and shapes are data in bench/*.json; here they become cases. */
 import { readFileSync } from 'node:fs'
-import { UsageError } from '../output.ts'
+import { type CellName, UsageError } from '#internals'
 import { describeCase, impossible, operations } from './cases.ts'
 import { inPackage } from './package.ts'
-import type { Case, CellName, Pass } from './report.ts'
+import type { Case, Pass } from './report/report.ts'
 import type { Settings } from './settings.ts'
 
 export type Shape = Pick<Case, 'B' | 'T' | 'I' | 'H'>

@@ -1,16 +1,9 @@
 /** The numbers of a case: made once, written to a file that every contender reads. */
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
-import { generator } from '../../reference/uniform.ts'
-import {
-  directions,
-  hasGradients,
-  operationsPerStep,
-  outputSize,
-  parameterShapes,
-  VOCABULARY,
-} from './cases.ts'
+import { directions, generator, outputSize, parameterShapes } from '#internals'
+import { hasGradients, operationsPerStep, VOCABULARY } from '../cases.ts'
+import type { Case } from '../report/report.ts'
 import type { Place, Places } from './protocol.ts'
-import type { Case } from './report.ts'
 
 export type Numbers = Float32Array | Float64Array | Int32Array
 

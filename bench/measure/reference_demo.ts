@@ -2,11 +2,9 @@
  * The demo's model in plain float64 loops: Embedding [V,E] -> LSTM(E,H) -> Linear [V,H] -> mean cross-entropy,
  * then Adam (lr 0.002, beta 0.9 and 0.999, eps 1e-8).
  */
-import { lstm } from '../../reference/lstm.ts'
-import { run } from '../../reference/stack.ts'
-import { addOuter, product, transposedProduct, type Vector, zeros } from '../../reference/vector.ts'
-import { VOCABULARY } from './cases.ts'
-import type { Case } from './report.ts'
+import { addOuter, lstm, product, runReference, transposedProduct, type Vector, zeroVector } from '#internals'
+import { VOCABULARY } from '../cases.ts'
+import type { Case } from '../report/report.ts'
 
 const [LR, BETA1, BETA2, EPS] = [0.002, 0.9, 0.999, 1e-8]
 const LSTM_PARAMETERS = ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'] as const
@@ -23,11 +21,11 @@ export function demoLosses({ B, T, I, H }: Case, initial: (name: string) => Vect
   const parameters = names.map(initial) as [Vector, Vector, Vector, Vector, Vector, Vector, Vector]
   const [embedding, wih, whh, bih, bhh, linear, bias] = parameters
   const [ids, targets] = [initial('ids'), initial('targets')]
-  const first = parameters.map((p) => zeros(p.length))
-  const second = parameters.map((p) => zeros(p.length))
-  const losses = zeros(steps)
+  const first = parameters.map((p) => zeroVector(p.length))
+  const second = parameters.map((p) => zeroVector(p.length))
+  const losses = zeroVector(steps)
   for (let step = 1; step <= steps; step++) {
-    const x = zeros(T * B * I)
+    const x = zeroVector(T * B * I)
     ids.forEach((id, n) => {
       x.set(embedding.subarray(id * I, (id + 1) * I), n * I)
     })
@@ -38,11 +36,11 @@ export function demoLosses({ B, T, I, H }: Case, initial: (name: string) => Vect
       bias_hh: bhh,
     }
     const head = { rows: V, cols: H, data: linear }
-    const { output, backward } = run({ cell: lstm, weights: [weights], directions: 1, T, B, x })
+    const { output, backward } = runReference({ cell: lstm, weights: [weights], directions: 1, T, B, x })
     const [dlinear, dbias, doutput] = [
-      { rows: V, cols: H, data: zeros(V * H) },
-      zeros(V),
-      zeros(output.length),
+      { rows: V, cols: H, data: zeroVector(V * H) },
+      zeroVector(V),
+      zeroVector(output.length),
     ]
     for (let n = 0; n < T * B; n++) {
       const h = output.subarray(n * H, (n + 1) * H)
@@ -62,7 +60,7 @@ export function demoLosses({ B, T, I, H }: Case, initial: (name: string) => Vect
       doutput.set(transposedProduct(head, dlogits), n * H)
     }
     const { dx, dweights } = backward({ output: doutput })
-    const dembedding = zeros(embedding.length)
+    const dembedding = zeroVector(embedding.length)
     ids.forEach((id, n) => {
       for (let j = 0; j < I; j++)
         dembedding[id * I + j] = (dembedding[id * I + j] as number) + (dx[n * I + j] as number)

@@ -3,9 +3,9 @@ import { type ExecFileException, execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { inPackage } from '../package.ts'
+import { ONE_THREAD, type Peer, type Report } from '../report/report.ts'
 import type { ContenderCommand } from './child.ts'
-import { inPackage } from './package.ts'
-import { ONE_THREAD, type Peer, type Report } from './report.ts'
 
 /** A peer that is asked for and not there. */
 export type Missing = Report['missing'][number]
@@ -15,7 +15,7 @@ export function ourselves(isa?: string): ContenderCommand {
   return {
     name: 'bptt',
     command: process.execPath,
-    args: ['--expose-gc', inPackage('dist/cli/bench/contender.js')],
+    args: ['--expose-gc', inPackage('dist/bench/contender/contender.js')],
     ...(isa && { env: { BPTT_ISA: isa } }),
   }
 }

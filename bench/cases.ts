@@ -1,39 +1,12 @@
 /** What follows from a case alone: shapes, lengths, counts of operations, its name. */
-import { generator } from '../../reference/uniform.ts'
-import type { Case, CellName } from './report.ts'
-
-export const GATES: Record<CellName, number> = { lstm: 4, gru: 3, rnn: 1 }
+import { directions, generator, outputSize, parameterShapes } from '#internals'
+import type { Case } from './report/report.ts'
 
 /** Size of the vocabulary of the demo's model. */
 export const VOCABULARY = 96
 
-/** A recurrent stack, without the sequences that it is to read. */
-export type Stack = Pick<Case, 'cell' | 'I' | 'H' | 'layers' | 'bidirectional' | 'projSize'>
-
-/** Width of the layer's output per direction. */
-export const outputSize = ({ H, projSize }: Pick<Stack, 'H' | 'projSize'>): number => projSize || H
-
-export const directions = ({ bidirectional }: Pick<Stack, 'bidirectional'>): number => (bidirectional ? 2 : 1)
-
 /** Whether the check compares gradients. */
 export const hasGradients = ({ pass }: Case): boolean => pass === 'train' || pass === 'ops'
-
-/** Parameters of the recurrent stack by PyTorch's names. */
-export function parameterShapes(one: Stack): Map<string, number[]> {
-  const { cell, I, H, layers, projSize } = one
-  const [rows, width] = [GATES[cell] * H, outputSize(one)]
-  const shapes = new Map<string, number[]>()
-  for (let layer = 0; layer < layers; layer++) {
-    for (const suffix of [`l${layer}`, `l${layer}_reverse`].slice(0, directions(one))) {
-      shapes.set(`weight_ih_${suffix}`, [rows, layer === 0 ? I : directions(one) * width])
-      shapes.set(`weight_hh_${suffix}`, [rows, width])
-      shapes.set(`bias_ih_${suffix}`, [rows])
-      shapes.set(`bias_hh_${suffix}`, [rows])
-      if (projSize > 0) shapes.set(`weight_hr_${suffix}`, [projSize, H])
-    }
-  }
-  return shapes
-}
 
 /** Numbers in parameters and sequences. */
 export function elements(one: Case): number {

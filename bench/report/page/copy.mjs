@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const to = join(here, '../../../../dist/cli/bench/page')
+const to = join(here, '../../../dist/bench/report/page')
 mkdirSync(to, { recursive: true })
 for (const name of ['page.css', 'page.js']) copyFileSync(join(here, name), join(to, name))
 

@@ -1,5 +1,5 @@
 /** Order statistics: what the samples say without believing in any distribution. */
-import type { Ratio, Spread } from './report.ts'
+import type { Ratio, Spread } from '../report/report.ts'
 
 /** The value below which the fraction q of the sorted values lies, interpolated linearly between neighbours. */
 export function quantile(sorted: readonly number[], q: number): number {

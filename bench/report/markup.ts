@@ -1,5 +1,5 @@
 /** HTML in template literals: what is put in is escaped, unless it is such a template itself. */
-import { visible } from '../escape.ts'
+import { visible } from '#internals'
 
 export class Markup {
   readonly text: string

@@ -6,13 +6,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { native } from '../../binding.ts'
-import { type Device, info, setNumThreads } from '../../index.ts'
-import { readTensor, writeTensors } from './data.ts'
+import { type Device, info, setNumThreads } from 'bptt'
+import { native } from '#internals'
+import { readTensor, writeTensors } from '../measure/data.ts'
+import type { MeasuredLimits, MemoryUse, Prepared, Request, Timed } from '../measure/protocol.ts'
 import { measureDevice } from './device_limits.ts'
 import { prepareNative } from './native_calls.ts'
 import { type Given, type Prepared as Pass, preparePass } from './passes.ts'
-import type { MeasuredLimits, MemoryUse, Prepared, Request, Timed } from './protocol.ts'
 
 /** What `call` of a request names; 'api' where it names none. */
 let calls: Record<string, Pass> = {}

@@ -1,7 +1,6 @@
 /** Progress of a benchmark on stderr: one line that changes on a terminal, a line per case elsewhere. */
 import { clearLine, cursorTo } from 'node:readline'
-import { oneLine } from '../escape.ts'
-import { note } from '../output.ts'
+import { note, oneLine } from '#internals'
 
 export interface BenchProgress {
   /** The next case begins. */
