@@ -44,7 +44,7 @@ function deadLinks(path: string, text: string): string[] {
   })
 }
 
-const generated = /^(build|dist|prebuilds|docs\/api)\/|node_modules/
+const generated = /^(build|dist|prebuilds|docs\/api)(\/|$)|node_modules/
 
 /** Paths in backticks that are none; of a pattern, the folder counts. */
 function deadPaths(text: string): string[] {
