@@ -6,13 +6,30 @@
  * Nodes are counted, by their live outputs and by the nodes that lead to them,
  * so that disposing the result of a forward pass frees all it saved at once.
  */
-import type { Handle } from './binding.ts'
-import { checkPlacement, checkShapeIs, checkTensor } from './check.ts'
-import { disposedError, graphlessError, modifiedError, shapeError, shapeText, usedError } from './messages.ts'
-import { accumulate, ones, ownStorage } from './ops/gradient.ts'
+import { BINARY, type Handle, native } from './binding.ts'
+import { isTensor } from './brand.ts'
+import {
+  checkBackward,
+  checkBoolean,
+  checkOptions,
+  checkPlacement,
+  checkShapeIs,
+  checkTensor,
+} from './check.ts'
+import { dtypeNumber } from './dtype.ts'
+import { denseLayout } from './layout.ts'
+import {
+  disposedError,
+  foreignError,
+  graphlessError,
+  modifiedError,
+  shapeError,
+  shapeText,
+  usedError,
+} from './messages.ts'
 import { detached, isRecording } from './scope.ts'
 import type { Storage } from './storage.ts'
-import type { Tensor } from './tensor.ts'
+import { result, type Tensor } from './tensor.ts'
 
 /**
  * Gradients of the inputs from those of the outputs. `dy` is the first
@@ -23,7 +40,8 @@ import type { Tensor } from './tensor.ts'
 export type Backward = (dy: Tensor, node: Node, gradients: readonly (Tensor | null)[]) => (Tensor | null)[]
 
 let sequence = 0
-let walks = 0
+/** How many backward() there were. */
+let backwards = 0
 
 export class Node {
   readonly op: string
@@ -135,17 +153,25 @@ export function record(
   backward: Backward,
 ): void {
   const node = new Node(op, inputs, outputs.length, saved, backward)
-  for (let i = 0; i < outputs.length; i++) (outputs[i] as Tensor)._join(node, i)
+  for (let i = 0; i < outputs.length; i++) (outputs[i] as Tensor)._setNode(node, i)
 }
 
-/** {@link Tensor.backward}. */
-export function runBackward(root: Tensor, gradient: Tensor | undefined, retainGraph: boolean): void {
+/** {@link TensorMethods.backward}. */
+export function runBackward(
+  root: Tensor,
+  gradient: Tensor | null = null,
+  options: { retainGraph?: boolean | undefined } = {},
+): void {
   const where = 'backward'
+  checkBackward(gradient, options)
+  const { retainGraph = false } = checkOptions(where, options, ['retainGraph'])
+  checkBoolean(where, 'retainGraph', retainGraph)
+  if (!isTensor(root)) throw foreignError('Tensor', root)
   if (root.disposed) throw disposedError(where)
   if (!root.requiresGrad) {
     throw graphlessError(root._isGradient)
   }
-  if (gradient === undefined) {
+  if (gradient === null) {
     if (root.size !== 1) {
       throw shapeError(
         where,
@@ -163,7 +189,7 @@ export function runBackward(root: Tensor, gradient: Tensor | undefined, retainGr
   const start = root._node
   const order = start === null ? [] : collect(start)
   detached(() => {
-    const seed = gradient === undefined ? ones(root) : gradient._share(gradient._shape)
+    const seed = gradient === null ? ones(root) : gradient._share(gradient._shape)
     const leaves = new Map<Tensor, Tensor>()
     if (start === null) leaves.set(root, seed)
     else arrive(start, root._slot, seed)
@@ -205,7 +231,7 @@ function check(node: Node, start: Node): Error | null {
 }
 
 function walk(order: readonly Node[], leaves: Map<Tensor, Tensor>, retainGraph: boolean): void {
-  walks++
+  backwards++
   // A node in the list outlives its children's release of it.
   for (const node of order) {
     node.references++
@@ -232,12 +258,12 @@ function step(node: Node, leaves: Map<Tensor, Tensor>): void {
     const results = (node.backward as Backward)(gradients[0] as Tensor, node, gradients)
     clear(node)
     for (let i = 0; i < parents.length; i++) {
-      const result = results[i] ?? null
+      const dx = results[i] ?? null
       const parent = parents[i] ?? null
-      if (result === null) continue
-      if (parent === null) result.dispose()
-      else if (parent instanceof Node) arrive(parent, slots[i] as number, result)
-      else leaves.set(parent, merge(leaves.get(parent) ?? null, result))
+      if (dx === null) continue
+      if (parent === null) dx.dispose()
+      else if (parent instanceof Node) arrive(parent, slots[i] as number, dx)
+      else leaves.set(parent, merge(leaves.get(parent) ?? null, dx))
     }
   }
   if (!node.retained) node.consume()
@@ -270,6 +296,47 @@ function deliver(leaf: Tensor, gradient: Tensor): void {
     return
   }
   const before = leaf.grad
-  leaf._reached(walks)
+  leaf._onGradient(backwards)
   leaf._setGrad(before === null ? ownStorage(gradient) : accumulate(before, gradient, true))
+}
+
+// -- gradients: seeds, sums and copies ----------------------------------------------
+
+/** Ones, shaped like `x`. */
+export function ones(x: Tensor): Tensor {
+  const out = result(x._shape, x.dtype, x.device)
+  native().fill(dtypeNumber(x.dtype), x.size, 1, out._handle('backward'))
+  return out
+}
+
+/** sum + gradient, written over `sum` if `inPlace`. Consumes both. */
+export function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Tensor {
+  const storage = sum._live('backward')
+  const out = inPlace ? sum : result(sum._shape, sum.dtype, sum.device)
+  native().binary(
+    BINARY.add,
+    dtypeNumber(sum.dtype),
+    denseLayout(sum.size),
+    storage.handle,
+    gradient._handle('backward'),
+    out._handle('backward'),
+  )
+  if (inPlace) storage.touch()
+  else sum.dispose()
+  gradient.dispose()
+  return out
+}
+
+/** `gradient` itself if nothing else holds its storage, else a copy. Consumes it. */
+export function ownStorage(gradient: Tensor): Tensor {
+  if (gradient._live('backward').references === 1) return gradient
+  const out = result(gradient._shape, gradient.dtype, gradient.device)
+  native().copy(
+    dtypeNumber(gradient.dtype),
+    Float64Array.of(1, 0, 0, gradient.size, 1, 1),
+    gradient._handle('backward'),
+    out._handle('backward'),
+  )
+  gradient.dispose()
+  return out
 }

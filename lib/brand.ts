@@ -4,11 +4,28 @@
  */
 import type { FileHandle } from 'node:fs/promises'
 import { types } from 'node:util'
+import type { Tensor } from './tensor.ts'
 
 export const { isAnyArrayBuffer, isMap, isSet, isPromise, isSharedArrayBuffer, isGeneratorObject } = types
 
 /** What structuredClone() and postMessage() refuse, in these words: the value of an own property does it. */
 export const UNCLONEABLE = Symbol('what lives in native memory: send the shape and data() of tensors instead')
+
+/** A property of the tensors of every copy of the library, THIS_COPY of those of this one. */
+export const TENSOR = Symbol.for('bptt.Tensor')
+export const THIS_COPY = Symbol('this copy of bptt')
+
+let hasFieldsOfTensor: (value: object) => boolean = () => false
+
+/** The class tells how its private fields are found, so that checks and messages need not know the class. */
+export function setBrandOfTensor(hasFields: (value: object) => boolean): void {
+  hasFieldsOfTensor = hasFields
+}
+
+/** Whether it is a tensor of this library: none of another copy, no proxy, nothing that only inherits from one. */
+export function isTensor(value: unknown): value is Tensor {
+  return typeof value === 'object' && value !== null && hasFieldsOfTensor(value)
+}
 
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object
 const kindOf = getter(typedArray, Symbol.toStringTag)

@@ -2,9 +2,10 @@
 import type { Stats } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { native } from './binding.ts'
-import { isGeneratorObject, isMap, isPlainObject, isPromise, isURL } from './brand.ts'
+import { isGeneratorObject, isMap, isPlainObject, isPromise, isTensor, isURL } from './brand.ts'
 import type { Device, DType } from './dtype.ts'
 import { BpttError, typeError } from './errors.ts'
+import { MAX_RANK, product, sameShape } from './layout.ts'
 import {
   argumentError,
   describe,
@@ -18,9 +19,8 @@ import {
   unwrapping,
   valueError,
 } from './messages.ts'
-import { isTensor, type Tensor } from './tensor.ts'
+import type { Tensor } from './tensor.ts'
 
-export const MAX_RANK = 8
 const MAX_ELEMENTS = 2 ** 48
 
 // -- plain values ----------------------------------------------------------------
@@ -268,18 +268,20 @@ export function newArray<T extends ArrayBufferView>(
 export function copyShape(where: string, shape: unknown): number[] {
   if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
   const { length } = shape
-  if (length > MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${length}`)
+  checkRank(where, length)
   const copy: number[] = []
   for (let i = 0; i < length; i++) copy.push(shape[i] as number)
   return copy
 }
 
+export function checkRank(where: string, rank: number): void {
+  if (rank > MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${rank}`)
+}
+
 /** Checks the dimensions and returns the number of elements. */
 export function checkShape(where: string, shape: unknown): number {
   if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
-  if (shape.length > MAX_RANK) {
-    throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${shape.length}`)
-  }
+  checkRank(where, shape.length)
   let size = 1
   let span = 1
   for (const dimension of shape as unknown[]) {
@@ -305,14 +307,6 @@ export function checkAxis(where: string, axis: unknown, rank: number): number {
     throw valueError(where, `axis to be an integer from ${-axes} to ${axes - 1}`, axis)
   }
   return axis < 0 ? axis + axes : axis
-}
-
-export function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  if (a === b) return true
-  const rank = a.length
-  if (rank !== b.length) return false
-  for (let i = 0; i < rank; i++) if (a[i] !== b[i]) return false
-  return true
 }
 
 /** How to make a typed array of what is none. */
@@ -409,8 +403,6 @@ export function checkTarget(where: string, x: Tensor, target: unknown): void {
       : undefined
   throw shapeError(where, `target of shape ${shapeText(expected)}`, shapeText(shape), remedy)
 }
-
-const product = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1)
 
 /** `b` must be like `a`, which has been checked: same dtype, same device. */
 export function checkLike(where: string, name: string, a: Tensor, b: unknown): void {

@@ -103,7 +103,7 @@ export function tensor(
   if (requiresGrad) checkFloatDType(where, elements.dtype)
   const made = result(dimensions, elements.dtype, given.device ?? 'cpu')
   native().upload(made._handle(where), elements.data)
-  made._leaf = requiresGrad
+  made._setLeaf(requiresGrad)
   return made
 }
 
@@ -206,7 +206,7 @@ function blank<D extends DType>(
   const kind = checkDType(where, (dtype ?? 'float32') as D)
   if (requiresGrad === true) checkFloatDType(where, kind)
   const made = result(dimensions, kind, device ?? 'cpu')
-  made._leaf = requiresGrad ?? false
+  made._setLeaf(requiresGrad ?? false)
   return made
 }
 

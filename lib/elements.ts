@@ -1,8 +1,9 @@
 /** JavaScript data as a dense typed array with its shape. */
 import { isSharedArrayBuffer, typedArrayKind, typedArrayLength } from './brand.ts'
-import { MAX_RANK, newArray } from './check.ts'
+import { newArray } from './check.ts'
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
+import { MAX_RANK, product } from './layout.ts'
 import { argumentError, describe, memoryError, shapeError, shapeText, valueError } from './messages.ts'
 
 /** Typed arrays that become int32. @inline */
@@ -44,11 +45,7 @@ export function elementsOf(where: string, data: unknown, dtype: DType | undefine
     throw argumentError(where, 'a number, an array of numbers or a typed array', data)
   }
   const shape = typeof data === 'number' ? [] : shapeOf(where, data)
-  const values = room(
-    where,
-    kind,
-    shape.reduce((product, dimension) => product * dimension, 1),
-  )
+  const values = room(where, kind, product(shape))
   if (typeof data === 'number') store(where, [data], values, 0, 1)
   else flatten(where, data, shape, 0, values, 0)
   return { data: values, shape, dtype: kind }

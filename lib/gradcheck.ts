@@ -1,11 +1,13 @@
 /** Checking gradients by finite differences. */
 import { native } from './binding.ts'
+import { isTensor } from './brand.ts'
 import { checkFunction, checkNumber, checkOptions, checkSynchronous, checkTensor } from './check.ts'
 import { tensor } from './create.ts'
 import { BpttError } from './errors.ts'
 import { argumentError, dtypeError, graphError, valueError } from './messages.ts'
+import './methods.ts'
 import { detached, noGrad, tidy } from './scope.ts'
-import { isTensor, type Tensor } from './tensor.ts'
+import type { Tensor } from './tensor.ts'
 
 /** Options of {@link gradcheck}. */
 export interface GradcheckOptions {

@@ -6,6 +6,8 @@
  *
  * @packageDocumentation
  */
+import './methods.ts'
+
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NumberArray } from './elements.ts'

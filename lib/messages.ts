@@ -3,9 +3,9 @@
  *
  *   [LSTM.forward] expected input of shape [T,B,I] = [*,*,128], got [25,4,64]; ...
  */
-import { isPromise, typedArrayLength } from './brand.ts'
+import { isPromise, isTensor, TENSOR, THIS_COPY, typedArrayLength } from './brand.ts'
 import { BpttError, rangeError, typeError, warn } from './errors.ts'
-import { isTensor, TENSOR, Tensor } from './tensor.ts'
+import type { Tensor } from './tensor.ts'
 
 export function message(where: string, expected: string, got: string, remedy?: string): string {
   return `[${where}] expected ${expected}, got ${got}${remedy === undefined ? '' : `; ${remedy}`}`
@@ -224,7 +224,7 @@ function description(value: unknown): string {
 
 /** What has a tensor's methods and is none of this library's. */
 function strange(value: object): string {
-  return value instanceof Tensor
+  return (value as { [TENSOR]: unknown })[TENSOR] === THIS_COPY
     ? 'an object that inherits from a tensor, or a proxy of one'
     : 'a tensor of another copy of bptt (see npm ls bptt; a process should load one)'
 }

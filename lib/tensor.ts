@@ -1,16 +1,10 @@
+/** Tensor: data and lifetime. What it computes is attached in methods.ts. */
 import type { Node } from './autograd.ts'
-import { runBackward } from './autograd.ts'
 import { CPU_DEVICE, type Handle, native } from './binding.ts'
-import { UNCLONEABLE } from './brand.ts'
-import {
-  checkBackward,
-  checkBoolean,
-  checkFloatDType,
-  checkLike,
-  checkOptions,
-  checkShapeIs,
-} from './check.ts'
+import { isTensor, setBrandOfTensor, TENSOR, THIS_COPY, UNCLONEABLE } from './brand.ts'
+import { checkBoolean, checkFloatDType, checkLike, checkShapeIs } from './check.ts'
 import { arrayOf, BYTES, type DataOf, type Device, type DType, deviceNumber } from './dtype.ts'
+import { product } from './layout.ts'
 import {
   argumentError,
   describe,
@@ -21,12 +15,6 @@ import {
   shapeError,
   shapeText,
 } from './messages.ts'
-import * as elementwise from './ops/elementwise.ts'
-import { product } from './ops/layout.ts'
-import { matmul } from './ops/matmul.ts'
-import { mean, type ReduceOptions, sum } from './ops/reduce.ts'
-import * as shaping from './ops/shape.ts'
-import { logSoftmax, softmax } from './ops/softmax.ts'
 import { track } from './scope.ts'
 import { Storage } from './storage.ts'
 
@@ -36,8 +24,6 @@ declare global {
     readonly dispose: unique symbol
   }
 }
-/** On the prototype of the tensors of every copy of the library. */
-export const TENSOR = Symbol.for('bptt.Tensor')
 
 /** What console.log() shows. */
 const MAX_SHOWN = 8
@@ -92,9 +78,8 @@ export class Tensor<D extends DType = DType> {
     return x
   }
 
-  /** @internal */
-  static _is(value: unknown): value is Tensor {
-    return typeof value === 'object' && value !== null && #storage in value
+  static {
+    setBrandOfTensor((value) => #storage in value)
   }
 
   /** Frozen; tensors of one shape may share it. */
@@ -175,22 +160,6 @@ export class Tensor<D extends DType = DType> {
   /** Disposes {@link grad} and sets it to null. */
   zeroGrad(): void {
     Tensor.#own(this)._setGrad(null)
-  }
-
-  /**
-   * Computes the gradient of this tensor with respect to every leaf it was computed
-   * from, and adds it to their {@link grad}. Frees the graph unless `retainGraph`.
-   *
-   * @param gradient of the shape of this tensor; 1 where omitted, for tensors of one element
-   * @throws BpttError ERR_BPTT_GRAPH if it does not require grad, or the graph was already used
-   * @throws BpttError ERR_BPTT_MODIFIED if a tensor saved for backward was changed in place
-   * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
-   */
-  backward(gradient?: Tensor<D> | null, options: { retainGraph?: boolean | undefined } = {}): void {
-    checkBackward(gradient, options)
-    const { retainGraph = false } = checkOptions('backward', options, ['retainGraph'])
-    checkBoolean('backward', 'retainGraph', retainGraph)
-    runBackward(Tensor.#own(this), gradient ?? undefined, retainGraph)
   }
 
   /** The same elements (shared, not copied) outside the graph: it does not require grad. */
@@ -276,131 +245,7 @@ export class Tensor<D extends DType = DType> {
 
   /** @internal */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return Tensor._is(this) ? `${this}${preview(this)}` : describe(this)
-  }
-
-  // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
-
-  /** this + other */
-  add(other: Tensor<D> | number): Tensor<D> {
-    return elementwise.add(this, other)
-  }
-
-  /** this - other */
-  sub(other: Tensor<D> | number): Tensor<D> {
-    return elementwise.sub(this, other)
-  }
-
-  /** this * other, element by element */
-  mul(other: Tensor<D> | number): Tensor<D> {
-    return elementwise.mul(this, other)
-  }
-
-  /** this / other */
-  div(other: Tensor<D> | number): Tensor<D> {
-    return elementwise.div(this, other)
-  }
-
-  /** -this */
-  neg(): Tensor<D> {
-    return elementwise.neg(this)
-  }
-
-  /** Hyperbolic tangent. */
-  tanh(): Tensor<D> {
-    return elementwise.tanh(this)
-  }
-
-  /** 1 / (1 + exp(-this)) */
-  sigmoid(): Tensor<D> {
-    return elementwise.sigmoid(this)
-  }
-
-  /** max(this, 0) */
-  relu(): Tensor<D> {
-    return elementwise.relu(this)
-  }
-
-  /** e to the power of this. */
-  exp(): Tensor<D> {
-    return elementwise.exp(this)
-  }
-
-  /** Natural logarithm. */
-  log(): Tensor<D> {
-    return elementwise.log(this)
-  }
-
-  /** Square root; NaN below 0. */
-  sqrt(): Tensor<D> {
-    return elementwise.sqrt(this)
-  }
-
-  // -- reductions and products -------------------------------------------------------------
-
-  /**
-   * The sum over one axis, several, or (by default) all. Axes may be negative.
-   *
-   * @param options keepDims: keep the summed axes with length 1 (default false)
-   */
-  sum(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D> {
-    return sum(this, axes, options)
-  }
-
-  /** The mean over one axis, several, or (by default) all; NaN over no elements. */
-  mean(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D> {
-    return mean(this, axes, options)
-  }
-
-  /** exp(this) / sum(exp(this)) along an axis, the last by default. */
-  softmax(axis = -1): Tensor<D> {
-    return softmax(this, axis)
-  }
-
-  /** log(softmax(this)) along an axis, the last by default. */
-  logSoftmax(axis = -1): Tensor<D> {
-    return logSoftmax(this, axis)
-  }
-
-  /**
-   * Matrix product [..,m,k] x [..,k,n] -> [..,m,n]; leading dimensions broadcast. A 1-D
-   * operand is a row on the left, a column on the right, and its dimension is dropped.
-   */
-  matmul(other: Tensor<D>): Tensor<D> {
-    return matmul(this, other)
-  }
-
-  // -- shape: any dtype ------------------------------------------------------------------------
-
-  /** The same elements in another shape (shared, not copied). One dimension may be -1. */
-  reshape(shape: readonly number[]): Tensor<D> {
-    return shaping.reshape(this, shape)
-  }
-
-  /** Swaps two axes, by default the last two. Copies. */
-  transpose(a = -2, b = -1): Tensor<D> {
-    return shaping.transpose(this, a, b)
-  }
-
-  /**
-   * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
-   * end, both are clamped to the length, and end is the length where omitted. The axis
-   * stays. Copies.
-   *
-   * @param axis default 0; may be negative
-   *
-   * @example
-   * x.slice(0, 2)     // the first two rows
-   * x.slice(-1)       // the last row
-   * x.slice(1, 3, -1) // elements 1 and 2 along the last axis
-   */
-  slice(start = 0, end?: number, axis = 0): Tensor<D> {
-    return shaping.slice(this, start, end, axis)
-  }
-
-  /** Repeats dimensions of length 1 up to `shape`, and adds leading ones. Copies. */
-  expand(shape: readonly number[]): Tensor<D> {
-    return shaping.expand(this, shape)
+    return isTensor(this) ? `${this}${preview(this)}` : describe(this)
   }
 
   // -- for the library -----------------------------------------------------------------------
@@ -437,7 +282,7 @@ export class Tensor<D extends DType = DType> {
   }
 
   /** @internal Makes it output `slot` of a node. */
-  _join(node: Node, slot: number): void {
+  _setNode(node: Node, slot: number): void {
     node.references++
     this.#node = node
     this.#slot = slot
@@ -454,7 +299,7 @@ export class Tensor<D extends DType = DType> {
   }
 
   /** @internal Makes it a leaf that wants a gradient, or none; its dtype has been checked. */
-  set _leaf(value: boolean) {
+  _setLeaf(value: boolean): void {
     this.#leaf = value
   }
 
@@ -471,8 +316,8 @@ export class Tensor<D extends DType = DType> {
     if (value !== null) value.#isGradient = true
   }
 
-  /** @internal The backward() of that number gave it, a leaf, a gradient. */
-  _reached(_walk: number): void {}
+  /** @internal Called when the backward() of that number has given it, a leaf, a gradient. */
+  _onGradient(_backward: number): void {}
 
   /** @internal Takes the gradient away; it belongs to the caller. */
   _takeGrad(): Tensor<D> | null {
@@ -482,12 +327,7 @@ export class Tensor<D extends DType = DType> {
   }
 }
 
-Object.defineProperty(Tensor.prototype, TENSOR, { value: true })
-
-/** Whether it is a tensor of this library: none of another copy, no proxy, nothing that only inherits from one. */
-export function isTensor(value: unknown): value is Tensor {
-  return Tensor._is(value)
-}
+Object.defineProperty(Tensor.prototype, TENSOR, { value: THIS_COPY })
 
 async function elements<D extends DType>(x: Tensor<D>, handle: Handle): Promise<DataOf<D>> {
   return arrayOf(x.dtype, await native().read(handle, x.size * BYTES[x.dtype]))

@@ -1,6 +1,7 @@
 /** The ways into the package: import, require, a module system in a context of its own (as Jest's), and bundles. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -112,6 +113,33 @@ describe('bundles', () => {
       console.log(JSON.stringify([...await tensor([1, 2]).add(1).data()]))`,
     )
     expect(found).toEqual([2, 3])
+  })
+
+  it('keep the methods of tensors when they drop what nobody names', async () => {
+    const input = join(folder, 'methods.mjs')
+    writeFileSync(
+      input,
+      `import { tensor } from 'bptt'
+      console.log(tensor([1, 2]).add(1).dataSync().join())`,
+    )
+    // Vitest brings Vite, which brings Rolldown.
+    let path = import.meta.url
+    for (const name of ['vitest/package.json', 'vite/package.json', 'rolldown'])
+      path = createRequire(path).resolve(name)
+    const { rolldown } = await import(path)
+    const made = await rolldown({
+      input,
+      platform: 'node',
+      resolve: { conditionNames: ['module', 'import'] },
+    })
+    // Two folders below one of that name, where such a bundle looks for the binary.
+    const project = mkdtempSync(join(folder, 'shaken-'))
+    writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'bptt' }))
+    const file = join(project, 'out/esm/methods.mjs')
+    const { output } = await made.write({ file })
+    expect(output[0].code).not.toContain('clipGradNorm')
+    const env = { ...process.env, BPTT_PREBUILD: root }
+    expect(execFileSync(process.execPath, [file], { encoding: 'utf8', env })).toBe('2,3\n')
   })
 
   it.each(['project', ''])('are told to leave the package out (%s)', (name) => {

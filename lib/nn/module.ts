@@ -1,4 +1,4 @@
-import { UNCLONEABLE } from '../brand.ts'
+import { isTensor, UNCLONEABLE } from '../brand.ts'
 import {
   checkBoolean,
   checkDevice,
@@ -22,7 +22,7 @@ import {
 } from '../messages.ts'
 import { detached } from '../scope.ts'
 import { copyAll } from '../state.ts'
-import { isTensor, Tensor } from '../tensor.ts'
+import { Tensor } from '../tensor.ts'
 import { visitMembers } from './members.ts'
 
 /**
@@ -32,13 +32,13 @@ import { visitMembers } from './members.ts'
 export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
   #name: string | null = null
   #listed = false
-  #walk = 0
+  #lastBackward = 0
 
   /** Shares the memory of `value`, which may be disposed afterwards. Not owned by any tidy(). */
   constructor(value: Tensor<D>) {
     checkFloat('Parameter', 'value', value)
     super(value._live('Parameter').retain(), value.shape, value.dtype, value.device)
-    this._leaf = true
+    this._setLeaf(true)
   }
 
   /** @internal Notes that some parameters() or optimizer has it. */
@@ -53,10 +53,10 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
   }
 
   /** @internal Notes which backward() gave it a gradient. */
-  override _reached(walk: number): void {
-    this.#walk = walk
+  override _onGradient(backward: number): void {
+    this.#lastBackward = backward
     if (this.#listed) return
-    if (walk !== last.walk) last = { walk, unlisted: [] }
+    if (backward !== last.backward) last = { backward, unlisted: [] }
     last.unlisted.push(new WeakRef(this))
   }
 
@@ -65,8 +65,8 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
    * has listed: they are in no field that is searched.
    */
   static _untrained(trained: readonly Tensor[]): string[] {
-    const { walk, unlisted } = last
-    if (!trained.some((one) => one instanceof Parameter && one.#walk === walk)) return []
+    const { backward, unlisted } = last
+    if (!trained.some((one) => one instanceof Parameter && one.#lastBackward === backward)) return []
     return unlisted.flatMap((reference) => {
       const one = reference.deref()
       return one === undefined || one.#listed ? [] : `${one.#name ?? 'a Parameter'} ${shapeText(one.shape)}`
@@ -74,7 +74,8 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
   }
 }
 
-let last: { walk: number; unlisted: WeakRef<Parameter>[] } = { walk: 0, unlisted: [] }
+/** Which parameters that nobody has listed got a gradient by the last backward() that reached any. */
+let last: { backward: number; unlisted: WeakRef<Parameter>[] } = { backward: 0, unlisted: [] }
 
 /** What {@link Module.loadStateDict} did not match. */
 export interface LoadResult {

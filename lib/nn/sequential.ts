@@ -1,7 +1,8 @@
+import { isTensor } from '../brand.ts'
 import { checkSynchronous } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import { argumentError } from '../messages.ts'
-import { isTensor, type Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
 import { Module } from './module.ts'
 
 /**

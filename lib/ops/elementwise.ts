@@ -1,16 +1,16 @@
 /** Elementwise ops: unary functions, arithmetic with broadcasting or a number. */
 import { needsGrad, record } from '../autograd.ts'
 import { BINARY, type Handle, native, UNARY } from '../binding.ts'
-import { checkFloat, checkLike, sameShape } from '../check.ts'
+import { checkFloat, checkLike } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { broadcastShapes, broadcastStrides, denseLayout, layoutOf, sameShape } from '../layout.ts'
 import { argumentError } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
-import { broadcastShapes, broadcastStrides, denseLayout, layoutOf } from './layout.ts'
-import { sumTo } from './reduce.ts'
+import { sumTo } from './broadcast.ts'
 
 // -- kernels without the tape ---------------------------------------------------
 
-function mapped<D extends DType>(where: string, op: number, x: Tensor<D>, alpha = 0): Tensor<D> {
+export function mapped<D extends DType>(where: string, op: number, x: Tensor<D>, alpha = 0): Tensor<D> {
   const handle = x._handle(where)
   const y = resultLike(x)
   native().unary(op, dtypeNumber(x.dtype), x.size, alpha, handle, y._handle(where))
@@ -44,8 +44,10 @@ function negated(x: Tensor): Tensor {
 
 // -- unary ------------------------------------------------------------------------
 
+type UnaryName = 'tanh' | 'sigmoid' | 'relu' | 'exp' | 'log' | 'sqrt'
+
 /** Functions whose derivative follows from their result (log: from their input). */
-function unary<D extends DType>(name: keyof typeof UNARY, x: Tensor<D>): Tensor<D> {
+export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
   const where = `Tensor.${name}`
   checkFloat(where, 'input', x)
   const op = UNARY[name]
@@ -66,30 +68,6 @@ function unary<D extends DType>(name: keyof typeof UNARY, x: Tensor<D>): Tensor<
     })
   }
   return y
-}
-
-export function tanh<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('tanh', x)
-}
-
-export function sigmoid<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('sigmoid', x)
-}
-
-export function relu<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('relu', x)
-}
-
-export function exp<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('exp', x)
-}
-
-export function log<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('log', x)
-}
-
-export function sqrt<D extends DType>(x: Tensor<D>): Tensor<D> {
-  return unary('sqrt', x)
 }
 
 export function neg<D extends DType>(x: Tensor<D>): Tensor<D> {

@@ -9,12 +9,11 @@ import {
   checkOptions,
   checkShapeIs,
   copyShape,
-  sameShape,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { product, sameShape } from '../layout.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
-import { product } from './layout.ts'
 
 /** Options of {@link layerNorm}. */
 export interface LayerNormOptions<D extends DType> {

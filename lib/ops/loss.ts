@@ -11,9 +11,9 @@ import {
   checkTarget,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { product, splitAt } from '../layout.ts'
 import { shapeError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { product, splitAt } from './layout.ts'
 
 /** 'mean' over the elements that count, 'sum' over them, or 'none': one loss each. */
 export type Reduction = 'none' | 'mean' | 'sum'

@@ -1,12 +1,12 @@
 /** Products: matmul, batched and broadcasting, and linear. */
 import { needsGrad, record } from '../autograd.ts'
 import { type Handle, native } from '../binding.ts'
-import { checkFloat, checkLike, checkShape, checkShapeIs, MAX_RANK } from '../check.ts'
+import { checkFloat, checkLike, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, type DType, dtypeNumber } from '../dtype.ts'
+import { broadcastShapes, denseStrides, MAX_RANK, product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { broadcastShapes, denseStrides, product } from './layout.ts'
-import { summed, sumTo } from './reduce.ts'
+import { summed, sumTo } from './broadcast.ts'
 
 /** A stack of matrices inside dense memory: handle, batch dimensions, and the strides of a matrix. */
 interface Matrices {

@@ -1,12 +1,13 @@
 /** Sums and means over axes. */
 import { needsGrad, record } from '../autograd.ts'
-import { native, UNARY } from '../binding.ts'
-import { checkAxis, checkBoolean, checkFloat, checkOptions, sameShape } from '../check.ts'
-import { type DType, dtypeNumber } from '../dtype.ts'
+import { UNARY } from '../binding.ts'
+import { checkAxis, checkBoolean, checkFloat, checkOptions } from '../check.ts'
+import type { DType } from '../dtype.ts'
+import { product } from '../layout.ts'
 import { argumentError, refusal } from '../messages.ts'
-import { result, resultLike, type Tensor } from '../tensor.ts'
-import { layoutOf, product } from './layout.ts'
-import { expandCopy } from './shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { expanded, summed } from './broadcast.ts'
+import { mapped } from './elementwise.ts'
 
 /** Options of {@link Tensor.sum} and {@link Tensor.mean}. */
 export interface ReduceOptions {
@@ -42,17 +43,9 @@ function reduce<D extends DType>(
   if (needsGrad(x)) {
     const full = x._shape
     record(name, [x], [y], [], (dy) => {
-      if (scale === 1) return [expandCopy(dy, kept, full)]
-      const scaled = resultLike(dy)
-      native().unary(
-        UNARY.scale,
-        dtypeNumber(dy.dtype),
-        dy.size,
-        scale,
-        dy._handle(where),
-        scaled._handle(where),
-      )
-      const dx = expandCopy(scaled, kept, full)
+      if (scale === 1) return [expanded(dy, kept, full)]
+      const scaled = mapped(where, UNARY.scale, dy, scale)
+      const dx = expanded(scaled, kept, full)
       scaled.dispose()
       return [dx]
     })
@@ -73,31 +66,4 @@ function flags(where: string, axes: Axes, rank: number): number[] {
     if (rank > 0) reduced[at] = 1
   }
   return reduced
-}
-
-/** scale * sum over the flagged axes; `shape` is that of the result. */
-export function summed<D extends DType>(
-  where: string,
-  x: Tensor<D>,
-  reduced: readonly number[],
-  shape: readonly number[],
-  scale = 1,
-): Tensor<D> {
-  const handle = x._handle(where)
-  const y = result(shape, x.dtype, x.device)
-  const layout = layoutOf(x._shape.length, x._shape, reduced)
-  native().sum(dtypeNumber(x.dtype), layout, scale, handle, y._handle(where))
-  return y
-}
-
-/** The gradient of broadcasting: sums `x` down to `shape`. Consumes x. */
-export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
-  if (sameShape(x._shape, shape)) return x
-  const missing = x._shape.length - shape.length
-  const reduced = x._shape.map((dimension, i) =>
-    i < missing || (shape[i - missing] === 1 && dimension !== 1) ? 1 : 0,
-  )
-  const y = summed('backward', x, reduced, shape)
-  x.dispose()
-  return y
 }

@@ -5,53 +5,23 @@ import {
   checkAxis,
   checkInteger,
   checkLike,
+  checkRank,
   checkShape,
   checkTensor,
   copyShape,
-  sameShape,
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { denseStrides, sameShape } from '../layout.ts'
 import { argumentError, shapeError, shapeText, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { broadcastStrides, checkRank, denseStrides, layoutOf } from './layout.ts'
-import { sumTo } from './reduce.ts'
+import { copyStrided, expanded, sumTo } from './broadcast.ts'
 
 // -- kernels without the tape -----------------------------------------------------
-
-/** A strided copy of `shape` elements from one tensor into another; of none, an offset may be past the end. */
-function copy(
-  from: Tensor,
-  to: Tensor,
-  shape: readonly number[],
-  fromStrides: readonly number[],
-  toStrides: readonly number[],
-  fromOffset = 0,
-  toOffset = 0,
-): void {
-  if (shape.includes(0)) return
-  native().copy(
-    dtypeNumber(from.dtype),
-    layoutOf(shape.length, [fromOffset, toOffset], shape, fromStrides, toStrides),
-    from._handle('copy'),
-    to._handle('copy'),
-  )
-}
-
-/** Reads `x` as shape `from` (of the same size), broadcast into a new tensor of shape `to`. */
-export function expandCopy<D extends DType>(
-  x: Tensor<D>,
-  from: readonly number[],
-  to: readonly number[],
-): Tensor<D> {
-  const y = result(to, x.dtype, x.device)
-  copy(x, y, to, broadcastStrides(from, to), denseStrides(to))
-  return y
-}
 
 function transposed<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
   const shape = swapped(x._shape, a, b)
   const y = result(shape, x.dtype, x.device)
-  copy(x, y, shape, swapped(denseStrides(x._shape), a, b), denseStrides(shape))
+  copyStrided(x, y, shape, swapped(denseStrides(x._shape), a, b), denseStrides(shape))
   return y
 }
 
@@ -71,14 +41,14 @@ function cut<D extends DType>(
 ): Tensor<D> {
   const y = result(shape, x.dtype, x.device)
   const strides = denseStrides(x._shape)
-  copy(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
+  copyStrided(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
   return y
 }
 
 /** Copies all of `x` into `to`, from `start` along an axis. */
 function paste(x: Tensor, shape: readonly number[], to: Tensor, axis: number, start: number): void {
   const strides = denseStrides(to._shape)
-  copy(x, to, shape, denseStrides(shape), strides, 0, start * (strides[axis] as number))
+  copyStrided(x, to, shape, denseStrides(shape), strides, 0, start * (strides[axis] as number))
 }
 
 // -- ops --------------------------------------------------------------------------------
@@ -170,7 +140,7 @@ export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]):
   if (!fits) throw shapeError(where, `a shape that ${shapeText(x._shape)} broadcasts to`, shapeText(sizes))
   x._live(where)
   if (sameShape(sizes, x._shape)) return alias(x)
-  const y = expandCopy(x, x._shape, sizes)
+  const y = expanded(x, x._shape, sizes)
   if (needsGrad(x)) {
     const before = x._shape
     record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy._shape), before)])

@@ -3,8 +3,8 @@ import { needsGrad, record } from '../autograd.ts'
 import { native } from '../binding.ts'
 import { checkAxis, checkFloat } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
+import { splitAt } from '../layout.ts'
 import { resultLike, type Tensor } from '../tensor.ts'
-import { splitAt } from './layout.ts'
 
 /**
  * exp(x) / sum(exp(x)) along an axis.

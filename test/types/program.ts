@@ -70,6 +70,16 @@ export function weights(gru: GRU, rnn: RNN<'float64'>, lstm: LSTM): number {
   return first.size + exact.length + (bias?.size ?? 0) + deeper.size
 }
 
+// Methods of tensors, which a file of its own attaches.
+export function energy(x: Tensor<'float64'>, layer: Parameter<'float64'>): Promise<number> {
+  const y: Tensor<'float64'> = x.matmul(layer.transpose()).add(1).tanh().slice(0, 2).reshape([-1])
+  const total = y.mul(y).mean(null, { keepDims: false })
+  total.backward(null, { retainGraph: true })
+  // @ts-expect-error: of another dtype
+  y.add(tensor([1]))
+  return total.item()
+}
+
 // Options that may be undefined, under exactOptionalPropertyTypes.
 export function carry(lstm: LSTM, x: Tensor, state: { hn: Tensor; cn: Tensor } | undefined): Tensor {
   return state === undefined ? lstm.forward(x).output : lstm.forward(x, { h0: state.hn, c0: state.cn }).output

@@ -1,6 +1,15 @@
 /** Shapes, strides and the layouts that the addon reads. */
-import { MAX_RANK, sameShape } from '../check.ts'
-import { shapeError, shapeText } from '../messages.ts'
+import { shapeError, shapeText } from './messages.ts'
+
+export const MAX_RANK = 8
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  if (a === b) return true
+  const rank = a.length
+  if (rank !== b.length) return false
+  for (let i = 0; i < rank; i++) if (a[i] !== b[i]) return false
+  return true
+}
 
 export function product(shape: readonly number[], from = 0, to = shape.length): number {
   let size = 1
@@ -70,8 +79,4 @@ export function layoutOf(rank: number, ...lists: readonly (readonly number[])[])
 export function splitAt(shape: readonly number[], axis: number): [number, number, number] {
   if (shape.length === 0) return [1, 1, 1]
   return [product(shape, 0, axis), shape[axis] as number, product(shape, axis + 1)]
-}
-
-export function checkRank(where: string, rank: number): void {
-  if (rank > MAX_RANK) throw shapeError(where, `at most ${MAX_RANK} dimensions`, `${rank}`)
 }

@@ -1,0 +1,184 @@
+/** The methods of tensors that compute: declared, and attached to the class, here alone. */
+import { runBackward } from './autograd.ts'
+import type { DType } from './dtype.ts'
+import { add, div, mul, neg, sub, unary } from './ops/elementwise.ts'
+import { matmul } from './ops/matmul.ts'
+import { mean, type ReduceOptions, sum } from './ops/reduce.ts'
+import { expand, reshape, slice, transpose } from './ops/shape.ts'
+import { logSoftmax, softmax } from './ops/softmax.ts'
+import { Tensor } from './tensor.ts'
+
+/** What every tensor can do besides holding data. */
+export interface TensorMethods<D extends DType> {
+  // -- gradients -----------------------------------------------------------------
+
+  /**
+   * Computes the gradient of this tensor with respect to every leaf it was computed
+   * from, and adds it to their {@link Tensor.grad}. Frees the graph unless `retainGraph`.
+   *
+   * @param gradient of the shape of this tensor; 1 where omitted, for tensors of one element
+   * @throws BpttError ERR_BPTT_GRAPH if it does not require grad, or the graph was already used
+   * @throws BpttError ERR_BPTT_MODIFIED if a tensor saved for backward was changed in place
+   * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
+   */
+  backward(gradient?: Tensor<D> | null, options?: { retainGraph?: boolean | undefined }): void
+
+  // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
+
+  /** this + other */
+  add(other: Tensor<D> | number): Tensor<D>
+
+  /** this - other */
+  sub(other: Tensor<D> | number): Tensor<D>
+
+  /** this * other, element by element */
+  mul(other: Tensor<D> | number): Tensor<D>
+
+  /** this / other */
+  div(other: Tensor<D> | number): Tensor<D>
+
+  /** -this */
+  neg(): Tensor<D>
+
+  /** Hyperbolic tangent. */
+  tanh(): Tensor<D>
+
+  /** 1 / (1 + exp(-this)) */
+  sigmoid(): Tensor<D>
+
+  /** max(this, 0) */
+  relu(): Tensor<D>
+
+  /** e to the power of this. */
+  exp(): Tensor<D>
+
+  /** Natural logarithm. */
+  log(): Tensor<D>
+
+  /** Square root; NaN below 0. */
+  sqrt(): Tensor<D>
+
+  // -- reductions and products -------------------------------------------------------------
+
+  /**
+   * The sum over one axis, several, or (by default) all. Axes may be negative.
+   *
+   * @param options keepDims: keep the summed axes with length 1 (default false)
+   */
+  sum(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
+
+  /** The mean over one axis, several, or (by default) all; NaN over no elements. */
+  mean(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
+
+  /** exp(this) / sum(exp(this)) along an axis, the last by default. */
+  softmax(axis?: number): Tensor<D>
+
+  /** log(softmax(this)) along an axis, the last by default. */
+  logSoftmax(axis?: number): Tensor<D>
+
+  /**
+   * Matrix product [..,m,k] x [..,k,n] -> [..,m,n]; leading dimensions broadcast. A 1-D
+   * operand is a row on the left, a column on the right, and its dimension is dropped.
+   */
+  matmul(other: Tensor<D>): Tensor<D>
+
+  // -- shape: any dtype ------------------------------------------------------------------------
+
+  /** The same elements in another shape (shared, not copied). One dimension may be -1. */
+  reshape(shape: readonly number[]): Tensor<D>
+
+  /** Swaps two axes, by default the last two. Copies. */
+  transpose(a?: number, b?: number): Tensor<D>
+
+  /**
+   * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
+   * end, both are clamped to the length, and end is the length where omitted. The axis
+   * stays. Copies.
+   *
+   * @param axis default 0; may be negative
+   *
+   * @example
+   * x.slice(0, 2)     // the first two rows
+   * x.slice(-1)       // the last row
+   * x.slice(1, 3, -1) // elements 1 and 2 along the last axis
+   */
+  slice(start?: number, end?: number, axis?: number): Tensor<D>
+
+  /** Repeats dimensions of length 1 up to `shape`, and adds leading ones. Copies. */
+  expand(shape: readonly number[]): Tensor<D>
+}
+
+declare module './tensor.ts' {
+  interface Tensor<D extends DType> extends TensorMethods<D> {}
+}
+
+const methods: TensorMethods<DType> & ThisType<Tensor> = {
+  backward(gradient, options) {
+    runBackward(this, gradient, options)
+  },
+  add(other) {
+    return add(this, other)
+  },
+  sub(other) {
+    return sub(this, other)
+  },
+  mul(other) {
+    return mul(this, other)
+  },
+  div(other) {
+    return div(this, other)
+  },
+  neg() {
+    return neg(this)
+  },
+  tanh() {
+    return unary('tanh', this)
+  },
+  sigmoid() {
+    return unary('sigmoid', this)
+  },
+  relu() {
+    return unary('relu', this)
+  },
+  exp() {
+    return unary('exp', this)
+  },
+  log() {
+    return unary('log', this)
+  },
+  sqrt() {
+    return unary('sqrt', this)
+  },
+  sum(axes, options) {
+    return sum(this, axes, options)
+  },
+  mean(axes, options) {
+    return mean(this, axes, options)
+  },
+  softmax(axis) {
+    return softmax(this, axis)
+  },
+  logSoftmax(axis) {
+    return logSoftmax(this, axis)
+  },
+  matmul(other) {
+    return matmul(this, other)
+  },
+  reshape(shape) {
+    return reshape(this, shape)
+  },
+  transpose(a = -2, b = -1) {
+    return transpose(this, a, b)
+  },
+  slice(start = 0, end, axis = 0) {
+    return slice(this, start, end, axis)
+  },
+  expand(shape) {
+    return expand(this, shape)
+  },
+}
+
+// As of a class: writable and configurable, not enumerable.
+for (const [name, value] of Object.entries(methods)) {
+  Object.defineProperty(Tensor.prototype, name, { value, writable: true, configurable: true })
+}
