@@ -1,7 +1,8 @@
 // A libcublasLt.so.13 of the functions that the CUDA backend uses, on the CPU: products of
 // float32 and float64 matrices, queued on the fake driver's streams.
 //
-// The library is made of this folder's files but tests, and links to the fake libcuda.so.1 beside it.
+// The library is made of this folder's files but tests, and links to the fake libcuda.so.1 beside
+// it.
 #pragma once
 
 #pragma GCC visibility push(default)
