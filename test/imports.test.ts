@@ -13,7 +13,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['ops/'],
   ['methods.ts'],
   ['nn/', 'optim/', 'io/', 'stream.ts', 'gradcheck.ts', 'reference/'],
-  ['index.ts', 'index.mts'],
+  ['index.ts'],
   ['cli/'],
 ]
 
@@ -61,7 +61,7 @@ function climbsOf(graph: Graph): string[] {
 const lib = fileURLToPath(new URL('../lib', import.meta.url))
 const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
   .map((name) => name.replaceAll('\\', '/'))
-  .filter((name) => /\.m?ts$/.test(name))
+  .filter((name) => name.endsWith('.ts'))
 const graph: Graph = new Map(
   files.map((file) => [file, importsOf(file, readFileSync(`${lib}/${file}`, 'utf8'))]),
 )
