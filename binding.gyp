@@ -1,4 +1,4 @@
-# node-gyp's door to the sources that CMakeLists.txt builds: the CPU addon, for
+# node-gyp's build of the sources that CMakeLists.txt builds: the CPU addon, for
 # prebuildify and for users who build from source with node-gyp. Never published
 # (npm would run node-gyp at install); native/sources.json lists the files.
 {

@@ -11,7 +11,7 @@ const STEPS = [
   ['prebuilt binaries, run', 'node', ['release/run.mjs']],
   ['NEON kernels, whole parity suite', 'node', ['release/neon.mjs']],
   ['bill of materials', 'node', ['release/sbom.mjs']],
-  ['two doors', 'node', ['release/doors.mjs']],
+  ['node-gyp and CMake build the same', 'node', ['release/builds.mjs']],
   ['package', 'node', ['release/package.mjs', '--complete']],
   ['package, installed', 'node', ['release/install.mjs']],
   ['package, in other programs than this Node', 'node', ['release/runtimes.mjs']],

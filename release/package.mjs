@@ -1,4 +1,4 @@
-// What `npm publish` would send, checked: no build door, no scripts that npm
+// What `npm publish` would send, checked: no build file, no scripts that npm
 // runs at install, everything the exports name, and the sizes within budget.
 //
 //   node release/package.mjs [--complete]      --complete: a binary for every target must be there

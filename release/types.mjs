@@ -17,7 +17,7 @@ const RESOLUTIONS = [
 
 const user = project('user', [pack()], { type: 'module' })
 cpSync(`${root}test/types`, user, { recursive: true })
-cpSync(join(user, 'program.ts'), join(user, 'program.cts')) // the door of require
+cpSync(join(user, 'program.ts'), join(user, 'program.cts')) // as required
 
 for (const version of VERSIONS) {
   const tsc = join(

@@ -1,4 +1,4 @@
-// Writes what tsc does not: the door of import to the compiled library, and what makes dist/esm a folder of ES modules.
+// Writes what tsc does not: the entry of import to the compiled library, and what makes dist/esm a folder of ES modules.
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'

@@ -4,8 +4,8 @@
  * then the data. Offsets count from the end of the header and cover the data without holes.
  */
 import { ELEMENT_TYPES } from './numbers.ts'
-import { pace } from './pace.ts'
 import { type Fail, quote, Scanner } from './scanner.ts'
+import { takeTurns } from './turns.ts'
 
 /** 64 MiB; the reference implementation takes 100 MB, of which the largest models need a hundredth. */
 export const MAX_HEADER_BYTES = 2 ** 26
@@ -37,7 +37,7 @@ export interface Header {
  * event loop turn.
  */
 export async function parseHeader(bytes: Buffer, dataBytes: number, fail: Fail): Promise<Header> {
-  const turn = pace()
+  const turn = takeTurns()
   if (bytes[0] !== 0x7b) throw fail('the header does not begin with {')
   const scan = new Scanner(bytes, fail)
   const entries: Entry[] = []

@@ -12,9 +12,9 @@ import { result, type Tensor } from '../tensor.ts'
 import { inTurn, writeFileAtomic } from './atomic.ts'
 import { type Entry, type Header, MAX_ENTRIES, MAX_HEADER_BYTES, parseHeader } from './header.ts'
 import { ELEMENT_TYPES } from './numbers.ts'
-import { pace } from './pace.ts'
 import type { FileSource, FileURL, OpenFile } from './place.ts'
 import { openSource, type Source } from './source.ts'
+import { takeTurns } from './turns.ts'
 
 /** What {@link loadSafetensors} read. */
 export interface SafetensorsFile {
@@ -102,7 +102,7 @@ export async function loadSafetensors(from: FileSource): Promise<SafetensorsFile
   const skipped: SkippedTensor[] = []
   try {
     const { header, dataStart } = await readHeader(source)
-    const turn = pace()
+    const turn = takeTurns()
     for (const entry of header.entries) {
       const { name, dtype } = entry
       const read = await readTensor(source, dataStart, entry, turn)

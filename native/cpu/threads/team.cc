@@ -64,10 +64,10 @@ void Member::was_late(double seconds) {
 
 // The threads besides the caller. A region is a new epoch: every worker that is a member
 // runs the body once and reports; the next epoch cannot begin before the last report.
-class Team::Crew {
+class Team::Workers {
  public:
   // May start fewer than asked where the system has no more threads, or no memory for them.
-  explicit Crew(int workers) : reports_(static_cast<size_t>(workers) + 1) {
+  explicit Workers(int workers) : reports_(static_cast<size_t>(workers) + 1) {
     threads_.reserve(static_cast<size_t>(workers));
     try {
       for (int i = 0; i < workers; ++i) {
@@ -77,7 +77,7 @@ class Team::Crew {
     }
   }
 
-  ~Crew() {
+  ~Workers() {
     begin(kEnd);
     for (std::thread& thread : threads_) thread.join();
   }
@@ -210,7 +210,7 @@ void Team::run(Function body, void* arg) {
     FlushDenormals mode;
     RegionTimes times;
     const bool late =
-        crew_->run(body, arg, std::min(members, crew_->size()), watched_ ? &times : nullptr);
+        workers_->run(body, arg, std::min(members, workers_->size()), watched_ ? &times : nullptr);
     if (watched_) crowding_.ended(size, times, elapsed_seconds());
     watched_ = late && !always;
     taken_.store(false, std::memory_order_release);
@@ -222,16 +222,16 @@ void Team::run(Function body, void* arg) {
 
 // Whether there are threads beside the caller.
 bool Team::gather(int size) {
-  if (crew_size_ == size) return crew_ && crew_->size() > 1;
-  crew_.reset();
-  crew_size_ = size;
+  if (gathered_for_ == size) return workers_ && workers_->size() > 1;
+  workers_.reset();
+  gathered_for_ = size;
   try {
-    crew_ = std::make_unique<Crew>(size - 1);
+    workers_ = std::make_unique<Workers>(size - 1);
   } catch (const std::bad_alloc&) {
-    crew_size_ = 0;  // to be tried again
+    gathered_for_ = 0;  // to be tried again
     return false;
   }
-  return crew_->size() > 1;
+  return workers_->size() > 1;
 }
 
 void Team::run_alone(Function body, void* arg) {

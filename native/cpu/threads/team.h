@@ -77,7 +77,7 @@ class Team {
   static constexpr int64_t kGrainsPerLook = 128;
 
   using Function = void (*)(void* arg, Member&);
-  class Crew;
+  class Workers;
 
   template <class Body>
   static void call(void* arg, Member& member) {
@@ -97,8 +97,8 @@ class Team {
   std::atomic<bool> always_{false};
   std::atomic<bool> taken_{false};
   // Of whoever has taken the team. Resizing waits for the next region.
-  std::unique_ptr<Crew> crew_;
-  int crew_size_ = 1;
+  std::unique_ptr<Workers> workers_;
+  int gathered_for_ = 1;
   Crowding crowding_;
   bool watched_ = false;  // the next region is measured: members were late in the last one
 };

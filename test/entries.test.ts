@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 // Inside the repository, so that 'bptt' is the package itself.
 mkdirSync(join(root, 'build'), { recursive: true })
-const folder = mkdtempSync(join(root, 'build', 'doors-'))
+const folder = mkdtempSync(join(root, 'build', 'entries-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 function run(name: string, text: string) {

@@ -1,7 +1,7 @@
 // The two ways to build the addon, binding.gyp by node-gyp and CMakeLists.txt by cmake-js, are one truth: a training
 // run (training.mjs) and the results of test/support/bits.mjs are the same bits on every instruction set of this machine.
 //
-//   node release/doors.mjs      needs `npm run build`, python3 and Node's headers; builds with node-gyp
+//   node release/builds.mjs     needs `npm run build`, python3 and Node's headers; builds with node-gyp
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -15,7 +15,7 @@ if (!existsSync(`${headers}/include/node/node_api.h`))
   throw new Error(`Node's headers are not at ${headers}/include/node`)
 
 // node-gyp owns build/ of the folder that it runs in.
-const folder = mkdtempSync(join(tmpdir(), 'bptt-doors-'))
+const folder = mkdtempSync(join(tmpdir(), 'bptt-builds-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 mkdirSync(join(folder, 'gyp'))
 for (const name of ['native', 'binding.gyp', 'package.json'])
@@ -45,4 +45,4 @@ for (const isa of info().isas)
   for (const program of PROGRAMS)
     if (run(program, isa, root) !== run(program, isa, join(folder, 'gyp')))
       throw new Error(`${program} on ${isa}: node-gyp's build and cmake-js' differ`)
-console.log(`doors: node-gyp's build and cmake-js' give the same bits on ${info().isas.join(', ')}`)
+console.log(`node-gyp's build and cmake-js' give the same bits on ${info().isas.join(', ')}`)

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 const SLICE_MS = 10
 
 /** A function to await often in long work: it lets the event loop turn whenever a slice of time is over. */
-export function pace(): () => Promise<void> {
+export function takeTurns(): () => Promise<void> {
   let since = performance.now()
   return async () => {
     if (performance.now() - since < SLICE_MS) return
