@@ -5,14 +5,12 @@
 
 #if BPTT_X86
 namespace bptt::cpu::avx512 {
-extern const bptt_ops ops;
-extern const Limits limits;
+extern const InstructionSet set;
 }  // namespace bptt::cpu::avx512
 
 namespace bptt::cpu {
 // Before the target opens: this runs on processors that lack it.
-const bptt_ops* avx512_ops() { return has_avx512() ? &avx512::ops : nullptr; }
-const Limits* avx512_limits() { return has_avx512() ? &avx512::limits : nullptr; }
+const InstructionSet* avx512_set() { return has_avx512() ? &avx512::set : nullptr; }
 }  // namespace bptt::cpu
 
 BPTT_BEGIN_TARGET(BPTT_AVX512_TARGET)
@@ -27,8 +25,7 @@ BPTT_END_TARGET
 #else
 
 namespace bptt::cpu {
-const bptt_ops* avx512_ops() { return nullptr; }
-const Limits* avx512_limits() { return nullptr; }
+const InstructionSet* avx512_set() { return nullptr; }
 }  // namespace bptt::cpu
 
 #endif

@@ -92,9 +92,8 @@ const bptt_backend* cpu_backend() {
 
 std::vector<const bptt_ops*> cpu_tables() {
   std::vector<const bptt_ops*> tables;
-  for (const bptt_ops* table :
-       {cpu::avx512_ops(), cpu::avx2_ops(), cpu::neon_ops(), cpu::baseline_ops()}) {
-    if (table) tables.push_back(table);
+  for (const auto find : cpu::kInstructionSets) {
+    if (const cpu::InstructionSet* set = find()) tables.push_back(set->kernels);
   }
   return tables;
 }

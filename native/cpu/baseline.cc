@@ -9,6 +9,5 @@ namespace bptt::cpu::baseline {
 }  // namespace bptt::cpu::baseline
 
 namespace bptt::cpu {
-const bptt_ops* baseline_ops() { return &baseline::ops; }
-const Limits* baseline_limits() { return &baseline::limits; }
+const InstructionSet* baseline_set() { return &baseline::set; }
 }  // namespace bptt::cpu

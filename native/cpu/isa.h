@@ -50,21 +50,26 @@
 
 namespace bptt::cpu {
 
-// One table per instruction set; null where this build or machine lacks it.
-const bptt_ops* baseline_ops();
-const bptt_ops* avx2_ops();
-const bptt_ops* avx512_ops();
-const bptt_ops* neon_ops();
-
-// Loops that reach what one thread can do at most (limits.inl); null as above.
+// Loops that reach what one thread can do at most (limits.inl).
 struct Limits {
   double operations;                           // floating-point, of one round of multiply_adds
   double (*multiply_adds)(int64_t rounds);     // in registers
   double (*reads)(const float* x, int64_t n);  // x [n], n a multiple of 256
 };
-const Limits* baseline_limits();
-const Limits* avx2_limits();
-const Limits* avx512_limits();
-const Limits* neon_limits();
+
+// What <isa>.cc makes of kernels.inl.
+struct InstructionSet {
+  const bptt_ops* kernels;
+  const Limits* limits;
+};
+// Null where this build or this machine lacks it.
+const InstructionSet* avx512_set();
+const InstructionSet* avx2_set();
+const InstructionSet* neon_set();
+const InstructionSet* baseline_set();
+
+// All of them, the best first.
+inline constexpr const InstructionSet* (*kInstructionSets[])() = {&avx512_set, &avx2_set, &neon_set,
+                                                                  &baseline_set};
 
 }  // namespace bptt::cpu

@@ -26,6 +26,8 @@
 #include "cpu/ops/optimizer.inl"
 // the machine's limits
 #include "cpu/limits.inl"
-// the exported table
+// the table of all kernels
 #include "cpu/table.inl"
 // clang-format on
+
+const InstructionSet set = {&ops, &limits};

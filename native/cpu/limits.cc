@@ -47,10 +47,11 @@ double best_rate(double seconds, Work work) {
 
 const cpu::Limits& limits_in_use() {
   const std::string isa = cpu_backend()->ops.isa;
-  if (isa == "avx512") return *cpu::avx512_limits();
-  if (isa == "avx2") return *cpu::avx2_limits();
-  if (isa == "neon") return *cpu::neon_limits();
-  return *cpu::baseline_limits();
+  for (const auto find : cpu::kInstructionSets) {
+    const cpu::InstructionSet* set = find();
+    if (set && isa == set->kernels->isa) return *set->limits;
+  }
+  return *cpu::baseline_set()->limits;
 }
 
 // What the compiler must not find unused.

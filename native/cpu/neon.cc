@@ -13,15 +13,13 @@ namespace bptt::cpu::neon {
 }  // namespace bptt::cpu::neon
 
 namespace bptt::cpu {
-const bptt_ops* neon_ops() { return &neon::ops; }
-const Limits* neon_limits() { return &neon::limits; }
+const InstructionSet* neon_set() { return &neon::set; }
 }  // namespace bptt::cpu
 
 #else
 
 namespace bptt::cpu {
-const bptt_ops* neon_ops() { return nullptr; }
-const Limits* neon_limits() { return nullptr; }
+const InstructionSet* neon_set() { return nullptr; }
 }  // namespace bptt::cpu
 
 #endif

@@ -1,7 +1,10 @@
 // Includes BPTT_ENTRIES, which defines `const Entries entries`, once per
 // instruction set of this build, and lists those this machine can run.
+#include <algorithm>
+#include <string>
 #include <vector>
 
+#include "check.h"
 #include "cpu/isa.h"
 #include "cpu/simd/target.h"
 #include "cpu/simd/x86.h"
@@ -66,5 +69,10 @@ inline std::vector<Isa> each_isa() {
 #if BPTT_ARM64
   list.push_back({neon::kIsa, true, &neon::entries});
 #endif
+  for (const auto find : bptt::cpu::kInstructionSets) {
+    const bptt::cpu::InstructionSet* set = find();
+    const auto same = [&](const Isa& isa) { return std::string(isa.name) == set->kernels->isa; };
+    CHECK(!set || std::any_of(list.begin(), list.end(), same));  // none is missing above
+  }
   return list;
 }

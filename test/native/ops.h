@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "backend.h"
+#include "bptt/cpu.h"
 #include "check.h"
 #include "cpu/device.h"
-#include "cpu/isa.h"
 #include "cpu/threads/team.h"
 
 namespace bptt_test {
+
+using bptt::cpu_tables;
 
 using Doubles = std::vector<double>;
 
@@ -32,14 +34,6 @@ struct Backend {
 
   explicit Backend(const bptt_ops* table) : ops(*table) { context.device = &device; }
 };
-
-inline std::vector<const bptt_ops*> tables() {
-  std::vector<const bptt_ops*> found;
-  for (const bptt_ops* table : {bptt::cpu::baseline_ops(), bptt::cpu::avx2_ops(),
-                                bptt::cpu::avx512_ops(), bptt::cpu::neon_ops()})
-    if (table) found.push_back(table);
-  return found;
-}
 
 // Numbers in an array of their own, one element off any alignment, so that the
 // address sanitizer sees an access before or past them.
@@ -106,7 +100,7 @@ template <class Run>
 void check_everywhere(const std::string& name, const Doubles& expected, double tolerance,
                       const Run& run) {
   Doubles fused;
-  for (const bptt_ops* table : tables()) {
+  for (const bptt_ops* table : cpu_tables()) {
     const std::string where = name + " on " + table->isa;
     Doubles first;
     for (int threads = 1; threads <= 3; ++threads) {

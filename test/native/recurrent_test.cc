@@ -1,20 +1,13 @@
 // Recurrent layers of every instruction set of this machine against the plain
 // reference, and what docs/equations.md and docs/numerics.md promise of their bits.
+#include "bptt/cpu.h"
 #include "cpu/isa.h"
 #include "recurrent_run.h"
 
 using namespace bptt_test;
+using bptt::cpu_tables;
 
 namespace {
-
-std::vector<const bptt_ops*> tables() {
-  using namespace bptt::cpu;
-  std::vector<const bptt_ops*> out;
-  for (const bptt_ops* ops : {baseline_ops(), avx2_ops(), avx512_ops(), neon_ops()}) {
-    if (ops) out.push_back(ops);
-  }
-  return out;
-}
 
 constexpr bptt_cell kCells[] = {BPTT_RNN_TANH, BPTT_RNN_RELU, BPTT_LSTM, BPTT_GRU,
                                 BPTT_GRU_RESET_BEFORE};
@@ -55,7 +48,7 @@ void compare(const Results& got, const Results& want, bool is64, const char* isa
 void check_case(const RecurrentCase& at, uint32_t seed) {
   const Problem problem = make_problem(at, seed);
   const Results want = reference(at, problem.in, problem.dy, problem.dhn, problem.dcn);
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     compare(run<float>(ops, problem), want, false, ops->isa, at);
     compare(run<double>(ops, problem), want, true, ops->isa, at);
   }
@@ -179,7 +172,7 @@ Problem shaped(bptt_cell cell, int64_t T, int64_t B, int64_t H, uint32_t seed, b
 void test_threads() {
   bptt::cpu::Team& team = bptt::cpu::Team::instance();
   const int before = team.size();
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     for (bptt_cell cell : kCells) {
       for (uint32_t seed = 0; seed < 4; ++seed) {
         const Problem problem = seed < 2 ? shaped(cell, 6, 37, 64, seed, seed == 1)
@@ -208,8 +201,8 @@ void test_tables() {
     const Problem problem = shaped(cell, 5, 7, 37, 1, true);
     const Results* first = nullptr;
     Results kept;
-    for (const bptt_ops* ops : tables()) {
-      if (ops == bptt::cpu::baseline_ops()) continue;
+    for (const bptt_ops* ops : cpu_tables()) {
+      if (ops == bptt::cpu::baseline_set()->kernels) continue;
       const Results got = run<float>(ops, problem);
       if (!first) {
         kept = got;
@@ -234,7 +227,7 @@ std::vector<double> slice(const std::vector<double>& v, int64_t outer, int64_t r
 void test_rows() {
   RunOptions options;
   options.training = options.backward = false;
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     for (bptt_cell cell : kCells) {
       for (bool ragged : {false, true}) {
         Problem problem = shaped(cell, 4, 33, 19, 1, ragged);
@@ -266,7 +259,7 @@ void test_rows() {
 void test_streaming() {
   RunOptions options;
   options.training = options.backward = false;
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     for (bptt_cell cell : kCells) {
       for (int64_t P : {0, 6}) {
         if (P > 0 && cell != BPTT_LSTM) continue;
@@ -300,7 +293,7 @@ void test_streaming() {
 
 // A gradient does not depend on which others are wanted, and absent ones stay untouched.
 void test_wanted() {
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     for (bptt_cell cell : kCells) {
       const Problem problem = shaped(cell, 4, 5, 12, 1, true);
       const Results all = run<float>(ops, problem);
@@ -334,7 +327,7 @@ void test_wanted() {
 
 // Packed weights are kept as long as the stamp stays, in inference and in training.
 void test_stamp() {
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     bptt_context context = {};
     RecurrentCase at;
     at.B = 2, at.I = 3, at.H = 4;
@@ -379,7 +372,7 @@ void test_cancel() {
     return static_cast<int>(--*static_cast<std::atomic<int>*>(arg) < 0);
   };
   context.cancelled_arg = &left;
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     for (int threads = 1; threads <= 3; ++threads) {
       team.resize(threads, true);
       for (int64_t B : {3, 40}) {
@@ -398,7 +391,7 @@ void test_cancel() {
 }
 
 void test_mistakes() {
-  for (const bptt_ops* ops : tables()) {
+  for (const bptt_ops* ops : cpu_tables()) {
     const auto code_of = [&](const RecurrentCase& at) {
       bptt_context context = {};
       const bptt_recurrent desc = describe(at, BPTT_FLOAT32, true);

@@ -51,9 +51,9 @@ void test(const bptt_ops* ops, const RecurrentCase& at) {
 }  // namespace
 
 int main() {
-  const bptt_ops* ops = bptt::cpu::baseline_ops();
-  for (const bptt_ops* better : {bptt::cpu::neon_ops(), bptt::cpu::avx2_ops()}) {
-    if (better) ops = better;
+  const bptt_ops* ops = bptt::cpu::baseline_set()->kernels;
+  for (const auto* better : {bptt::cpu::neon_set(), bptt::cpu::avx2_set()}) {
+    if (better) ops = better->kernels;
   }
   for (bptt_cell cell : {BPTT_RNN_TANH, BPTT_LSTM, BPTT_GRU, BPTT_GRU_RESET_BEFORE}) {
     for (const Size& size : kSizes) {
