@@ -1,5 +1,6 @@
 // Matrix products, embeddings and optimizers.
 #include "ops.h"
+#include "optimizer_cases.h"
 
 using namespace bptt_test;
 
@@ -211,11 +212,7 @@ void test_optimizer(const char* name, const bptt_optimizer& options, double tole
       std::vector<Array<T>> grads;
       std::vector<bptt_parameter> parameters;
       for (int64_t n : kParameterSizes) grads.emplace_back(gradient_at(n, t));
-      // States that the options do not need must not be touched.
-      const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
-      const bool needed[] = {o.kind != BPTT_SGD || o.momentum != 0,
-                             adam || (o.kind == BPTT_RMSPROP && o.momentum != 0),
-                             o.amsgrad != 0 || o.centered != 0};
+      const auto needed = needed_states(o);
       for (size_t i = 0; i < grads.size(); ++i) {
         bptt_parameter p{kParameterSizes[i], values[i], grads[i], {}};
         for (size_t s = 0; s < 3; ++s)
@@ -240,34 +237,10 @@ void test_optimizer(const char* name, const bptt_optimizer& options, double tole
 
 template <class T>
 void test_optimizers() {
-  const auto check = [](const char* name, bptt_optimizer_kind kind, const auto& set) {
-    bptt_optimizer o{};
-    o.kind = kind;
-    o.lr = 0.01;
-    o.beta1 = 0.9;
-    o.beta2 = 0.999;
-    o.eps = 1e-8;
-    o.alpha = 0.99;
-    set(o);
+  for_each_optimizer([](const char* name, const bptt_optimizer& options) {
     // The first steps of Adam and RMSprop divide by a root of small sums.
-    test_optimizer<T>(name, o, 4 * kTolerance<T>);
-  };
-  check("sgd", BPTT_SGD, [](auto&) {});
-  check("sgd decay maximize", BPTT_SGD, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("sgd momentum", BPTT_SGD, [](auto& o) { o.momentum = 0.9, o.dampening = 0.3; });
-  check("sgd nesterov", BPTT_SGD,
-        [](auto& o) { o.momentum = 0.9, o.nesterov = 1, o.weight_decay = 0.1; });
-  check("adam", BPTT_ADAM, [](auto&) {});
-  check("adam decay", BPTT_ADAM, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("adam betas", BPTT_ADAM, [](auto& o) { o.beta1 = 0.3, o.beta2 = 0.7, o.eps = 0.01; });
-  check("amsgrad", BPTT_ADAM, [](auto& o) { o.amsgrad = 1, o.beta2 = 0.5; });
-  check("adamw", BPTT_ADAMW, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("adamw amsgrad", BPTT_ADAMW, [](auto& o) { o.weight_decay = 0.1, o.amsgrad = 1; });
-  check("rmsprop", BPTT_RMSPROP, [](auto&) {});
-  check("rmsprop momentum", BPTT_RMSPROP,
-        [](auto& o) { o.momentum = 0.9, o.weight_decay = 0.1, o.maximize = 1; });
-  check("rmsprop centered", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.alpha = 0.9; });
-  check("rmsprop all", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.momentum = 0.5; });
+    test_optimizer<T>(name, options, 4 * kTolerance<T>);
+  });
 }
 
 // -- gradient norm -------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // Embeddings, losses and optimizers of the CUDA backend.
 #include "backend/sides.h"
+#include "native/optimizer_cases.h"
 
 using namespace bptt_test;
 
@@ -164,17 +165,6 @@ struct Parts {
   int64_t count() const { return static_cast<int64_t>(sizes.size()); }
 };
 
-bptt_optimizer options_of(bptt_optimizer_kind kind) {
-  bptt_optimizer o{};
-  o.kind = kind;
-  o.lr = 0.01;
-  o.beta1 = 0.9;
-  o.beta2 = 0.999;
-  o.eps = 1e-8;
-  o.alpha = 0.99;
-  return o;
-}
-
 // Parameters of one side, with the state that the options need.
 template <class T>
 struct Parameters {
@@ -200,10 +190,7 @@ struct Parameters {
 
   void update(const Numbers<T>& grads) {
     const bptt_optimizer& o = options;
-    const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
-    const bool needed[] = {o.kind != BPTT_SGD || o.momentum != 0,
-                           adam || (o.kind == BPTT_RMSPROP && o.momentum != 0),
-                           o.amsgrad != 0 || o.centered != 0};
+    const auto needed = needed_states(o);
     std::vector<bptt_parameter> list;
     for (size_t i = 0; i < parts.sizes.size(); ++i) {
       const int64_t at = parts.at[i];
@@ -222,31 +209,13 @@ struct Parameters {
 
 template <class T>
 void test_optimizers(Comparison& compare) {
-  const auto check = [&](const char* name, bptt_optimizer_kind kind, const auto& set) {
-    bptt_optimizer o = options_of(kind);
-    set(o);
+  for_each_optimizer([&](const char* name, const bptt_optimizer& options) {
     compare(name, kSideTolerance<T>, [&](Side& s) {
-      Parameters<T> parameters(s, o);
+      Parameters<T> parameters(s, options);
       for (unsigned t = 0; t < 4; ++t) parameters.update(parameters.gradients(t));
       return parameters.read();
     });
-  };
-  check("sgd", BPTT_SGD, [](auto&) {});
-  check("sgd decay maximize", BPTT_SGD, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("sgd momentum", BPTT_SGD, [](auto& o) { o.momentum = 0.9, o.dampening = 0.3; });
-  check("sgd nesterov", BPTT_SGD,
-        [](auto& o) { o.momentum = 0.9, o.nesterov = 1, o.weight_decay = 0.1; });
-  check("adam", BPTT_ADAM, [](auto&) {});
-  check("adam decay", BPTT_ADAM, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("adam betas", BPTT_ADAM, [](auto& o) { o.beta1 = 0.3, o.beta2 = 0.7, o.eps = 0.01; });
-  check("amsgrad", BPTT_ADAM, [](auto& o) { o.amsgrad = 1, o.beta2 = 0.5; });
-  check("adamw", BPTT_ADAMW, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
-  check("adamw amsgrad", BPTT_ADAMW, [](auto& o) { o.weight_decay = 0.1, o.amsgrad = 1; });
-  check("rmsprop", BPTT_RMSPROP, [](auto&) {});
-  check("rmsprop momentum", BPTT_RMSPROP,
-        [](auto& o) { o.momentum = 0.9, o.weight_decay = 0.1, o.maximize = 1; });
-  check("rmsprop centered", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.alpha = 0.9; });
-  check("rmsprop all", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.momentum = 0.5; });
+  });
 }
 
 // An update that comes after an index out of range changes nothing, nor does it count.
@@ -256,7 +225,7 @@ void test_poisoned_update(Comparison& compare) {
   Numbers<int32_t> index(s, {9});
   Numbers<T> table(s, 8), out(s, 2);
   for (bptt_optimizer_kind kind : {BPTT_SGD, BPTT_ADAM, BPTT_ADAMW, BPTT_RMSPROP}) {
-    bptt_optimizer o = options_of(kind);
+    bptt_optimizer o = optimizer_of(kind);
     o.momentum = 0.9;
     Parameters<T> parameters(s, o);
     parameters.update(parameters.gradients(1));
