@@ -3,10 +3,11 @@
  * package.json. None of it is public. The command line knows nothing of the benchmark but where its command is.
  */
 
-// The native calls beneath the API, which pass `ops` times by themselves and the machine's limits are measured by.
+// The native calls beneath the API: pass `ops` times them alone, and two of them measure the CPU's limits.
 export { CPU_DEVICE, DTYPE, type Handle, native } from '../binding.ts'
-// Files: where the package lies, and how reports are written.
+// Reports are written whole or not at all.
 export { writeFileAtomic } from '../io/atomic.ts'
+// What the native calls of a recurrent layer take as its description.
 export { describeStack } from '../ops/recurrent.ts'
 // The reference in plain loops that every contender's results are checked against, and its random numbers.
 export type { Weights } from '../reference/cell.ts'
@@ -22,8 +23,9 @@ export {
   type Vector,
   zeros as zeroVector,
 } from '../reference/vector.ts'
+// The folder of the package: shapes, suites and peers are data in it.
 export { root } from '../root.ts'
-// What all commands have in common: cells, options, messages, signals.
+// What all commands have in common: options, cells, messages, signals.
 export { COUNT, device, listOf, numberIn, path, quoted, threadList } from './arguments.ts'
 export { CELLS, type CellName, directions, outputSize, parameterShapes, type Stack } from './cells.ts'
 export { oneLine, visible } from './escape.ts'
