@@ -1,11 +1,6 @@
-import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
-const path = (file: string) => fileURLToPath(new URL(file, import.meta.url))
-
 export default defineConfig({
-  // The benchmark's sources, tested as they are, run on the library's: one copy of it, not dist's beside it.
-  resolve: { alias: { bptt: path('lib/index.ts'), '#internals': path('lib/cli/internals.ts') } },
   test: {
     include: ['test/**/*.test.ts'],
     // On a machine with a GPU, too, tests see none but where they choose to.
