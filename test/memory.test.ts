@@ -1,7 +1,6 @@
 /** Who owns what: dispose(), tidy(), the tape, gradients, layers. Counted in live native storages. */
 import {
   Adam,
-  type BpttError,
   clipGradNorm,
   concat,
   crossEntropy,
@@ -24,6 +23,7 @@ import {
   zeros,
 } from 'bptt'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { codeOf } from './support/failure.ts'
 
 /** Collects what earlier tests forgot: in the middle of a count it would be missed. */
 beforeEach(async () => {
@@ -46,15 +46,6 @@ async function left(fn: () => unknown): Promise<number> {
   return (await live()) - before
 }
 
-const code = (run: () => unknown) => {
-  try {
-    run()
-  } catch (error) {
-    return (error as BpttError).code
-  }
-  return 'nothing was thrown'
-}
-
 describe('dispose', () => {
   it('frees at once', async () => {
     const before = await live()
@@ -64,8 +55,8 @@ describe('dispose', () => {
     x.dispose()
     expect(await live()).toBe(before)
     expect(x.disposed).toBe(true)
-    expect(code(() => x.data())).toBe('ERR_BPTT_DISPOSED')
-    expect(code(() => x.add(1))).toBe('ERR_BPTT_DISPOSED')
+    expect(codeOf(() => x.data())).toBe('ERR_BPTT_DISPOSED')
+    expect(codeOf(() => x.add(1))).toBe('ERR_BPTT_DISPOSED')
   })
 
   it('leaves those that share the memory', async () => {
@@ -173,8 +164,8 @@ describe('tidy', () => {
   it('refuses promises, and disposes', async () => {
     expect(
       await left(() => {
-        expect(code(() => tidy(async () => zeros([2])))).toBe('ERR_BPTT_TYPE')
-        expect(code(() => noGrad(async () => zeros([2])))).toBe('ERR_BPTT_TYPE')
+        expect(codeOf(() => tidy(async () => zeros([2])))).toBe('ERR_BPTT_TYPE')
+        expect(codeOf(() => noGrad(async () => zeros([2])))).toBe('ERR_BPTT_TYPE')
       }),
     ).toBe(1) // noGrad does not own what is made inside
   })
@@ -272,7 +263,7 @@ describe('a training step', () => {
     const before = await live()
     const loss = tidy(() => x.mul(x).sum())
     optimizer.step()
-    expect(code(() => loss.backward())).toBe('ERR_BPTT_MODIFIED')
+    expect(codeOf(() => loss.backward())).toBe('ERR_BPTT_MODIFIED')
     loss.dispose()
     expect(await live()).toBe(before)
     for (const one of [x, optimizer]) one.dispose()
@@ -329,7 +320,7 @@ describe('memory of the machine', () => {
       () => zeros([2 ** 22, 1]).matmul(zeros([1, 2 ** 22])),
       () => lstm.forward(zeros([2 ** 40, 0, 8])),
     ]) {
-      expect(code(ask)).toBe('ERR_BPTT_OOM')
+      expect(codeOf(ask)).toBe('ERR_BPTT_OOM')
     }
     expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 28)
     lstm.dispose()
@@ -343,7 +334,7 @@ describe('memory of the machine', () => {
     emptyCache()
     await synchronize()
     expect(info().memory.cachedBytes).toBe(0)
-    expect(code(() => emptyCache('tpu' as 'cpu'))).toBe('ERR_BPTT_DEVICE')
+    expect(codeOf(() => emptyCache('tpu' as 'cpu'))).toBe('ERR_BPTT_DEVICE')
   })
 
   it('that is forgotten comes back without a turn of the event loop', () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
+import { parameterShapes, UsageError } from '#internals'
 import { makePlan } from '../../bench/bench.ts'
 import { describeCase, impossible, operations, rowLengths } from '../../bench/cases.ts'
 import { boundsFor, expected, findErrors } from '../../bench/measure/check.ts'
@@ -20,25 +21,12 @@ import { median, medianRanks, pairedRatio, quantile, spread } from '../../bench/
 import type { Case, Result } from '../../bench/report/report.ts'
 import { describeResult, describeSummary, findResult } from '../../bench/report/table.ts'
 import { expand, findShapes, findSuite, readShapes, readSuites } from '../../bench/suites.ts'
-import { parameterShapes } from '../../lib/cli/cells.ts'
-import { UsageError } from '../../lib/cli/output.ts'
+import { PLAIN } from '../support/report.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-parts-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const LAYER: Case = {
-  pass: 'train',
-  cell: 'lstm',
-  B: 5,
-  T: 6,
-  I: 3,
-  H: 4,
-  layers: 1,
-  bidirectional: false,
-  projSize: 0,
-  lengths: 'full',
-  dtype: 'float64',
-}
+const LAYER: Case = { pass: 'train', cell: 'lstm', B: 5, T: 6, I: 3, H: 4, ...PLAIN, dtype: 'float64' }
 
 describe('statistics', () => {
   it('takes the ranks of a 95 % interval of the median from the binomial distribution', () => {

@@ -13,20 +13,9 @@ import { findPeers } from '../../bench/measure/contenders.ts'
 import { makeData, writeTensors } from '../../bench/measure/data.ts'
 import type { MemoryUse, Prepared, Request, Timed } from '../../bench/measure/protocol.ts'
 import { type Case, PEERS, type Peer } from '../../bench/report/report.ts'
+import { PLAIN } from '../support/report.ts'
 
-const PLAIN: Case = {
-  pass: 'forward',
-  cell: 'lstm',
-  B: 3,
-  T: 5,
-  I: 4,
-  H: 6,
-  layers: 1,
-  bidirectional: false,
-  projSize: 0,
-  lengths: 'full',
-  dtype: 'float32',
-}
+const LAYER: Case = { pass: 'forward', cell: 'lstm', B: 3, T: 5, I: 4, H: 6, ...PLAIN }
 
 const VARIANTS: Partial<Case>[] = [
   {},
@@ -42,7 +31,7 @@ const VARIANTS: Partial<Case>[] = [
 
 const CASES = (['forward', 'train', 'step', 'demo'] as const).flatMap((pass) =>
   (['lstm', 'gru', 'rnn'] as const).flatMap((cell) =>
-    VARIANTS.map((variant) => ({ ...PLAIN, ...variant, pass, cell })).filter(
+    VARIANTS.map((variant) => ({ ...LAYER, ...variant, pass, cell })).filter(
       (one) => impossible(one) === null,
     ),
   ),
@@ -120,7 +109,7 @@ describe.each(found)('$name', (contender) => {
   })
 
   it.each(['forward', 'train', 'step', 'demo'] as const)('is timed: %s', async (pass) => {
-    const one = { ...PLAIN, pass }
+    const one = { ...LAYER, pass }
     if (!CAN[contender.name as Peer](one)) return
     const { reply } = await prepare(one, false)
     expect(reply).toMatchObject({ ready: true, results: {} })
@@ -136,14 +125,14 @@ describe.each(found)('$name', (contender) => {
 
   it('says which passes and devices it does not know', async () => {
     const unsupported = { unsupported: expect.stringMatching(/./) }
-    expect((await prepare({ ...PLAIN, pass: 'ops' })).reply).toEqual(unsupported)
-    expect((await prepare(PLAIN, true, 'tpu')).reply).toEqual(unsupported)
+    expect((await prepare({ ...LAYER, pass: 'ops' })).reply).toEqual(unsupported)
+    expect((await prepare(LAYER, true, 'tpu')).reply).toEqual(unsupported)
   })
 
   it('answers what fails with the error, and goes on', async () => {
     await expect(child.ask({ do: 'nothing' } as unknown as Request)).rejects.toThrow(/./)
     expect(child.ended).toBe(false)
-    expect((await prepare(PLAIN)).problems).toEqual([])
+    expect((await prepare(LAYER)).problems).toEqual([])
   })
 
   it('ends when told to', async () => {

@@ -9,6 +9,7 @@ import { Interrupted, Runner } from '../../bench/measure/runner.ts'
 import type { Case, Report, Result } from '../../bench/report/report.ts'
 import { DEFAULTS, type Settings } from '../../bench/settings.ts'
 import { bptt, start } from '../support/command.ts'
+import { PLAIN } from '../support/report.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bptt-bench-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -200,19 +201,7 @@ describe('wrong usage exits with 2 and says why', () => {
 
 describe('contenders', () => {
   const FAKE = fileURLToPath(new URL('contenders/fake.mjs', import.meta.url))
-  const CASE: Case = {
-    pass: 'train',
-    cell: 'lstm',
-    B: 2,
-    T: 3,
-    I: 4,
-    H: 5,
-    layers: 1,
-    bidirectional: false,
-    projSize: 0,
-    lengths: 'full',
-    dtype: 'float32',
-  }
+  const CASE: Case = { pass: 'train', cell: 'lstm', B: 2, T: 3, I: 4, H: 5, ...PLAIN }
 
   function fake(name: string, behaviour: string, seconds: number, log?: string): ContenderCommand {
     const args = [FAKE, name, behaviour, String(seconds)]

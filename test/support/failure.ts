@@ -40,6 +40,16 @@ async function failure(run: () => unknown): Promise<Error & { code: ErrorCode }>
   throw new Error('nothing was thrown')
 }
 
+/** Of what a call throws at once. */
+export function codeOf(run: () => unknown): string {
+  try {
+    run()
+  } catch (error) {
+    return (error as BpttError).code
+  }
+  return 'nothing was thrown'
+}
+
 const CLASS: Partial<Record<Short, new (...args: never[]) => Error>> = {
   TYPE: TypeError,
   DTYPE: TypeError,

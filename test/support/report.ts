@@ -23,10 +23,18 @@ const timed = (operations: number, share: number): Outcome => {
 }
 const around = (median: number): Ratio => ({ median, low: 0.93 * median, high: 1.05 * median, pairs: 11 })
 
+/** What a case of one plain layer has besides its pass, cell and shape. */
+export const PLAIN = {
+  layers: 1,
+  bidirectional: false,
+  projSize: 0,
+  lengths: 'full',
+  dtype: 'float32',
+} as const
+
 /** One case against torch and onnxruntime; `speed` is the share of the limit that bptt reaches. */
 export function madeUpResult(given: Partial<Case>, speed: number, ratio: number): Result {
-  const plain = { layers: 1, bidirectional: false, projSize: 0, lengths: 'full', dtype: 'float32' } as const
-  const c: Case = { pass: 'train', cell: 'lstm', B: 1, T: 100, I: 128, H: 128, ...plain, ...given }
+  const c: Case = { pass: 'train', cell: 'lstm', B: 1, T: 100, I: 128, H: 128, ...PLAIN, ...given }
   const operations = 2 * GATES[c.cell] * c.H * (c.I + c.H) * c.T * c.B * (c.pass === 'train' ? 3 : 1)
   const others =
     c.pass === 'forward'
