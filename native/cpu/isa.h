@@ -19,6 +19,7 @@
 #include "cpu/recurrent/plan.h"
 #include "cpu/scratch.h"
 #include "cpu/threads/team.h"
+#include "shared/axes.h"
 #include "shared/philox.h"
 
 #if defined(BPTT_SANITIZED)

@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "cuda/recurrent_kernels.h"
+#include "shared/axes.h"
 
 namespace bptt::cuda {
 
@@ -17,20 +18,6 @@ constexpr unsigned kBlockThreads = 256;
 constexpr int64_t kMostBlocks = 4096;
 
 // -- how work is laid out ------------------------------------------------------
-
-// A shape walked by two operands at once; rank >= 1.
-struct Axes {
-  int rank;
-  int64_t n;  // product of shape
-  int64_t shape[BPTT_MAX_RANK];
-  int64_t a[BPTT_MAX_RANK], b[BPTT_MAX_RANK];  // strides
-};
-
-// Some axes of one tensor.
-struct Walk {
-  int rank;
-  int64_t shape[BPTT_MAX_RANK], stride[BPTT_MAX_RANK];
-};
 
 // How a block divides lines, which are what is summed into one value each: `lanes`
 // threads, a power of two, take the elements of a line in turn. Neighbouring threads are

@@ -6,24 +6,6 @@ namespace bptt::cuda {
 
 namespace {
 
-// Neighbours that are walked as one are merged.
-void append(Walk& walk, int64_t size, int64_t stride) {
-  if (size == 1) return;
-  if (walk.rank > 0 && walk.stride[walk.rank - 1] == stride * size) {
-    walk.shape[walk.rank - 1] *= size;
-    walk.stride[walk.rank - 1] = stride;
-  } else {
-    walk.shape[walk.rank] = size;
-    walk.stride[walk.rank++] = stride;
-  }
-}
-
-int64_t size_of(const Walk& walk) {
-  int64_t n = 1;
-  for (int d = 0; d < walk.rank; ++d) n *= walk.shape[d];
-  return n;
-}
-
 // At least 1: an empty sum is one chunk.
 int64_t chunks_of(const SumShape& s) {
   const int64_t chunks = divide_up(s.length, chunk_length_of(s.along));
@@ -31,31 +13,17 @@ int64_t chunks_of(const SumShape& s) {
 }
 
 SumShape shape_of(int rank, const int64_t* shape, const int* reduced) {
-  SumShape s{};
-  s.inner = 1;
-  int64_t strides[BPTT_MAX_RANK];
-  int innermost = -1;
-  int64_t stride = 1;
-  for (int d = rank - 1; d >= 0; --d) {
-    strides[d] = stride;
-    stride *= shape[d];
-    if (innermost < 0 && shape[d] != 1) innermost = d;
-  }
-  s.along = innermost < 0 || reduced[innermost];
-  int kept = rank;  // axes [kept, rank) make up the inner axis
-  while (!s.along && kept > 0 && (!reduced[kept - 1] || shape[kept - 1] == 1))
-    s.inner *= shape[--kept];
-  for (int d = 0; d < kept; ++d) append(reduced[d] ? s.reduced : s.outer, shape[d], strides[d]);
-  s.length = size_of(s.reduced);
-  s.outputs = size_of(s.outer) * s.inner;
+  SumShape s = {sum_axes_of(rank, shape, reduced)};
+  s.length = s.reduced.size();
+  s.outputs = s.outer.size() * s.inner;
   return s;
 }
 
 }  // namespace
 
 SumShape sum_of_rows(int64_t length, int64_t outputs) {
-  SumShape s{};
-  append(s.reduced, length, outputs);
+  SumShape s;
+  s.reduced.append(length, outputs);
   s.outputs = s.inner = outputs;
   s.length = length;
   s.along = outputs == 1;
@@ -63,11 +31,10 @@ SumShape sum_of_rows(int64_t length, int64_t outputs) {
 }
 
 SumShape sum_of_columns(int64_t outputs, int64_t length) {
-  SumShape s{};
-  append(s.outer, outputs, length);
-  append(s.reduced, length, 1);
+  SumShape s;
+  s.outer.append(outputs, length);
+  s.reduced.append(length, 1);
   s.outputs = outputs;
-  s.inner = 1;
   s.length = length;
   s.along = true;
   return s;

@@ -43,11 +43,9 @@ inline Grid grid_of_chunks(int64_t chunks) { return {chunks < kMostBlocks ? chun
 // Elements of one chunk of a sum.
 inline int64_t chunk_length_of(bool along) { return along ? kChunk : 512; }
 
-// What is summed: for each output of [outer, inner], the elements of `reduced`.
-struct SumShape {
-  Walk outer, reduced;
-  int64_t outputs, inner, length;
-  bool along;  // the elements of an output, not the outputs, are neighbours
+// What is summed: for each of the outputs, `length` elements.
+struct SumShape : SumAxes {
+  int64_t outputs = 0, length = 0;
 };
 
 // Sums over the first axis of a dense [length, outputs].

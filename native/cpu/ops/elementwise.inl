@@ -29,35 +29,6 @@ static void map(int64_t n, const F& f, typename V::Scalar* out, const In*... in)
 
 // -- axes ---------------------------------------------------------------------
 
-// A shape walked by two operands at once. Axes of size 1 are dropped and axes
-// that both operands walk as one are merged, so rank >= 1 and rows are long.
-struct Axes {
-  int rank = 0;
-  int64_t shape[BPTT_MAX_RANK] = {};
-  int64_t a[BPTT_MAX_RANK] = {}, b[BPTT_MAX_RANK] = {};  // strides
-
-  int64_t size() const {
-    int64_t n = 1;
-    for (int d = 0; d < rank; ++d) n *= shape[d];
-    return n;
-  }
-  void append(int64_t size, int64_t a_stride, int64_t b_stride) {
-    if (size == 1) return;
-    const int last = rank - 1;
-    if (rank > 0 && a[last] == a_stride * size && b[last] == b_stride * size) {
-      shape[last] *= size;
-    } else {
-      shape[rank++] = size;
-    }
-    a[rank - 1] = a_stride;
-    b[rank - 1] = b_stride;
-  }
-  // A scalar becomes one axis of size 1.
-  void finish() {
-    if (rank == 0) shape[rank++] = 1;
-  }
-};
-
 // Calls f(i, count, a_offset, b_offset) for the stretches of [begin, end), in
 // the flat order of the axes, that lie in one row of the innermost axis.
 template <class F>
@@ -308,7 +279,7 @@ static void broadcast_range(const Axes& axes, int64_t begin, int64_t end, const 
 template <class V, class F>
 static bptt_code broadcast(const Axes& axes, const F& f, const void* a, const void* b, void* out) {
   using S = typename V::Scalar;
-  Team::instance().parallel_for(axes.size(), kGrain, [&](int64_t begin, int64_t end) {
+  Team::instance().parallel_for(axes.n, kGrain, [&](int64_t begin, int64_t end) {
     broadcast_range<V>(axes, begin, end, f, static_cast<const S*>(a), static_cast<const S*>(b),
                        static_cast<S*>(out));
   });
@@ -326,9 +297,7 @@ template <class V>
 static bptt_code binary_impl(bptt_context*, bptt_binary_op op, int rank, const int64_t* shape,
                              const void* a, const int64_t* a_strides, const void* b,
                              const int64_t* b_strides, void* out) {
-  Axes axes;
-  for (int d = 0; d < rank; ++d) axes.append(shape[d], a_strides[d], b_strides[d]);
-  axes.finish();
+  const Axes axes = axes_of(rank, shape, a_strides, b_strides);
   switch (op) {
     case BPTT_ADD:
       return broadcast<V>(axes, AddOp{}, a, b, out);
@@ -388,25 +357,16 @@ template <class T>
 static bptt_code copy_elements(const Axes& axes, const void* src, void* dst) {
   const T* from = static_cast<const T*>(src);
   T* to = static_cast<T*>(dst);
-  const int64_t n = axes.size();
+  const int64_t n = axes.n;
   const int last = axes.rank - 1;
   if (n == 0) return BPTT_OK;
-  int inner = last;  // the axis along which src is most nearly adjacent
-  for (int d = 0; d < axes.rank; ++d)
-    if (axes.a[d] != 0 && axes.a[d] < axes.a[inner]) inner = d;
+  const int inner = nearest_axis_of_a(axes);
   if (inner == last || axes.a[last] == 0) {
     Team::instance().parallel_for(
         n, kGrain, [&](int64_t begin, int64_t end) { copy_range(axes, begin, end, from, to); });
     return BPTT_OK;
   }
-  Axes tiled;
-  for (int d = 0; d <= last; ++d) {
-    const int axis = d == last ? last : d == last - 1 ? inner : d < inner ? d : d + 1;
-    tiled.shape[d] = axes.shape[axis];
-    tiled.a[d] = axes.a[axis];
-    tiled.b[d] = axes.b[axis];
-  }
-  tiled.rank = axes.rank;
+  const Axes tiled = transposed(axes, inner);
   const int64_t P = tiled.shape[last - 1], Q = tiled.shape[last];
   const int64_t blocks = n / (P * Q) * ((P + kTile - 1) / kTile);
   Team::instance().parallel_for(blocks, grain_of(kTile * Q), [&](int64_t begin, int64_t end) {
@@ -418,17 +378,7 @@ static bptt_code copy_elements(const Axes& axes, const void* src, void* dst) {
 static bptt_code copy_impl(bptt_context*, bptt_dtype dtype, int rank, const int64_t* shape,
                            const void* src, const int64_t* src_strides, void* dst,
                            const int64_t* dst_strides) {
-  // The axes in descending order of dst's strides: dst is written in order.
-  int order[BPTT_MAX_RANK];
-  for (int d = 0; d < rank; ++d) {
-    int at = d;
-    for (; at > 0 && dst_strides[order[at - 1]] < dst_strides[d]; --at) order[at] = order[at - 1];
-    order[at] = d;
-  }
-  Axes axes;
-  for (int d = 0; d < rank; ++d)
-    axes.append(shape[order[d]], src_strides[order[d]], dst_strides[order[d]]);
-  axes.finish();
+  const Axes axes = axes_in_order_of_b(rank, shape, src_strides, dst_strides);
   switch (dtype) {
     case BPTT_FLOAT32:
       return copy_elements<float>(axes, src, dst);

@@ -291,35 +291,14 @@ static typename V::Scalar mean_terms(int64_t n, const F& f) {
 
 // -- sum over axes ------------------------------------------------------------
 
-// Some axes of a tensor, in order; neighbours that are walked as one are merged.
-struct Walk {
-  int rank = 0;
-  int64_t shape[BPTT_MAX_RANK], stride[BPTT_MAX_RANK];
-
-  void append(int64_t size, int64_t step) {
-    if (size == 1) return;
-    if (rank > 0 && stride[rank - 1] == step * size) {
-      shape[rank - 1] *= size;
-      stride[rank - 1] = step;
-    } else {
-      shape[rank] = size;
-      stride[rank++] = step;
-    }
+inline int64_t offset_of(const Walk& walk, int64_t i) {
+  int64_t at = 0;
+  for (int d = walk.rank - 1; d > 0; --d) {
+    at += i % walk.shape[d] * walk.stride[d];
+    i /= walk.shape[d];
   }
-  int64_t size() const {
-    int64_t n = 1;
-    for (int d = 0; d < rank; ++d) n *= shape[d];
-    return n;
-  }
-  int64_t offset(int64_t i) const {
-    int64_t at = 0;
-    for (int d = rank - 1; d > 0; --d) {
-      at += i % shape[d] * stride[d];
-      i /= shape[d];
-    }
-    return rank > 0 ? at + i * stride[0] : 0;
-  }
-};
+  return walk.rank > 0 ? at + i * walk.stride[0] : 0;
+}
 
 // The reduced elements of one output, innermost axis adjacent in memory.
 template <class S>
@@ -330,9 +309,9 @@ struct ReducedRow {
   BPTT_INLINE V at(int64_t i, int64_t count) const {
     const int64_t run = reduced.rank > 0 ? reduced.shape[reduced.rank - 1] : 1;
     if (reduced.rank <= 1 || i % run + count <= run)
-      return Adjacent<S>{x + reduced.offset(i)}.template load<V>(0, count);
+      return Adjacent<S>{x + offset_of(reduced, i)}.template load<V>(0, count);
     S lanes[V::N] = {};
-    for (int64_t l = 0; l < count; ++l) lanes[l] = x[reduced.offset(i + l)];
+    for (int64_t l = 0; l < count; ++l) lanes[l] = x[offset_of(reduced, i + l)];
     return V::load(lanes);
   }
 };
@@ -344,17 +323,13 @@ struct ReducedColumns {
   const Walk& reduced;
   template <class V>
   BPTT_INLINE V at(int64_t i, int64_t j, int64_t count) const {
-    return Adjacent<S>{x + reduced.offset(i)}.template load<V>(j, count);
+    return Adjacent<S>{x + offset_of(reduced, i)}.template load<V>(j, count);
   }
 };
 
-// Sizes of one sum: outputs are [outer, inner], inner adjacent in x. A task is one
-// block of the sums of one panel of kColumns outputs.
-struct SumShape {
-  Walk outer, reduced;
-  int64_t inner = 1;
-  bool columns = false;
-  int64_t outputs, length, panels, blocks;
+// Sizes of one sum. A task is one block of the sums of one panel of kColumns outputs.
+struct SumShape : SumAxes {
+  int64_t outputs = 0, length = 0, panels = 0, blocks = 0;
 };
 
 // Whether all sums of the tasks are finite.
@@ -367,11 +342,11 @@ static bool sum_tasks(const SumShape& s, int64_t begin, int64_t end, const typen
   for (int64_t task = begin; task < end; ++task) {
     const int64_t block = task % s.blocks, panel = task / s.blocks % s.panels;
     const int64_t outer = task / s.blocks / s.panels;
-    const S* from = x + s.outer.offset(outer);
+    const S* from = x + offset_of(s.outer, outer);
     const int64_t first = block * kSumBlock;
     const int64_t last = least(first + kSumBlock, s.length);
     S* out = partial + block * s.outputs + outer * s.inner + panel * kColumns;
-    if (!s.columns) {
+    if (s.along) {
       *out = sum_block<V>(first, last, row(from));
       finite = finite && std::isfinite(*out);
       continue;
@@ -395,7 +370,7 @@ static bool sum_all(const SumShape& s, const typename V::Scalar* x, const Row& r
                     const Columns& columns, typename V::Scalar* partial) {
   std::atomic<bool> finite{true};
   const int64_t tasks = s.outer.size() * s.panels * s.blocks;
-  const int64_t work = (s.blocks > 1 ? kSumBlock : s.length) * (s.columns ? kColumns : 1);
+  const int64_t work = (s.blocks > 1 ? kSumBlock : s.length) * (s.along ? 1 : kColumns);
   Team::instance().parallel_for(tasks, grain_of(work), [&](int64_t begin, int64_t end) {
     if (!sum_tasks<V>(s, begin, end, x, row, columns, partial)) finite = false;
   });
@@ -409,24 +384,11 @@ template <class V>
 static bptt_code sum_impl(bptt_context* context, int rank, const int64_t* shape, const int* reduced,
                           double scale, const void* x, void* out) {
   using S = typename V::Scalar;
-  SumShape s;
-  int64_t strides[BPTT_MAX_RANK];
-  int innermost = -1;
-  int64_t stride = 1;
-  for (int d = rank - 1; d >= 0; --d) {
-    strides[d] = stride;
-    stride *= shape[d];
-    if (innermost < 0 && shape[d] != 1) innermost = d;
-  }
-  s.columns = innermost >= 0 && !reduced[innermost];
-  int kept = rank;  // axes [kept, rank) make up the inner axis
-  while (s.columns && kept > 0 && (!reduced[kept - 1] || shape[kept - 1] == 1))
-    s.inner *= shape[--kept];
-  for (int d = 0; d < kept; ++d) (reduced[d] ? s.reduced : s.outer).append(shape[d], strides[d]);
+  SumShape s = {sum_axes_of(rank, shape, reduced)};
   s.length = s.reduced.size();
   s.outputs = s.outer.size() * s.inner;
   if (s.outputs == 0) return BPTT_OK;
-  s.panels = s.columns ? (s.inner + kColumns - 1) / kColumns : 1;
+  s.panels = s.along ? 1 : (s.inner + kColumns - 1) / kColumns;
   s.blocks = sum_blocks(s.length);
 
   S* to = static_cast<S*>(out);
