@@ -28,6 +28,7 @@ import {
   usedError,
 } from './messages.ts'
 import { detached, isRecording } from './scope.ts'
+import { copyElements } from './state.ts'
 import type { Storage } from './storage.ts'
 import { result, type Tensor } from './tensor.ts'
 
@@ -303,14 +304,14 @@ function deliver(leaf: Tensor, gradient: Tensor): void {
 // -- gradients: seeds, sums and copies ----------------------------------------------
 
 /** Ones, shaped like `x`. */
-export function ones(x: Tensor): Tensor {
+function ones(x: Tensor): Tensor {
   const out = result(x._shape, x.dtype, x.device)
   native().fill(dtypeNumber(x.dtype), x.size, 1, out._handle('backward'))
   return out
 }
 
 /** sum + gradient, written over `sum` if `inPlace`. Consumes both. */
-export function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Tensor {
+function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Tensor {
   const storage = sum._live('backward')
   const out = inPlace ? sum : result(sum._shape, sum.dtype, sum.device)
   native().binary(
@@ -328,15 +329,10 @@ export function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Ten
 }
 
 /** `gradient` itself if nothing else holds its storage, else a copy. Consumes it. */
-export function ownStorage(gradient: Tensor): Tensor {
+function ownStorage(gradient: Tensor): Tensor {
   if (gradient._live('backward').references === 1) return gradient
   const out = result(gradient._shape, gradient.dtype, gradient.device)
-  native().copy(
-    dtypeNumber(gradient.dtype),
-    Float64Array.of(1, 0, 0, gradient.size, 1, 1),
-    gradient._handle('backward'),
-    out._handle('backward'),
-  )
+  copyElements(gradient, 0, out, 0, gradient.size)
   gradient.dispose()
   return out
 }

@@ -3,6 +3,7 @@ import { checkInteger, checkOptions, checkShape } from '../check.ts'
 import { normal } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { embedding, paddingRow } from '../ops/embedding.ts'
+import { copyElements } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
@@ -59,11 +60,6 @@ function zeroRow(table: Tensor, row: number): void {
   const cols = table._shape[1] as number
   const zero = result([cols], table.dtype, table.device)
   native().fill(dtypeNumber(table.dtype), cols, 0, zero._handle('Embedding'))
-  native().copy(
-    dtypeNumber(table.dtype),
-    Float64Array.of(1, 0, row * cols, cols, 1, 1),
-    zero._handle('Embedding'),
-    table._handle('Embedding'),
-  )
+  copyElements(zero, 0, table, row * cols, cols)
   zero.dispose()
 }

@@ -44,7 +44,7 @@ function negated(x: Tensor): Tensor {
 
 // -- unary ------------------------------------------------------------------------
 
-type UnaryName = 'tanh' | 'sigmoid' | 'relu' | 'exp' | 'log' | 'sqrt'
+type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar'>
 
 /** Functions whose derivative follows from their result (log: from their input). */
 export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
