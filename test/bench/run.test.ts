@@ -63,7 +63,7 @@ describe('a run', () => {
     const rows = lines.filter((line) => /^lstm \w+ 2,3,4,5 +1 thread +bptt \S+ (us|ms) \[/.test(line))
     expect(rows.length, stdout).toBe(5)
     expect(stdout).toMatch(/^limit with 1 thread: \S+ GF\/s, reads \S+ GB\/s$/m)
-    expect(stdout).toMatch(/the API takes -?\S+ us more/)
+    expect(stdout).toMatch(/the API takes -?\S+ [um]s more/)
     expect(stderr).toContain('1/5 lstm train 2,3,4,5')
   })
 
