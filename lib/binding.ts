@@ -8,6 +8,9 @@
  * it may throw ERR_BPTT_OOM, and blocks only while the queue is full.
  */
 import { BpttError, type ErrorCode } from './errors.ts'
+
+export * from './enums.ts'
+
 import { loadAddon } from './load.ts'
 import { root } from './root.ts'
 
@@ -21,23 +24,6 @@ export interface StepperHandle {
   readonly __stepper: never
 }
 
-export const DTYPE = { float32: 0, float64: 1, int32: 2 } as const
-export const UNARY = {
-  neg: 0,
-  tanh: 1,
-  sigmoid: 2,
-  relu: 3,
-  exp: 4,
-  log: 5,
-  sqrt: 6,
-  scale: 7,
-  addScalar: 8,
-} as const
-export const BINARY = { add: 0, sub: 1, mul: 2, div: 3 } as const
-export const REDUCTION = { none: 0, mean: 1, sum: 2 } as const
-export const PAIRWISE_LOSS = { mse: 0, bceWithLogits: 1 } as const
-export const OPTIMIZER = { sgd: 0, adam: 1, adamW: 2, rmsprop: 3 } as const
-export const COMPUTE = { tf32: 1, float16: 2, bfloat16: 3 } as const
 export const CELL = { rnnTanh: 0, rnnRelu: 1, lstm: 2, gru: 3, gruResetBefore: 4 } as const
 
 /** Device number of the CPU; `cuda:n` is n. */

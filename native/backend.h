@@ -19,7 +19,14 @@ extern "C" {
 #define BPTT_BACKEND_VERSION 3
 #define BPTT_MAX_RANK 8
 
-typedef enum bptt_dtype { BPTT_FLOAT32 = 0, BPTT_FLOAT64 = 1, BPTT_INT32 = 2 } bptt_dtype;
+// An enum is a list of ENTRY(enumerator, name), in the order of their values, which count from
+// 0. The bounds and names of enums.h come of it, and lib/enums.ts by enums.mjs.
+#define BPTT_ENUMERATOR(enumerator, name) enumerator,
+
+#define BPTT_DTYPE(ENTRY) \
+  ENTRY(BPTT_FLOAT32, float32) ENTRY(BPTT_FLOAT64, float64) ENTRY(BPTT_INT32, int32)
+
+typedef enum bptt_dtype { BPTT_DTYPE(BPTT_ENUMERATOR) } bptt_dtype;
 
 typedef enum bptt_code {
   BPTT_OK = 0,
@@ -46,30 +53,33 @@ typedef struct bptt_rng {
   uint64_t offset;
 } bptt_rng;
 
-typedef enum bptt_unary_op {
-  BPTT_NEG,
-  BPTT_TANH,
-  BPTT_SIGMOID,
-  BPTT_RELU,
-  BPTT_EXP,
-  BPTT_LOG,
-  BPTT_SQRT,
-  BPTT_SCALE,      // alpha * x
-  BPTT_ADD_SCALAR  // x + alpha
-} bptt_unary_op;
+#define BPTT_UNARY(ENTRY)                           \
+  ENTRY(BPTT_NEG, neg)                              \
+  ENTRY(BPTT_TANH, tanh)                            \
+  ENTRY(BPTT_SIGMOID, sigmoid)                      \
+  ENTRY(BPTT_RELU, relu)                            \
+  ENTRY(BPTT_EXP, exp)                              \
+  ENTRY(BPTT_LOG, log)                              \
+  ENTRY(BPTT_SQRT, sqrt)                            \
+  ENTRY(BPTT_SCALE, scale)          /* alpha * x */ \
+  ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */
 
-typedef enum bptt_binary_op { BPTT_ADD, BPTT_SUB, BPTT_MUL, BPTT_DIV } bptt_binary_op;
+#define BPTT_BINARY(ENTRY) \
+  ENTRY(BPTT_ADD, add) ENTRY(BPTT_SUB, sub) ENTRY(BPTT_MUL, mul) ENTRY(BPTT_DIV, div)
 
-typedef enum bptt_reduction { BPTT_NONE, BPTT_MEAN, BPTT_SUM } bptt_reduction;
+#define BPTT_REDUCTION(ENTRY) ENTRY(BPTT_NONE, none) ENTRY(BPTT_MEAN, mean) ENTRY(BPTT_SUM, sum)
 
-typedef enum bptt_pairwise_loss { BPTT_MSE, BPTT_BCE_WITH_LOGITS } bptt_pairwise_loss;
+#define BPTT_PAIRWISE_LOSS(ENTRY) \
+  ENTRY(BPTT_MSE, mseLoss) ENTRY(BPTT_BCE_WITH_LOGITS, bceWithLogits)
 
-typedef enum bptt_optimizer_kind {
-  BPTT_SGD,
-  BPTT_ADAM,
-  BPTT_ADAMW,
-  BPTT_RMSPROP
-} bptt_optimizer_kind;
+#define BPTT_OPTIMIZER(ENTRY) \
+  ENTRY(BPTT_SGD, SGD) ENTRY(BPTT_ADAM, Adam) ENTRY(BPTT_ADAMW, AdamW) ENTRY(BPTT_RMSPROP, RMSprop)
+
+typedef enum bptt_unary_op { BPTT_UNARY(BPTT_ENUMERATOR) } bptt_unary_op;
+typedef enum bptt_binary_op { BPTT_BINARY(BPTT_ENUMERATOR) } bptt_binary_op;
+typedef enum bptt_reduction { BPTT_REDUCTION(BPTT_ENUMERATOR) } bptt_reduction;
+typedef enum bptt_pairwise_loss { BPTT_PAIRWISE_LOSS(BPTT_ENUMERATOR) } bptt_pairwise_loss;
+typedef enum bptt_optimizer_kind { BPTT_OPTIMIZER(BPTT_ENUMERATOR) } bptt_optimizer_kind;
 
 // Names and meaning are torch.optim's. step is a float64 scalar in device
 // memory, incremented by the update itself, so that a skipped update leaves it.
@@ -116,13 +126,14 @@ typedef enum bptt_cell {
 
 // What the products inside recurrent layers compute in, and what the layers keep their
 // rows, states and packed weights as. Every tensor of a call has the dtype all the same.
-typedef enum bptt_compute {
-  BPTT_COMPUTE_DTYPE = 0,  // the dtype itself: float32 is plain float32
-  // Of float32 alone; a backend may lack them:
-  BPTT_COMPUTE_TF32 = 1,     // products of factors with 10 bits of mantissa, all else float32
-  BPTT_COMPUTE_FLOAT16 = 2,  // kept and multiplied as float16, summed in float32
-  BPTT_COMPUTE_BFLOAT16 = 3  // kept and multiplied as bfloat16, summed in float32
-} bptt_compute;
+// All but the first are of float32 alone, and a backend may lack them.
+#define BPTT_COMPUTE(ENTRY)                                                                       \
+  ENTRY(BPTT_COMPUTE_DTYPE, dtype) /* the dtype itself: float32 is plain float32 */               \
+  ENTRY(BPTT_COMPUTE_TF32, tf32) /* products of factors with 10 bits of mantissa, else float32 */ \
+  ENTRY(BPTT_COMPUTE_FLOAT16, float16)   /* kept and multiplied as float16, summed in float32 */  \
+  ENTRY(BPTT_COMPUTE_BFLOAT16, bfloat16) /* kept and multiplied as bfloat16, summed in float32 */
+
+typedef enum bptt_compute { BPTT_COMPUTE(BPTT_ENUMERATOR) } bptt_compute;
 
 // A stack of recurrent layers: T time, B batch, I input, H hidden, P projection
 // (0: none), L layers, D directions. Hout = P ? P : H.

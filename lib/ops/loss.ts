@@ -112,7 +112,7 @@ export function mseLoss<D extends DType>(
   target: Tensor<D>,
   options: LossOptions = {},
 ): Tensor<D> {
-  return pairwise('mseLoss', PAIRWISE_LOSS.mse, input, target, options)
+  return pairwise('mseLoss', input, target, options)
 }
 
 /**
@@ -127,16 +127,16 @@ export function bceWithLogits<D extends DType>(
   target: Tensor<D>,
   options: LossOptions = {},
 ): Tensor<D> {
-  return pairwise('bceWithLogits', PAIRWISE_LOSS.bceWithLogits, logits, target, options)
+  return pairwise('bceWithLogits', logits, target, options)
 }
 
 function pairwise<D extends DType>(
-  where: string,
-  kind: number,
+  where: keyof typeof PAIRWISE_LOSS,
   x: Tensor<D>,
   target: Tensor<D>,
   options: LossOptions,
 ): Tensor<D> {
+  const kind = PAIRWISE_LOSS[where]
   checkFloat(where, 'input', x)
   checkTarget(where, x, target)
   options = checkOptions(where, options, ['reduction'])

@@ -11,8 +11,8 @@ import { result, type Tensor } from '../tensor.ts'
 export type Cell = keyof typeof CELL
 
 /** What products inside a recurrent layer may compute in, instead of its dtype. @useDeclaredType */
-export type Compute = keyof typeof COMPUTE
-export const COMPUTES = Object.keys(COMPUTE) as Compute[]
+export type Compute = Exclude<keyof typeof COMPUTE, 'dtype'>
+export const COMPUTES = Object.keys(COMPUTE).filter((name) => name !== 'dtype') as Compute[]
 
 /** What a stack of recurrent layers is, apart from its weights. */
 export interface RecurrentShape {
@@ -95,7 +95,7 @@ export function describeStack(
     batchFirst ? 1 : 0,
     training ? 1 : 0,
     dropout,
-    shape.compute ? COMPUTE[shape.compute] : 0,
+    COMPUTE[shape.compute ?? 'dtype'],
   )
 }
 

@@ -24,7 +24,7 @@ export class Adam extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: Iterable<Tensor>, options: AdamOptions = {}) {
     const { lr, hyper, states } = checkAdam('Adam', options, 0)
-    super('Adam', 'adam', parameters, lr, hyper, states)
+    super('Adam', parameters, lr, hyper, states)
   }
 }
 
@@ -33,7 +33,7 @@ export class AdamW extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: Iterable<Tensor>, options: AdamOptions = {}) {
     const { lr, hyper, states } = checkAdam('AdamW', options, 0.01)
-    super('AdamW', 'adamW', parameters, lr, hyper, states)
+    super('AdamW', parameters, lr, hyper, states)
   }
 }
 

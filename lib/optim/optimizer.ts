@@ -65,15 +65,14 @@ export abstract class Optimizer {
 
   /** @internal */
   protected constructor(
-    name: string,
-    kind: keyof typeof OPTIMIZER,
+    name: keyof typeof OPTIMIZER,
     parameters: Iterable<Tensor>,
     lr: number,
     hyper: Hyper,
     stateNames: readonly (string | null)[],
   ) {
     this.#name = name
-    this.#kind = OPTIMIZER[kind]
+    this.#kind = OPTIMIZER[name]
     this.#stateNames = stateNames
     this.parameters = Object.freeze(checkParameters(name, parameters))
     Object.defineProperty(this, 'parameters', { writable: false })

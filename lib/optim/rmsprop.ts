@@ -38,7 +38,6 @@ export class RMSprop extends Optimizer {
     const centered = checkBoolean(where, 'centered', options.centered ?? false)
     super(
       where,
-      'rmsprop',
       parameters,
       checkNumber(where, 'lr', options.lr ?? 1e-2, 0),
       {

@@ -43,7 +43,6 @@ export class SGD extends Optimizer {
     }
     super(
       where,
-      'sgd',
       parameters,
       checkNumber(where, 'lr', options.lr ?? 1e-3, 0),
       {

@@ -42,6 +42,12 @@ int64_t to_integer(double value, int64_t least, int64_t most) {
   return static_cast<int64_t>(value);
 }
 
+bptt_dtype to_float_dtype(double value) {
+  const auto dtype = to_enum<bptt_dtype>(value);
+  if (!is_float(dtype)) broken("a float dtype is needed");
+  return dtype;
+}
+
 int64_t product(std::initializer_list<int64_t> counts) {
   double result = 1;
   for (const int64_t count : counts) result *= static_cast<double>(count);

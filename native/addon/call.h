@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "addon/environment.h"
+#include "enums.h"
 #include "runtime/stream.h"
 
 namespace bptt::addon {
@@ -75,6 +76,12 @@ constexpr size_t size_of(bptt_dtype dtype) { return dtype == BPTT_FLOAT64 ? 8 : 
 int64_t product(std::initializer_list<int64_t> counts);
 int64_t to_integer(double value, int64_t least, int64_t most);
 
+template <class Enum>
+Enum to_enum(double value) {
+  return static_cast<Enum>(to_integer(value, 0, count_of<Enum> - 1));
+}
+bptt_dtype to_float_dtype(double value);
+
 // Reads a Float64Array of numbers one after the other, each once.
 class Numbers {
  public:
@@ -86,6 +93,10 @@ class Numbers {
   int64_t count() { return integer(0, kLargestCount); }
   void counts(int rank, int64_t* out) {
     for (int i = 0; i < rank; ++i) out[i] = count();
+  }
+  template <class Enum>
+  Enum option() {
+    return to_enum<Enum>(number());
   }
   int rank() { return static_cast<int>(integer(0, BPTT_MAX_RANK)); }
 
@@ -126,12 +137,11 @@ class Call {
   int64_t integer(int64_t least, int64_t most) { return to_integer(number(), least, most); }
   int64_t count() { return integer(0, kLargestCount); }
   bool flag();
-  // An enumerator, up to the last.
   template <class Enum>
-  Enum option(Enum last) {
-    return static_cast<Enum>(integer(0, last));
+  Enum option() {
+    return to_enum<Enum>(number());
   }
-  bptt_dtype dtype() { return option(BPTT_INT32); }
+  bptt_dtype dtype() { return option<bptt_dtype>(); }
   bptt_rng rng();  // two arguments: seed and offset
   View view() { return view_of(next()); }
   std::optional<View> optional_view();

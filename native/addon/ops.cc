@@ -8,16 +8,10 @@ namespace bptt::addon {
 
 namespace {
 
-constexpr const char* kUnary[] = {"neg", "tanh", "sigmoid", "relu",     "exp",
-                                  "log", "sqrt", "scale",   "addScalar"};
-constexpr const char* kBinary[] = {"add", "sub", "mul", "div"};
-constexpr const char* kPairwise[] = {"mseLoss", "bceWithLogits"};
-constexpr const char* kOptimizer[] = {"SGD", "Adam", "AdamW", "RMSprop"};
-
 // A dense or strided array: shape and strides of up to BPTT_MAX_RANK axes.
 using Axes = int64_t[BPTT_MAX_RANK];
 
-int64_t count_of(int rank, const int64_t* shape) {
+int64_t elements_of(int rank, const int64_t* shape) {
   double count = 1;
   for (int i = 0; i < rank; ++i) count *= static_cast<double>(shape[i]);
   return to_integer(count, 0, kLargestCount);
@@ -98,25 +92,25 @@ napi_value fill(Call& call) {
 }
 
 napi_value unary(Call& call) {
-  const auto op = call.option(BPTT_ADD_SCALAR);
+  const auto op = call.option<bptt_unary_op>();
   const bptt_dtype dtype = call.dtype();
   const int64_t n = call.count();
   const double alpha = call.number();
   const void* x = call.input(n, dtype);
   void* out = call.output(n, dtype);
-  return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
+  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.unary(context, dtype, op, alpha, n, x, out);
   });
 }
 
 napi_value unaryBackward(Call& call) {
-  const auto op = call.option(BPTT_ADD_SCALAR);
+  const auto op = call.option<bptt_unary_op>();
   const bptt_dtype dtype = call.dtype();
   const int64_t n = call.count();
   const void* saved = call.input(n, dtype);
   const void* dout = call.input(n, dtype);
   void* dx = call.output(n, dtype);
-  return call.enqueue(kUnary[op], [=](const bptt_ops& ops, bptt_context* context) {
+  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.unary_backward(context, dtype, op, n, saved, dout, dx);
   });
 }
@@ -126,7 +120,7 @@ napi_value binary(Call& call) {
     int rank;
     Axes shape, a, b;
   } l;
-  const auto op = call.option(BPTT_DIV);
+  const auto op = call.option<bptt_binary_op>();
   const bptt_dtype dtype = call.dtype();
   Numbers numbers(call.numbers());
   l.rank = numbers.rank();
@@ -135,8 +129,8 @@ napi_value binary(Call& call) {
   numbers.counts(l.rank, l.b);
   const void* a = call.input(extent_of(l.rank, l.shape, l.a), dtype);
   const void* b = call.input(extent_of(l.rank, l.shape, l.b), dtype);
-  void* out = call.output(count_of(l.rank, l.shape), dtype);
-  return call.enqueue(kBinary[op], [=](const bptt_ops& ops, bptt_context* context) {
+  void* out = call.output(elements_of(l.rank, l.shape), dtype);
+  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.binary(context, dtype, op, l.rank, l.shape, a, l.a, b, l.b, out);
   });
 }
@@ -193,7 +187,7 @@ napi_value copyAll(Call& call) {
   Together<Copies> together;
   for (size_t i = 0; i < count; ++i) {
     auto& [stream, inputs, outputs, list] = together.on_device_of(call, targets[i]);
-    const auto dtype = static_cast<bptt_dtype>(to_integer(layout[2 * i], 0, BPTT_INT32));
+    const auto dtype = to_enum<bptt_dtype>(static_cast<double>(layout[2 * i]));
     const int64_t size = layout[2 * i + 1];
     const void* from = call.operand(sources[i], size, dtype, &inputs);
     list.copies.push_back({dtype, size, from, call.operand(targets[i], size, dtype, &outputs)});
@@ -255,8 +249,8 @@ napi_value sum(Call& call) {
     if (!l.reduced[i]) kept[kept_rank++] = l.shape[i];
   }
   const double scale = call.number();
-  const void* x = call.input(count_of(l.rank, l.shape), dtype);
-  void* out = call.output(count_of(kept_rank, kept), dtype);
+  const void* x = call.input(elements_of(l.rank, l.shape), dtype);
+  void* out = call.output(elements_of(kept_rank, kept), dtype);
   return call.enqueue("sum", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.sum(context, dtype, l.rank, l.shape, l.reduced, scale, x, out);
   });
@@ -392,7 +386,7 @@ napi_value embeddingBackward(Call& call) {
 
 napi_value crossEntropy(Call& call) {
   const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option(BPTT_SUM);
+  const auto reduction = call.option<bptt_reduction>();
   const int64_t outer = call.count(), classes = call.count(), inner = call.count();
   const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
   const int64_t rows = product({outer, inner});
@@ -409,7 +403,7 @@ napi_value crossEntropy(Call& call) {
 
 napi_value crossEntropyBackward(Call& call) {
   const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option(BPTT_SUM);
+  const auto reduction = call.option<bptt_reduction>();
   const int64_t outer = call.count(), classes = call.count(), inner = call.count();
   const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
   const int64_t rows = product({outer, inner});
@@ -426,29 +420,29 @@ napi_value crossEntropyBackward(Call& call) {
 }
 
 napi_value pairwiseLoss(Call& call) {
-  const auto loss = call.option(BPTT_BCE_WITH_LOGITS);
+  const auto loss = call.option<bptt_pairwise_loss>();
   const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option(BPTT_SUM);
+  const auto reduction = call.option<bptt_reduction>();
   const int64_t n = call.count();
   const void* x = call.input(n, dtype);
   const void* target = call.input(n, dtype);
   void* out = call.output(reduction == BPTT_NONE ? n : 1, dtype);
-  return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
+  return call.enqueue(name_of(loss), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.pairwise_loss(context, dtype, loss, reduction, n, x, target, out);
   });
 }
 
 napi_value pairwiseLossBackward(Call& call) {
-  const auto loss = call.option(BPTT_BCE_WITH_LOGITS);
+  const auto loss = call.option<bptt_pairwise_loss>();
   const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option(BPTT_SUM);
+  const auto reduction = call.option<bptt_reduction>();
   const int64_t n = call.count();
   const void* x = call.input(n, dtype);
   const void* target = call.input(n, dtype);
   const void* dloss = call.input(reduction == BPTT_NONE ? n : 1, dtype);
   void* dx = call.optional_output(n, dtype);
   void* dtarget = call.optional_output(n, dtype);
-  return call.enqueue(kPairwise[loss], [=](const bptt_ops& ops, bptt_context* context) {
+  return call.enqueue(name_of(loss), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.pairwise_loss_backward(context, dtype, loss, reduction, n, x, target, dloss, dx,
                                       dtarget);
   });
@@ -484,7 +478,7 @@ struct Updates {
 
 napi_value optimize(Call& call) {
   bptt_optimizer o{};
-  o.kind = call.option(BPTT_RMSPROP);
+  o.kind = call.option<bptt_optimizer_kind>();
   Numbers hyper(call.numbers());
   for (double* number :
        {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2, &o.eps, &o.alpha}) {
@@ -513,7 +507,7 @@ napi_value optimize(Call& call) {
   size_t i = 0;
   for (size_t c = 0; c < cohorts; ++c) {
     auto& [stream, inputs, outputs, updates] = together.on_device_of(call, steps[c]);
-    const auto dtype = static_cast<bptt_dtype>(to_integer(layout[2 * c], 0, BPTT_FLOAT64));
+    const auto dtype = to_float_dtype(static_cast<double>(layout[2 * c]));
     const auto members = static_cast<size_t>(to_integer(layout[2 * c + 1], 0, count - i));
     updates.rule = o;
     updates.cohorts.push_back(
@@ -535,7 +529,7 @@ napi_value optimize(Call& call) {
     }
   }
   if (i != count) broken("parameters that are of no cohort");
-  together.enqueue(kOptimizer[o.kind]);
+  together.enqueue(name_of(o.kind));
   return nullptr;
 }
 

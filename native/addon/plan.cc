@@ -21,7 +21,7 @@ auto key(const bptt_recurrent& d) {
 Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   Numbers numbers(values);
   cell = static_cast<bptt_cell>(numbers.integer(0, BPTT_GRU_RESET_BEFORE));
-  dtype = static_cast<bptt_dtype>(numbers.integer(0, BPTT_FLOAT64));
+  dtype = to_float_dtype(numbers.number());
   T = numbers.count();
   B = numbers.count();
   I = numbers.count();
@@ -34,7 +34,7 @@ Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   training = static_cast<int>(numbers.integer(0, 1));
   dropout = numbers.number();
   if (!(dropout >= 0 && dropout <= 1)) broken("dropout is not in [0, 1]");
-  compute = static_cast<bptt_compute>(numbers.integer(0, BPTT_COMPUTE_BFLOAT16));
+  compute = numbers.option<bptt_compute>();
 }
 
 int64_t Layer::gates() const { return gates_of(cell); }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cells.h"
+#include "enums.h"
 
 namespace bptt {
 
@@ -13,10 +14,8 @@ inline const char* mistake_in(const bptt_recurrent& desc) {
     return "a size is negative or zero";
   }
   if (desc.D != 1 && desc.D != 2) return "directions must be 1 or 2";
-  if (desc.dtype != BPTT_FLOAT32 && desc.dtype != BPTT_FLOAT64) return "dtype must be a float";
-  if (desc.compute < BPTT_COMPUTE_DTYPE || desc.compute > BPTT_COMPUTE_BFLOAT16) {
-    return "an unknown type to compute in";
-  }
+  if (!is_float(desc.dtype)) return "dtype must be a float";
+  if (!is_enumerator(desc.compute)) return "an unknown type to compute in";
   if (desc.compute != BPTT_COMPUTE_DTYPE && desc.dtype != BPTT_FLOAT32) {
     return "only float32 layers compute in another type";
   }

@@ -1,0 +1,51 @@
+/** The enums of native/backend.h, by native/enums.mjs. */
+
+export const DTYPE = {
+  float32: 0,
+  float64: 1,
+  int32: 2,
+} as const
+
+export const UNARY = {
+  neg: 0,
+  tanh: 1,
+  sigmoid: 2,
+  relu: 3,
+  exp: 4,
+  log: 5,
+  sqrt: 6,
+  scale: 7,
+  addScalar: 8,
+} as const
+
+export const BINARY = {
+  add: 0,
+  sub: 1,
+  mul: 2,
+  div: 3,
+} as const
+
+export const REDUCTION = {
+  none: 0,
+  mean: 1,
+  sum: 2,
+} as const
+
+export const PAIRWISE_LOSS = {
+  mseLoss: 0,
+  bceWithLogits: 1,
+} as const
+
+export const OPTIMIZER = {
+  SGD: 0,
+  Adam: 1,
+  AdamW: 2,
+  RMSprop: 3,
+} as const
+
+export const COMPUTE = {
+  dtype: 0,
+  tf32: 1,
+  float16: 2,
+  bfloat16: 3,
+} as const
