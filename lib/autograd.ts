@@ -315,8 +315,8 @@ function accumulate(sum: Tensor, gradient: Tensor, inPlace: boolean): Tensor {
   const storage = sum._live('backward')
   const out = inPlace ? sum : result(sum._shape, sum.dtype, sum.device)
   native().binary(
-    BINARY.add,
     dtypeNumber(sum.dtype),
+    BINARY.add,
     denseLayout(sum.size),
     storage.handle,
     gradient._handle('backward'),

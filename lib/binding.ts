@@ -88,10 +88,10 @@ export interface Native {
 
   // -- elementwise -------------------------------------------------------------
   fill(dtype: number, size: number, value: number, out: Handle): void
-  unary(op: number, dtype: number, size: number, alpha: number, x: Handle, out: Handle): void
-  unaryBackward(op: number, dtype: number, size: number, saved: Handle, dout: Handle, dx: Handle): void
+  unary(dtype: number, op: number, alpha: number, size: number, x: Handle, out: Handle): void
+  unaryBackward(dtype: number, op: number, size: number, saved: Handle, dout: Handle, dx: Handle): void
   /** layout: [rank, shape.., aStrides.., bStrides..] */
-  binary(op: number, dtype: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
+  binary(dtype: number, op: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
   /** layout: [rank, srcOffset, dstOffset, shape.., srcStrides.., dstStrides..] */
   copy(dtype: number, layout: Float64Array, src: Handle, dst: Handle): void
   /**
@@ -123,8 +123,8 @@ export interface Native {
   /** layout: [rank, shape.., reduced (0 or 1)..] */
   sum(dtype: number, layout: Float64Array, scale: number, x: Handle, out: Handle): void
   softmax(
-    log: boolean,
     dtype: number,
+    kind: number,
     outer: number,
     classes: number,
     inner: number,
@@ -132,8 +132,8 @@ export interface Native {
     out: Handle,
   ): void
   softmaxBackward(
-    log: boolean,
     dtype: number,
+    kind: number,
     outer: number,
     classes: number,
     inner: number,
@@ -184,6 +184,7 @@ export interface Native {
     index: Handle,
     out: Handle,
   ): void
+  /** padding: a row, or `rows`: none */
   embeddingBackward(
     dtype: number,
     n: number,
@@ -220,8 +221,8 @@ export interface Native {
     dlogits: Handle,
   ): void
   pairwiseLoss(
-    loss: number,
     dtype: number,
+    loss: number,
     reduction: number,
     size: number,
     x: Handle,
@@ -229,8 +230,8 @@ export interface Native {
     out: Handle,
   ): void
   pairwiseLossBackward(
-    loss: number,
     dtype: number,
+    loss: number,
     reduction: number,
     size: number,
     x: Handle,

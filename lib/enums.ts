@@ -36,6 +36,11 @@ export const PAIRWISE_LOSS = {
   bceWithLogits: 1,
 } as const
 
+export const SOFTMAX_KIND = {
+  softmax: 0,
+  logSoftmax: 1,
+} as const
+
 export const OPTIMIZER = {
   SGD: 0,
   Adam: 1,

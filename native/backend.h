@@ -15,8 +15,8 @@
 extern "C" {
 #endif
 
-// Changes whenever a struct below does; a backend of another version is refused.
-#define BPTT_BACKEND_VERSION 3
+// Changes whenever a struct or a list below does; a backend of another version is refused.
+#define BPTT_BACKEND_VERSION 4
 #define BPTT_MAX_RANK 8
 
 // An enum is a list of ENTRY(enumerator, name), in the order of their values, which count from
@@ -72,6 +72,8 @@ typedef struct bptt_rng {
 #define BPTT_PAIRWISE_LOSS(ENTRY) \
   ENTRY(BPTT_MSE, mseLoss) ENTRY(BPTT_BCE_WITH_LOGITS, bceWithLogits)
 
+#define BPTT_SOFTMAX_KIND(ENTRY) ENTRY(BPTT_SOFTMAX, softmax) ENTRY(BPTT_LOG_SOFTMAX, logSoftmax)
+
 #define BPTT_OPTIMIZER(ENTRY) \
   ENTRY(BPTT_SGD, SGD) ENTRY(BPTT_ADAM, Adam) ENTRY(BPTT_ADAMW, AdamW) ENTRY(BPTT_RMSPROP, RMSprop)
 
@@ -79,6 +81,7 @@ typedef enum bptt_unary_op { BPTT_UNARY(BPTT_ENUMERATOR) } bptt_unary_op;
 typedef enum bptt_binary_op { BPTT_BINARY(BPTT_ENUMERATOR) } bptt_binary_op;
 typedef enum bptt_reduction { BPTT_REDUCTION(BPTT_ENUMERATOR) } bptt_reduction;
 typedef enum bptt_pairwise_loss { BPTT_PAIRWISE_LOSS(BPTT_ENUMERATOR) } bptt_pairwise_loss;
+typedef enum bptt_softmax_kind { BPTT_SOFTMAX_KIND(BPTT_ENUMERATOR) } bptt_softmax_kind;
 typedef enum bptt_optimizer_kind { BPTT_OPTIMIZER(BPTT_ENUMERATOR) } bptt_optimizer_kind;
 
 // Names and meaning are torch.optim's. step is a float64 scalar in device
@@ -201,7 +204,20 @@ typedef struct bptt_recurrent_backward {
   bptt_rng rng;  // the forward's
 } bptt_recurrent_backward;
 
-// The operations; the CPU backend has one such table per instruction set.
+// The operations. Tables, declarations and the exports of the addon are made of this list; the
+// struct below gives signatures and contracts.
+// clang-format off
+#define BPTT_ANY_DTYPE_OPS(OP) OP(fill) OP(copy)
+#define BPTT_FLOAT_OPS(OP) \
+  OP(unary) OP(unary_backward) OP(binary) OP(dropout) OP(uniform) OP(normal) \
+  OP(sum) OP(softmax) OP(softmax_backward) OP(layer_norm) OP(layer_norm_backward) \
+  OP(matmul) OP(embedding) OP(embedding_backward) \
+  OP(cross_entropy) OP(cross_entropy_backward) OP(pairwise_loss) OP(pairwise_loss_backward) \
+  OP(optimize) OP(grad_norm) OP(clip_grads)
+// clang-format on
+#define BPTT_OPS(OP) BPTT_ANY_DTYPE_OPS(OP) BPTT_FLOAT_OPS(OP)
+
+// The CPU backend has one such table per instruction set.
 typedef struct bptt_ops {
   const char* isa;  // "avx2", ...
 
@@ -231,11 +247,12 @@ typedef struct bptt_ops {
   // out = scale * sum over the axes whose reduced flag is set; out is dense over the rest.
   bptt_code (*sum)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const int* reduced,
                    double scale, const void* x, void* out);
-  // x is [outer, classes, inner]; log != 0: log-softmax.
-  bptt_code (*softmax)(bptt_context*, bptt_dtype, int log, int64_t outer, int64_t classes,
+  // x is [outer, classes, inner].
+  bptt_code (*softmax)(bptt_context*, bptt_dtype, bptt_softmax_kind, int64_t outer, int64_t classes,
                        int64_t inner, const void* x, void* out);
-  bptt_code (*softmax_backward)(bptt_context*, bptt_dtype, int log, int64_t outer, int64_t classes,
-                                int64_t inner, const void* out, const void* dout, void* dx);
+  bptt_code (*softmax_backward)(bptt_context*, bptt_dtype, bptt_softmax_kind, int64_t outer,
+                                int64_t classes, int64_t inner, const void* out, const void* dout,
+                                void* dx);
   // x, y [rows,cols]; gamma, beta [cols] or null; mean, rstd [rows] saved, or null.
   bptt_code (*layer_norm)(bptt_context*, bptt_dtype, int64_t rows, int64_t cols, double eps,
                           const void* x, const void* gamma, const void* beta, void* y, void* mean,
@@ -254,7 +271,7 @@ typedef struct bptt_ops {
   // out[i] = table[index[i]]; table [rows,cols], index [n].
   bptt_code (*embedding)(bptt_context*, bptt_dtype, int64_t n, int64_t rows, int64_t cols,
                          const void* table, const int32_t* index, void* out);
-  // dtable is overwritten; rows are summed in ascending i; padding < 0: none.
+  // dtable is overwritten; rows are summed in ascending i, that of padding, if there is one, is 0.
   bptt_code (*embedding_backward)(bptt_context*, bptt_dtype, int64_t n, int64_t rows, int64_t cols,
                                   int64_t padding, const int32_t* index, const void* dout,
                                   void* dtable);
@@ -322,4 +339,9 @@ typedef struct bptt_backend {
 
 #ifdef __cplusplus
 }
+
+#define BPTT_ONE(op) +1
+static_assert(offsetof(bptt_ops, plan_create) == sizeof(void*) * (1 BPTT_OPS(BPTT_ONE)),
+              "BPTT_OPS lists every operation of bptt_ops");
+#undef BPTT_ONE
 #endif

@@ -12,16 +12,17 @@ template <class Enum>
 struct EnumNames;
 
 #define BPTT_NAME(enumerator, name) #name,
-#define BPTT_NAMES(Enum, LIST)                                    \
-  template <>                                                     \
-  struct EnumNames<Enum> {                                        \
-    static constexpr const char* names[] = {LIST(BPTT_NAME)};     \
+#define BPTT_NAMES(Enum, LIST)                                \
+  template <>                                                 \
+  struct EnumNames<Enum> {                                    \
+    static constexpr const char* names[] = {LIST(BPTT_NAME)}; \
   };
 BPTT_NAMES(bptt_dtype, BPTT_DTYPE)
 BPTT_NAMES(bptt_unary_op, BPTT_UNARY)
 BPTT_NAMES(bptt_binary_op, BPTT_BINARY)
 BPTT_NAMES(bptt_reduction, BPTT_REDUCTION)
 BPTT_NAMES(bptt_pairwise_loss, BPTT_PAIRWISE_LOSS)
+BPTT_NAMES(bptt_softmax_kind, BPTT_SOFTMAX_KIND)
 BPTT_NAMES(bptt_optimizer_kind, BPTT_OPTIMIZER)
 BPTT_NAMES(bptt_compute, BPTT_COMPUTE)
 #undef BPTT_NAMES

@@ -13,7 +13,7 @@ import { sumTo } from './broadcast.ts'
 export function mapped<D extends DType>(where: string, op: number, x: Tensor<D>, alpha = 0): Tensor<D> {
   const handle = x._handle(where)
   const y = resultLike(x)
-  native().unary(op, dtypeNumber(x.dtype), x.size, alpha, handle, y._handle(where))
+  native().unary(dtypeNumber(x.dtype), op, alpha, x.size, handle, y._handle(where))
   return y
 }
 
@@ -32,7 +32,7 @@ function combine(
     sameShape(aShape, shape) && sameShape(bShape, shape)
       ? denseLayout(out.size)
       : layoutOf(shape.length, shape, broadcastStrides(aShape, shape), broadcastStrides(bShape, shape))
-  native().binary(op, dtypeNumber(like.dtype), layout, a, b, out._handle('binary'))
+  native().binary(dtypeNumber(like.dtype), op, layout, a, b, out._handle('binary'))
   return out
 }
 
@@ -57,8 +57,8 @@ export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D>
     record(name, [x], [y], [saved._live(where)], (dy, node) => {
       const dx = resultLike(dy)
       native().unaryBackward(
-        op,
         dtypeNumber(dy.dtype),
+        op,
         dy.size,
         node.saved(0),
         dy._handle(where),

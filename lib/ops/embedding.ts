@@ -51,7 +51,7 @@ export function embedding<D extends DType>(
         size,
         rows,
         cols,
-        padding,
+        padding < 0 ? rows : padding,
         node.saved(0),
         dout,
         dweight._handle(where),

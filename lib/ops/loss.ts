@@ -147,15 +147,15 @@ function pairwise<D extends DType>(
   const left = x._live(where)
   const right = target._live(where)
   const loss = result(mode === 'none' ? x._shape : [], x.dtype, x.device)
-  native().pairwiseLoss(kind, dtype, reduction, size, left.handle, right.handle, loss._handle(where))
+  native().pairwiseLoss(dtype, kind, reduction, size, left.handle, right.handle, loss._handle(where))
   if (needsGrad(x) || needsGrad(target)) {
     const { shape } = x
     record(where, [x, target], [loss], [left, right], (dloss, node) => {
       const dx = node.wants(0) ? result(shape, dloss.dtype, dloss.device) : null
       const dtarget = node.wants(1) ? result(shape, dloss.dtype, dloss.device) : null
       native().pairwiseLossBackward(
-        kind,
         dtype,
+        kind,
         reduction,
         size,
         node.saved(0),

@@ -1,6 +1,6 @@
 /** softmax and logSoftmax along one axis. */
 import { needsGrad, record } from '../autograd.ts'
-import { native } from '../binding.ts'
+import { native, SOFTMAX_KIND } from '../binding.ts'
 import { checkAxis, checkFloat } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { splitAt } from '../layout.ts'
@@ -12,7 +12,7 @@ import { resultLike, type Tensor } from '../tensor.ts'
  * @param axis default -1, the last
  */
 export function softmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> {
-  return normalize('softmax', false, x, axis)
+  return normalize('softmax', x, axis)
 }
 
 /**
@@ -21,21 +21,22 @@ export function softmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> {
  * @param axis default -1, the last
  */
 export function logSoftmax<D extends DType>(x: Tensor<D>, axis = -1): Tensor<D> {
-  return normalize('logSoftmax', true, x, axis)
+  return normalize('logSoftmax', x, axis)
 }
 
-function normalize<D extends DType>(where: string, log: boolean, x: Tensor<D>, axis: number): Tensor<D> {
+function normalize<D extends DType>(where: keyof typeof SOFTMAX_KIND, x: Tensor<D>, axis: number): Tensor<D> {
+  const kind = SOFTMAX_KIND[where]
   checkFloat(where, 'input', x)
   const [outer, classes, inner] = splitAt(x._shape, checkAxis(where, axis, x._shape.length))
   const dtype = dtypeNumber(x.dtype)
   const handle = x._handle(where)
   const y = resultLike(x)
-  native().softmax(log, dtype, outer, classes, inner, handle, y._handle(where))
+  native().softmax(dtype, kind, outer, classes, inner, handle, y._handle(where))
   if (needsGrad(x)) {
     record(where, [x], [y], [y._live(where)], (dy, node) => {
       const dx = resultLike(dy)
       const dout = dy._handle(where)
-      native().softmaxBackward(log, dtype, outer, classes, inner, node.saved(0), dout, dx._handle(where))
+      native().softmaxBackward(dtype, kind, outer, classes, inner, node.saved(0), dout, dx._handle(where))
       return [dx]
     })
   }

@@ -1,6 +1,9 @@
-// The export list. Each name is a function of lib/binding.ts, defined in the
-// file of its family.
+// The export list. Each name is a function of lib/binding.ts, defined in the file of its family;
+// those of the ops are those of the backend's table, written as JavaScript does.
+#include <string>
+
 #include "addon/call.h"
+#include "addon/ops.h"
 #include "addon/pin.h"
 
 // clang-format off
@@ -10,10 +13,7 @@
   F(measureMultiplyAdds) F(measureReads) \
   F(emptyCache) F(allocate) F(release) F(upload) F(read) F(readSync) F(synchronize) \
   /* ops.cc */ \
-  F(fill) F(unary) F(unaryBackward) F(binary) F(copy) F(copyAll) F(dropout) F(uniform) F(normal) \
-  F(sum) F(softmax) F(softmaxBackward) F(layerNorm) F(layerNormBackward) F(matmul) \
-  F(embedding) F(embeddingBackward) F(crossEntropy) F(crossEntropyBackward) \
-  F(pairwiseLoss) F(pairwiseLossBackward) F(optimize) F(gradNorm) F(clipGrads) \
+  F(copyAll) \
   /* recurrent.cc */ \
   F(packedBytes) F(recurrentForward) F(recurrentBackward) \
   /* stepper.cc */ \
@@ -25,6 +25,16 @@ namespace bptt::addon {
 #define BPTT_DECLARE(name) napi_value name(Call& call);
 BPTT_FUNCTIONS(BPTT_DECLARE)
 
+namespace {
+
+void export_function(napi_env env, napi_value exports, const std::string& name,
+                     napi_callback function) {
+  napi_value value;
+  check(napi_create_function(env, name.c_str(), name.size(), function, nullptr, &value));
+  check(napi_set_named_property(env, exports, name.c_str(), value));
+}
+
+}  // namespace
 }  // namespace bptt::addon
 
 NAPI_MODULE_INIT() {
@@ -32,12 +42,9 @@ NAPI_MODULE_INIT() {
   return guarded(env, [&] {
     pin_library();
     Environment::create(env);
-#define BPTT_EXPORT(name)                                                                          \
-  napi_value name##_value;                                                                         \
-  check(                                                                                           \
-      napi_create_function(env, #name, NAPI_AUTO_LENGTH, exported<name>, nullptr, &name##_value)); \
-  check(napi_set_named_property(env, exports, #name, name##_value));
+#define BPTT_EXPORT(name) export_function(env, exports, #name, exported<name>);
     BPTT_FUNCTIONS(BPTT_EXPORT)
+    for (const Op& op : op_functions()) export_function(env, exports, op.name, op.function);
     return exports;
   });
 }

@@ -1,8 +1,11 @@
-// Everything but the recurrent layers: one function per entry of the backend's table.
+// The ops: one function per entry of BPTT_OPS. Plain ones have a line each, the others, with
+// strides or lists, a function.
+#include "addon/ops.h"
+
 #include <algorithm>
 #include <cstring>
 
-#include "addon/call.h"
+#include "addon/plain.h"
 
 namespace bptt::addon {
 
@@ -77,51 +80,62 @@ class Together {
   std::vector<Share> shares_;
 };
 
-}  // namespace
+// The losses of a reduction.
+double losses(bptt_reduction reduction, double n) { return reduction == BPTT_NONE ? n : 1; }
 
-// -- elementwise -----------------------------------------------------------------
-
-napi_value fill(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const double value = call.number();
-  void* out = call.output(n, dtype);
-  return call.enqueue("fill", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.fill(context, dtype, n, value, out);
-  });
+// In messages a backward is called as its op.
+std::string name_in_messages(const char* op) {
+  const std::string name = op, suffix = "_backward";
+  return camel_case(name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name);
 }
 
-napi_value unary(Call& call) {
-  const auto op = call.option<bptt_unary_op>();
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const double alpha = call.number();
-  const void* x = call.input(n, dtype);
-  void* out = call.output(n, dtype);
-  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.unary(context, dtype, op, alpha, n, x, out);
-  });
-}
+// -- plain ops: their enums and sizes, and the elements of their buffers --------------
 
-napi_value unaryBackward(Call& call) {
-  const auto op = call.option<bptt_unary_op>();
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const void* saved = call.input(n, dtype);
-  const void* dout = call.input(n, dtype);
-  void* dx = call.output(n, dtype);
-  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.unary_backward(context, dtype, op, n, saved, dout, dx);
-  });
-}
+#define PLAIN(op, enums_and_sizes, ...)                                                         \
+  napi_value op(Call& call) {                                                                   \
+    using Signature = Plain<decltype(&bptt_ops::op)>;                                           \
+    static const std::string name = name_in_messages(#op);                                      \
+    return Signature::run(call, &bptt_ops::op, name.c_str(),                                    \
+                          [] enums_and_sizes { return std::to_array<Extent>({__VA_ARGS__}); }); \
+  }
+
+// clang-format off
+PLAIN(fill, (double n), n)
+PLAIN(unary, (bptt_unary_op, double n), n, n)
+PLAIN(unary_backward, (bptt_unary_op, double n), n, n, n)
+PLAIN(dropout, (double n), n, n)
+PLAIN(uniform, (double n), n)
+PLAIN(normal, (double n), n)
+PLAIN(softmax, (bptt_softmax_kind, double outer, double classes, double inner),
+      outer * classes * inner, outer * classes * inner)
+PLAIN(softmax_backward, (bptt_softmax_kind, double outer, double classes, double inner),
+      outer * classes * inner, outer * classes * inner, outer * classes * inner)
+PLAIN(layer_norm, (double rows, double cols),
+      rows * cols, maybe(cols), maybe(cols), rows * cols, maybe(rows), maybe(rows))
+PLAIN(layer_norm_backward, (double rows, double cols),
+      rows * cols, maybe(cols), rows, rows, rows * cols, maybe(rows * cols), maybe(cols), maybe(cols))
+PLAIN(embedding, (double n, double rows, double cols), rows * cols, n, n * cols)
+PLAIN(embedding_backward, (double n, double rows, double cols, double), n, n * cols, rows * cols)
+PLAIN(cross_entropy, (bptt_reduction reduction, double outer, double classes, double inner),
+      outer * classes * inner, outer * inner, losses(reduction, outer * inner), outer * inner + 1)
+PLAIN(cross_entropy_backward, (bptt_reduction reduction, double outer, double classes, double inner),
+      outer * classes * inner, outer * inner, outer * inner + 1, losses(reduction, outer * inner),
+      outer * classes * inner)
+PLAIN(pairwise_loss, (bptt_pairwise_loss, bptt_reduction reduction, double n),
+      n, n, losses(reduction, n))
+PLAIN(pairwise_loss_backward, (bptt_pairwise_loss, bptt_reduction reduction, double n),
+      n, n, losses(reduction, n), maybe(n), maybe(n))
+// clang-format on
+
+// -- ops of strides ---------------------------------------------------------------------
 
 napi_value binary(Call& call) {
   struct Layout {
     int rank;
     Axes shape, a, b;
   } l;
-  const auto op = call.option<bptt_binary_op>();
   const bptt_dtype dtype = call.dtype();
+  const auto op = call.option<bptt_binary_op>();
   Numbers numbers(call.numbers());
   l.rank = numbers.rank();
   numbers.counts(l.rank, l.shape);
@@ -158,80 +172,6 @@ napi_value copy(Call& call) {
   });
 }
 
-// What one device does of a list of copies.
-struct Copies {
-  struct Copy {
-    bptt_dtype dtype;
-    int64_t count;
-    const void* from;
-    void* to;
-  };
-  std::vector<Copy> copies;
-
-  bptt_code operator()(const bptt_ops& ops, bptt_context* context) const {
-    constexpr int64_t kOne = 1;
-    for (const Copy& c : copies) {
-      const bptt_code code = ops.copy(context, c.dtype, 1, &c.count, c.from, &kOne, c.to, &kOne);
-      if (code != BPTT_OK) return code;
-    }
-    return BPTT_OK;
-  }
-};
-
-napi_value copyAll(Call& call) {
-  const std::vector<int64_t> layout = read_sizes(call);
-  if (layout.size() % 2 != 0) broken("a copy is a dtype and a count");
-  const size_t count = layout.size() / 2;
-  const std::vector<napi_value> sources = call.handles(count, count);
-  const std::vector<napi_value> targets = call.handles(count, count);
-  Together<Copies> together;
-  for (size_t i = 0; i < count; ++i) {
-    auto& [stream, inputs, outputs, list] = together.on_device_of(call, targets[i]);
-    const auto dtype = to_enum<bptt_dtype>(static_cast<double>(layout[2 * i]));
-    const int64_t size = layout[2 * i + 1];
-    const void* from = call.operand(sources[i], size, dtype, &inputs);
-    list.copies.push_back({dtype, size, from, call.operand(targets[i], size, dtype, &outputs)});
-  }
-  together.enqueue("copy");
-  return nullptr;
-}
-
-napi_value dropout(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const double p = call.number();
-  const bptt_rng rng = call.rng();
-  const void* x = call.input(n, dtype);
-  void* out = call.output(n, dtype);
-  return call.enqueue("dropout", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.dropout(context, dtype, n, p, rng, x, out);
-  });
-}
-
-napi_value uniform(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const double low = call.number(), high = call.number();
-  const bptt_rng rng = call.rng();
-  void* out = call.output(n, dtype);
-  return call.enqueue("uniform", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.uniform(context, dtype, n, low, high, rng, out);
-  });
-}
-
-napi_value normal(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count();
-  const double mean = call.number(), std = call.number();
-  const bptt_rng rng = call.rng();
-  void* out = call.output(n, dtype);
-  return call.enqueue("normal", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.normal(context, dtype, n, mean, std, rng, out);
-  });
-}
-
-// -- reductions --------------------------------------------------------------------
-
 napi_value sum(Call& call) {
   struct Layout {
     int rank;
@@ -255,69 +195,6 @@ napi_value sum(Call& call) {
     return ops.sum(context, dtype, l.rank, l.shape, l.reduced, scale, x, out);
   });
 }
-
-napi_value softmax(Call& call) {
-  const bool log = call.flag();
-  const bptt_dtype dtype = call.dtype();
-  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
-  const int64_t n = product({outer, classes, inner});
-  const void* x = call.input(n, dtype);
-  void* out = call.output(n, dtype);
-  return call.enqueue(log ? "logSoftmax" : "softmax",
-                      [=](const bptt_ops& ops, bptt_context* context) {
-                        return ops.softmax(context, dtype, log, outer, classes, inner, x, out);
-                      });
-}
-
-napi_value softmaxBackward(Call& call) {
-  const bool log = call.flag();
-  const bptt_dtype dtype = call.dtype();
-  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
-  const int64_t n = product({outer, classes, inner});
-  const void* out = call.input(n, dtype);
-  const void* dout = call.input(n, dtype);
-  void* dx = call.output(n, dtype);
-  return call.enqueue(
-      log ? "logSoftmax" : "softmax", [=](const bptt_ops& ops, bptt_context* context) {
-        return ops.softmax_backward(context, dtype, log, outer, classes, inner, out, dout, dx);
-      });
-}
-
-napi_value layerNorm(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t rows = call.count(), cols = call.count(), n = product({rows, cols});
-  const double eps = call.number();
-  const void* x = call.input(n, dtype);
-  const void* gamma = call.optional_input(cols, dtype);
-  const void* beta = call.optional_input(cols, dtype);
-  void* y = call.output(n, dtype);
-  void* mean = call.optional_output(rows, dtype);
-  void* rstd = call.optional_output(rows, dtype);
-  // No storage bounds the number of rows of no elements.
-  const int64_t bounded = n > 0 || mean || rstd ? rows : 0;
-  return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.layer_norm(context, dtype, bounded, cols, eps, x, gamma, beta, y, mean, rstd);
-  });
-}
-
-napi_value layerNormBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t rows = call.count(), cols = call.count(), n = product({rows, cols});
-  const void* x = call.input(n, dtype);
-  const void* gamma = call.optional_input(cols, dtype);
-  const void* mean = call.input(rows, dtype);
-  const void* rstd = call.input(rows, dtype);
-  const void* dy = call.input(n, dtype);
-  void* dx = call.optional_output(n, dtype);
-  void* dgamma = call.optional_output(cols, dtype);
-  void* dbeta = call.optional_output(cols, dtype);
-  return call.enqueue("layerNorm", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.layer_norm_backward(context, dtype, rows, cols, x, gamma, mean, rstd, dy, dx, dgamma,
-                                   dbeta);
-  });
-}
-
-// -- products ------------------------------------------------------------------------
 
 napi_value matmul(Call& call) {
   const bptt_dtype dtype = call.dtype();
@@ -354,97 +231,6 @@ napi_value matmul(Call& call) {
   if (l.accumulate) call.input(out_handle, out_count, dtype);
   return call.enqueue("matmul", [=](const bptt_ops& ops, bptt_context* context) {
     return ops.matmul(context, dtype, &l, left, right, bias, out);
-  });
-}
-
-// -- embedding and losses --------------------------------------------------------------
-
-napi_value embedding(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count(), rows = call.count(), cols = call.count();
-  const void* table = call.input(product({rows, cols}), dtype);
-  const auto* index = static_cast<const int32_t*>(call.input(n, BPTT_INT32));
-  void* out = call.output(product({n, cols}), dtype);
-  call.refuse_overlap(index, {out});
-  return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.embedding(context, dtype, n, rows, cols, table, index, out);
-  });
-}
-
-napi_value embeddingBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const int64_t n = call.count(), rows = call.count(), cols = call.count();
-  const int64_t padding = call.integer(-kLargestCount, kLargestCount);
-  const auto* index = static_cast<const int32_t*>(call.input(n, BPTT_INT32));
-  const void* dout = call.input(product({n, cols}), dtype);
-  void* dtable = call.output(product({rows, cols}), dtype);
-  call.refuse_overlap(index, {dtable});
-  return call.enqueue("embedding", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.embedding_backward(context, dtype, n, rows, cols, padding, index, dout, dtable);
-  });
-}
-
-napi_value crossEntropy(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option<bptt_reduction>();
-  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
-  const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
-  const int64_t rows = product({outer, inner});
-  const void* logits = call.input(product({rows, classes}), dtype);
-  const auto* target = static_cast<const int32_t*>(call.input(rows, BPTT_INT32));
-  void* loss = call.output(reduction == BPTT_NONE ? rows : 1, dtype);
-  void* lse = call.output(sum_of(rows, 1), dtype);
-  call.refuse_overlap(target, {loss, lse});
-  return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.cross_entropy(context, dtype, reduction, outer, classes, inner, ignore, logits,
-                             target, loss, lse);
-  });
-}
-
-napi_value crossEntropyBackward(Call& call) {
-  const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option<bptt_reduction>();
-  const int64_t outer = call.count(), classes = call.count(), inner = call.count();
-  const auto ignore = static_cast<int32_t>(call.integer(INT32_MIN, INT32_MAX));
-  const int64_t rows = product({outer, inner});
-  const void* logits = call.input(product({rows, classes}), dtype);
-  const auto* target = static_cast<const int32_t*>(call.input(rows, BPTT_INT32));
-  const void* lse = call.input(sum_of(rows, 1), dtype);
-  const void* dloss = call.input(reduction == BPTT_NONE ? rows : 1, dtype);
-  void* dlogits = call.output(product({rows, classes}), dtype);
-  call.refuse_overlap(target, {dlogits});
-  return call.enqueue("crossEntropy", [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.cross_entropy_backward(context, dtype, reduction, outer, classes, inner, ignore,
-                                      logits, target, lse, dloss, dlogits);
-  });
-}
-
-napi_value pairwiseLoss(Call& call) {
-  const auto loss = call.option<bptt_pairwise_loss>();
-  const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option<bptt_reduction>();
-  const int64_t n = call.count();
-  const void* x = call.input(n, dtype);
-  const void* target = call.input(n, dtype);
-  void* out = call.output(reduction == BPTT_NONE ? n : 1, dtype);
-  return call.enqueue(name_of(loss), [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.pairwise_loss(context, dtype, loss, reduction, n, x, target, out);
-  });
-}
-
-napi_value pairwiseLossBackward(Call& call) {
-  const auto loss = call.option<bptt_pairwise_loss>();
-  const bptt_dtype dtype = call.dtype();
-  const auto reduction = call.option<bptt_reduction>();
-  const int64_t n = call.count();
-  const void* x = call.input(n, dtype);
-  const void* target = call.input(n, dtype);
-  const void* dloss = call.input(reduction == BPTT_NONE ? n : 1, dtype);
-  void* dx = call.optional_output(n, dtype);
-  void* dtarget = call.optional_output(n, dtype);
-  return call.enqueue(name_of(loss), [=](const bptt_ops& ops, bptt_context* context) {
-    return ops.pairwise_loss_backward(context, dtype, loss, reduction, n, x, target, dloss, dx,
-                                      dtarget);
   });
 }
 
@@ -533,7 +319,7 @@ napi_value optimize(Call& call) {
   return nullptr;
 }
 
-napi_value gradNorm(Call& call) {
+napi_value grad_norm(Call& call) {
   const bptt_dtype dtype = call.dtype();
   std::vector<int64_t> sizes = read_sizes(call);
   const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
@@ -550,7 +336,7 @@ napi_value gradNorm(Call& call) {
                       });
 }
 
-napi_value clipGrads(Call& call) {
+napi_value clip_grads(Call& call) {
   const bptt_dtype dtype = call.dtype();
   std::vector<int64_t> sizes = read_sizes(call);
   const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
@@ -566,6 +352,63 @@ napi_value clipGrads(Call& call) {
                         return ops.clip_grads(context, dtype, static_cast<int64_t>(sizes.size()),
                                               gradients.data(), sizes.data(), max_norm, norm);
                       });
+}
+
+// What one device does of a list of copies.
+struct Copies {
+  struct Copy {
+    bptt_dtype dtype;
+    int64_t count;
+    const void* from;
+    void* to;
+  };
+  std::vector<Copy> copies;
+
+  bptt_code operator()(const bptt_ops& ops, bptt_context* context) const {
+    constexpr int64_t kOne = 1;
+    for (const Copy& c : copies) {
+      const bptt_code code = ops.copy(context, c.dtype, 1, &c.count, c.from, &kOne, c.to, &kOne);
+      if (code != BPTT_OK) return code;
+    }
+    return BPTT_OK;
+  }
+};
+
+}  // namespace
+
+napi_value copyAll(Call& call) {
+  const std::vector<int64_t> layout = read_sizes(call);
+  if (layout.size() % 2 != 0) broken("a copy is a dtype and a count");
+  const size_t count = layout.size() / 2;
+  const std::vector<napi_value> sources = call.handles(count, count);
+  const std::vector<napi_value> targets = call.handles(count, count);
+  Together<Copies> together;
+  for (size_t i = 0; i < count; ++i) {
+    auto& [stream, inputs, outputs, list] = together.on_device_of(call, targets[i]);
+    const auto dtype = to_enum<bptt_dtype>(static_cast<double>(layout[2 * i]));
+    const int64_t size = layout[2 * i + 1];
+    const void* from = call.operand(sources[i], size, dtype, &inputs);
+    list.copies.push_back({dtype, size, from, call.operand(targets[i], size, dtype, &outputs)});
+  }
+  together.enqueue("copy");
+  return nullptr;
+}
+
+// -- exports ------------------------------------------------------------------------------
+
+std::string camel_case(std::string_view name) {
+  std::string result;
+  for (size_t i = 0; i < name.size(); ++i) {
+    result += name[i] == '_' ? static_cast<char>(name[++i] - 'a' + 'A') : name[i];
+  }
+  return result;
+}
+
+std::span<const Op> op_functions() {
+#define BPTT_FUNCTION(op) {camel_case(#op), exported<op>},
+  static const Op functions[] = {BPTT_OPS(BPTT_FUNCTION)};
+#undef BPTT_FUNCTION
+  return functions;
 }
 
 }  // namespace bptt::addon

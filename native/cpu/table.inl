@@ -1,6 +1,5 @@
-// The table of this instruction set. An entry `foo` that takes a dtype calls
-// foo_impl<F32> or foo_impl<F64>; fill and copy also serve int32 and choose
-// themselves.
+// The table of this instruction set. An entry `foo` calls foo_impl<F32> or foo_impl<F64>; those
+// that also serve int32 choose themselves.
 
 template <auto Float32, auto Float64>
 struct ByDtype;
@@ -29,38 +28,21 @@ static bptt_code recurrent_backward(bptt_context* context, const bptt_plan* plan
                                           : recurrent_backward_impl<F64>(context, plan, call);
 }
 
-#define BPTT_BY_DTYPE(name) &ByDtype<&name##_impl<F32>, &name##_impl<F64>>::call
+static constexpr bptt_ops make_ops() {
+  bptt_ops table{};
+  table.isa = kIsa;
+#define BPTT_ENTRY(op) table.op = &op##_impl;
+  BPTT_ANY_DTYPE_OPS(BPTT_ENTRY)
+#undef BPTT_ENTRY
+#define BPTT_ENTRY(op) table.op = &ByDtype<&op##_impl<F32>, &op##_impl<F64>>::call;
+  BPTT_FLOAT_OPS(BPTT_ENTRY)
+#undef BPTT_ENTRY
+  table.plan_create = &plan_create_impl;
+  table.plan_destroy = &plan_destroy;
+  table.plan_sizes = &plan_sizes;
+  table.recurrent_forward = &recurrent_forward;
+  table.recurrent_backward = &recurrent_backward;
+  return table;
+}
 
-const bptt_ops ops = {
-    kIsa,
-    &fill_impl,
-    BPTT_BY_DTYPE(unary),
-    BPTT_BY_DTYPE(unary_backward),
-    BPTT_BY_DTYPE(binary),
-    &copy_impl,
-    BPTT_BY_DTYPE(dropout),
-    BPTT_BY_DTYPE(uniform),
-    BPTT_BY_DTYPE(normal),
-    BPTT_BY_DTYPE(sum),
-    BPTT_BY_DTYPE(softmax),
-    BPTT_BY_DTYPE(softmax_backward),
-    BPTT_BY_DTYPE(layer_norm),
-    BPTT_BY_DTYPE(layer_norm_backward),
-    BPTT_BY_DTYPE(matmul),
-    BPTT_BY_DTYPE(embedding),
-    BPTT_BY_DTYPE(embedding_backward),
-    BPTT_BY_DTYPE(cross_entropy),
-    BPTT_BY_DTYPE(cross_entropy_backward),
-    BPTT_BY_DTYPE(pairwise_loss),
-    BPTT_BY_DTYPE(pairwise_loss_backward),
-    BPTT_BY_DTYPE(optimize),
-    BPTT_BY_DTYPE(grad_norm),
-    BPTT_BY_DTYPE(clip_grads),
-    &plan_create_impl,
-    &plan_destroy,
-    &plan_sizes,
-    &recurrent_forward,
-    &recurrent_backward,
-};
-
-#undef BPTT_BY_DTYPE
+constinit const bptt_ops ops = make_ops();

@@ -7,7 +7,6 @@
 
 #include "bptt/cuda.h"
 #include "cuda/device.h"
-#include "cuda/ops.h"
 #include "cuda/recurrent_plan.h"
 
 // What the driver loads: the compiled kernels (kernels.cc).
@@ -281,29 +280,9 @@ struct InContext<entry> {
 bptt_ops make_ops() {
   bptt_ops ops{};
   ops.isa = "cuda";
-  ops.fill = InContext<fill>::call;
-  ops.unary = InContext<unary>::call;
-  ops.unary_backward = InContext<unary_backward>::call;
-  ops.binary = InContext<binary>::call;
-  ops.copy = InContext<copy>::call;
-  ops.dropout = InContext<dropout>::call;
-  ops.uniform = InContext<uniform>::call;
-  ops.normal = InContext<normal>::call;
-  ops.sum = InContext<sum>::call;
-  ops.softmax = InContext<softmax>::call;
-  ops.softmax_backward = InContext<softmax_backward>::call;
-  ops.layer_norm = InContext<layer_norm>::call;
-  ops.layer_norm_backward = InContext<layer_norm_backward>::call;
-  ops.matmul = InContext<matmul>::call;
-  ops.embedding = InContext<embedding>::call;
-  ops.embedding_backward = InContext<embedding_backward>::call;
-  ops.cross_entropy = InContext<cross_entropy>::call;
-  ops.cross_entropy_backward = InContext<cross_entropy_backward>::call;
-  ops.pairwise_loss = InContext<pairwise_loss>::call;
-  ops.pairwise_loss_backward = InContext<pairwise_loss_backward>::call;
-  ops.optimize = InContext<optimize>::call;
-  ops.grad_norm = InContext<grad_norm>::call;
-  ops.clip_grads = InContext<clip_grads>::call;
+#define BPTT_ENTRY(op) ops.op = InContext<op>::call;
+  BPTT_OPS(BPTT_ENTRY)
+#undef BPTT_ENTRY
   ops.plan_create = InContext<recurrent_plan_create>::call;
   ops.plan_destroy = recurrent_plan_destroy;
   ops.plan_sizes = recurrent_plan_sizes;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include "backend.h"
 #include "cuda/kernels.h"
@@ -65,5 +66,11 @@ bptt_code use_planning(bptt_context*);
 
 // At least so many bytes in a scratch.
 bptt_code reserve(bptt_context*, Scratch&, size_t bytes);
+
+// The operations, defined in ops_*.cc and matmul.cc; backend.h says what each does. They start
+// work and return: an index out of range is found by wait(), and a failed launch by the op.
+#define BPTT_DECLARE(op) std::remove_pointer_t<decltype(bptt_ops::op)> op;
+BPTT_OPS(BPTT_DECLARE)
+#undef BPTT_DECLARE
 
 }  // namespace bptt::cuda

@@ -76,7 +76,7 @@ struct Unary {
 struct UnaryBackward {
   bptt_unary_op op;
   int64_t n;
-  const void* saved;  // T[n]: the forward's x for log, its result for every other op
+  const void* saved;  // T[n]: the forward's x or result, as backend.h says
   const void* dout;   // T[n]
   void* dx;           // T[n], may be either
 };

@@ -2,7 +2,7 @@
 // product: a row-major [m,n] is a column-major [n,m].
 #include <algorithm>
 
-#include "cuda/ops.h"
+#include "cuda/device.h"
 
 namespace bptt::cuda {
 

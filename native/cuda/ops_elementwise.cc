@@ -1,6 +1,6 @@
 // Elementwise operations.
+#include "cuda/device.h"
 #include "cuda/launch.h"
-#include "cuda/ops.h"
 
 namespace bptt::cuda {
 

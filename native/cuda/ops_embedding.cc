@@ -1,6 +1,6 @@
 // Embedding.
+#include "cuda/device.h"
 #include "cuda/launch.h"
-#include "cuda/ops.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {

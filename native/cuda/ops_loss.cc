@@ -1,5 +1,5 @@
 // Losses.
-#include "cuda/ops.h"
+#include "cuda/device.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {

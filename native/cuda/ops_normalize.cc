@@ -1,29 +1,30 @@
 // Softmax and layer norm.
-#include "cuda/ops.h"
+#include "cuda/device.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {
 
-bptt_code softmax(bptt_context* context, bptt_dtype dtype, int log, int64_t outer, int64_t classes,
-                  int64_t inner, const void* x, void* out) {
+bptt_code softmax(bptt_context* context, bptt_dtype dtype, bptt_softmax_kind kind, int64_t outer,
+                  int64_t classes, int64_t inner, const void* x, void* out) {
   if (classes == 0) return BPTT_OK;
   const Lines lines = lines_of(outer, classes, inner);
   return launch(context, softmax_kernel, dtype, grid_of_lines(lines.count, lines.lanes),
-                Softmax{lines, log, x, out});
+                Softmax{lines, kind == BPTT_LOG_SOFTMAX, x, out});
 }
 
-bptt_code softmax_backward(bptt_context* context, bptt_dtype dtype, int log, int64_t outer,
-                           int64_t classes, int64_t inner, const void* out, const void* dout,
-                           void* dx) {
+bptt_code softmax_backward(bptt_context* context, bptt_dtype dtype, bptt_softmax_kind kind,
+                           int64_t outer, int64_t classes, int64_t inner, const void* out,
+                           const void* dout, void* dx) {
   if (classes == 0) return BPTT_OK;
   const Lines lines = lines_of(outer, classes, inner);
   return launch(context, softmax_backward_kernel, dtype, grid_of_lines(lines.count, lines.lanes),
-                SoftmaxBackward{lines, log, out, dout, dx});
+                SoftmaxBackward{lines, kind == BPTT_LOG_SOFTMAX, out, dout, dx});
 }
 
 bptt_code layer_norm(bptt_context* context, bptt_dtype dtype, int64_t rows, int64_t cols,
                      double eps, const void* x, const void* gamma, const void* beta, void* y,
                      void* mean, void* rstd) {
+  if (cols == 0 && !mean && !rstd) return BPTT_OK;  // nothing is written, of however many rows
   const Lanes lanes = lanes_of(cols, true);
   return launch(context, layer_norm_kernel, dtype, grid_of_lines(rows, lanes),
                 LayerNorm{rows, cols, lanes, eps, x, gamma, beta, y, mean, rstd});

@@ -1,5 +1,5 @@
 // Optimizers and gradient norms: many tensors in one launch.
-#include "cuda/ops.h"
+#include "cuda/device.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {

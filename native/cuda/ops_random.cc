@@ -1,6 +1,6 @@
 // Dropout and random tensors.
+#include "cuda/device.h"
 #include "cuda/launch.h"
-#include "cuda/ops.h"
 #include "shared/philox.h"
 
 namespace bptt::cuda {

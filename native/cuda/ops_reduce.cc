@@ -1,5 +1,5 @@
 // Sums over any axes: passes that each divide long sums into chunks, until one is left.
-#include "cuda/ops.h"
+#include "cuda/device.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {

@@ -4,7 +4,7 @@
 // The state of a direction is carried in a buffer of its own, [active,H]. Rows are sorted
 // by length, so those of a step are its first ones in either direction: forwards, rows
 // leave it as they end; backwards, they join it with their initial state.
-#include "cuda/ops.h"
+#include "cuda/device.h"
 #include "cuda/recurrent_pass.h"
 
 namespace bptt::cuda {

@@ -97,7 +97,8 @@ Doubles softmax(const Lines& s, const Doubles& x, bool log) {
 template <class T>
 void test_softmax() {
   for (const Lines& s : kLines) {
-    for (int log : {0, 1}) {
+    for (bptt_softmax_kind kind : {BPTT_SOFTMAX, BPTT_LOG_SOFTMAX}) {
+      const bool log = kind == BPTT_LOG_SOFTMAX;
       const std::string name = std::string(log ? "log-" : "") + "softmax of " +
                                std::to_string(s.outer) + "," + std::to_string(s.classes) + "," +
                                std::to_string(s.inner);
@@ -105,7 +106,7 @@ void test_softmax() {
       const Doubles y = softmax(s, x, log);
       check_everywhere(name, y, 2 * kTolerance<T>, [&](Backend& b) {
         Array<T> in(x), out(s.size());
-        CHECK(b.ops.softmax(&b.context, dtype_of<T>, log, s.outer, s.classes, s.inner, in, out) ==
+        CHECK(b.ops.softmax(&b.context, dtype_of<T>, kind, s.outer, s.classes, s.inner, in, out) ==
               BPTT_OK);
         return out.doubles();
       });
@@ -120,7 +121,7 @@ void test_softmax() {
       }
       check_everywhere(name + " backward", dx, 5 * kTolerance<T>, [&](Backend& b) {
         Array<T> saved(y), grad(dy), out(s.size());
-        CHECK(b.ops.softmax_backward(&b.context, dtype_of<T>, log, s.outer, s.classes, s.inner,
+        CHECK(b.ops.softmax_backward(&b.context, dtype_of<T>, kind, s.outer, s.classes, s.inner,
                                      saved, grad, out) == BPTT_OK);
         return out.doubles();
       });
@@ -132,7 +133,7 @@ void test_softmax() {
   check_everywhere("softmax of specials", {e, 1 - e, 0, kNan, kNan, kNan, 0.5, 0, 0.5},
                    kTolerance<T>, [&](Backend& b) {
                      Array<T> in(x), out(9);
-                     b.ops.softmax(&b.context, dtype_of<T>, 0, 3, 3, 1, in, out);
+                     b.ops.softmax(&b.context, dtype_of<T>, BPTT_SOFTMAX, 3, 3, 1, in, out);
                      return out.doubles();
                    });
 }

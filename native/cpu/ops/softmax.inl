@@ -148,8 +148,9 @@ static void softmax_panel(bool log, int64_t classes, int64_t inner, int64_t widt
 }
 
 template <class V>
-static bptt_code softmax_impl(bptt_context*, int log, int64_t outer, int64_t classes, int64_t inner,
-                              const void* x, void* out) {
+static bptt_code softmax_impl(bptt_context*, bptt_softmax_kind kind, int64_t outer, int64_t classes,
+                              int64_t inner, const void* x, void* out) {
+  const bool log = kind == BPTT_LOG_SOFTMAX;
   using S = typename V::Scalar;
   const S* from = static_cast<const S*>(x);
   S* to = static_cast<S*>(out);
@@ -218,8 +219,10 @@ static void softmax_backward_panel(bool log, int64_t classes, int64_t inner, int
 }
 
 template <class V>
-static bptt_code softmax_backward_impl(bptt_context*, int log, int64_t outer, int64_t classes,
-                                       int64_t inner, const void* out, const void* dout, void* dx) {
+static bptt_code softmax_backward_impl(bptt_context*, bptt_softmax_kind kind, int64_t outer,
+                                       int64_t classes, int64_t inner, const void* out,
+                                       const void* dout, void* dx) {
+  const bool log = kind == BPTT_LOG_SOFTMAX;
   using S = typename V::Scalar;
   const S *y = static_cast<const S*>(out), *dy = static_cast<const S*>(dout);
   S* to = static_cast<S*>(dx);

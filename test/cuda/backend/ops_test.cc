@@ -2,6 +2,7 @@
 #include <thread>
 
 #include "backend/sides.h"
+#include "enums.h"
 
 using namespace bptt_test;
 
@@ -34,21 +35,20 @@ void test_fill(Comparison& compare) {
 
 template <class T>
 void test_unary_values(Comparison& compare, const Doubles& values) {
-  for (int op = BPTT_NEG; op <= BPTT_ADD_SCALAR; ++op) {
-    const std::string name = "unary " + std::to_string(op);
+  for (int op = 0; op < bptt::count_of<bptt_unary_op>; ++op) {
+    const auto which = static_cast<bptt_unary_op>(op);
+    const std::string name = bptt::name_of(which);
     const int64_t n = static_cast<int64_t>(values.size());
     compare(name, kSideTolerance<T>, [&](Side& s) {
       Numbers<T> x(s, values), out(s, n + 1);
-      const auto which = static_cast<bptt_unary_op>(op);
       s.done(s.ops.unary(&s.context, dtype_of<T>, which, 0.75, n, x, out));
       s.done(s.ops.unary(&s.context, dtype_of<T>, which, 0.75, n, x, x));  // in place
       return Outputs{out.read(), x.read()};
     });
-    if (op == BPTT_SCALE) continue;
+    if (which == BPTT_SCALE) continue;
     compare(name + " backward", kSideTolerance<T>, [&](Side& s) {
       Numbers<T> saved(s, values), dout(s, random_values(values.size(), -1, 1, 5)), dx(s, n + 1);
-      s.done(s.ops.unary_backward(&s.context, dtype_of<T>, static_cast<bptt_unary_op>(op), n, saved,
-                                  dout, dx));
+      s.done(s.ops.unary_backward(&s.context, dtype_of<T>, which, n, saved, dout, dx));
       return Outputs{dx.read()};
     });
   }
@@ -108,7 +108,7 @@ const Layout kBroadcasts[] = {
 template <class T>
 void test_binary(Comparison& compare) {
   for (const Layout& l : kBroadcasts)
-    for (int op = BPTT_ADD; op <= BPTT_DIV; ++op)
+    for (int op = 0; op < bptt::count_of<bptt_binary_op>; ++op)
       compare("binary " + std::to_string(op) + " of " + show(l.shape), kSideTolerance<T>,
               [&](Side& s) {
                 Numbers<T> a(s, random_values(l.reach(l.a), -2, 2, 1));
@@ -218,18 +218,18 @@ void test_sum(Comparison& compare) {
 
 template <class T>
 void test_softmax_values(Comparison& compare, const Lines& l, const Doubles& values) {
-  for (int log : {0, 1}) {
-    const std::string name =
-        std::string(log ? "log-softmax" : "softmax") + " of " + show({l.outer, l.classes, l.inner});
+  for (bptt_softmax_kind kind : {BPTT_SOFTMAX, BPTT_LOG_SOFTMAX}) {
+    const std::string name = std::string(kind == BPTT_LOG_SOFTMAX ? "log-softmax" : "softmax") +
+                             " of " + show({l.outer, l.classes, l.inner});
     compare(name, kSideTolerance<T>, [&](Side& s) {
       Numbers<T> x(s, values), out(s, l.size() + 1);
-      s.done(s.ops.softmax(&s.context, dtype_of<T>, log, l.outer, l.classes, l.inner, x, out));
+      s.done(s.ops.softmax(&s.context, dtype_of<T>, kind, l.outer, l.classes, l.inner, x, out));
       return Outputs{out.read()};
     });
     compare(name + " backward", kSideTolerance<T>, [&](Side& s) {
       Numbers<T> y(s, random_values(l.size(), -4, 0)), dy(s, random_values(l.size(), -1, 1, 3));
       Numbers<T> dx(s, l.size() + 1);
-      s.done(s.ops.softmax_backward(&s.context, dtype_of<T>, log, l.outer, l.classes, l.inner, y,
+      s.done(s.ops.softmax_backward(&s.context, dtype_of<T>, kind, l.outer, l.classes, l.inner, y,
                                     dy, dx));
       return Outputs{dx.read()};
     });
