@@ -14,8 +14,9 @@ export const UNARY = {
   exp: 4,
   log: 5,
   sqrt: 6,
-  scale: 7,
-  addScalar: 8,
+  abs: 7,
+  scale: 8,
+  addScalar: 9,
 } as const
 
 export const BINARY = {

@@ -58,6 +58,9 @@ export interface TensorMethods<D extends DType> {
   /** Square root; NaN below 0. */
   sqrt(): Tensor<D>
 
+  /** Absolute value. Its derivative at 0 is 0. */
+  abs(): Tensor<D>
+
   // -- reductions and products -------------------------------------------------------------
 
   /**
@@ -148,6 +151,9 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   },
   sqrt() {
     return unary('sqrt', this)
+  },
+  abs() {
+    return unary('abs', this)
   },
   sum(axes, options) {
     return sum(this, axes, options)

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 // Changes whenever a struct or a list below does; a backend of another version is refused.
-#define BPTT_BACKEND_VERSION 4
+#define BPTT_BACKEND_VERSION 5
 #define BPTT_MAX_RANK 8
 
 // An enum is a list of ENTRY(enumerator, name), in the order of their values, which count from
@@ -61,6 +61,7 @@ typedef struct bptt_rng {
   ENTRY(BPTT_EXP, exp)                              \
   ENTRY(BPTT_LOG, log)                              \
   ENTRY(BPTT_SQRT, sqrt)                            \
+  ENTRY(BPTT_ABS, abs)                              \
   ENTRY(BPTT_SCALE, scale)          /* alpha * x */ \
   ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */
 
@@ -225,7 +226,7 @@ typedef struct bptt_ops {
   bptt_code (*fill)(bptt_context*, bptt_dtype, int64_t n, double value, void* out);
   bptt_code (*unary)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, int64_t n,
                      const void* x, void* out);
-  // saved is the forward's x for log and its result for every other op.
+  // saved is the forward's x for log and abs, and its result for every other op.
   bptt_code (*unary_backward)(bptt_context*, bptt_dtype, bptt_unary_op, int64_t n,
                               const void* saved, const void* dout, void* dx);
   // Broadcasting by stride 0; out is dense over shape.

@@ -40,7 +40,7 @@ import { expectFailure } from './support/failure.ts'
 type Shape = number[]
 type Case = [name: string, inputs: Shape[], op: (...inputs: Tensor[]) => Tensor, shape: Shape, value?: number]
 
-const unary = ['neg', 'tanh', 'sigmoid', 'relu', 'exp', 'log', 'sqrt'] as const
+const unary = ['neg', 'tanh', 'sigmoid', 'relu', 'exp', 'log', 'sqrt', 'abs'] as const
 const binary = ['add', 'sub', 'mul', 'div'] as const
 const labels = (shape: Shape) => zeros(shape, { dtype: 'int32' })
 

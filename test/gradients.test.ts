@@ -65,6 +65,7 @@ const cases: Case[] = [
   ['exp', (p) => p.exp(), [x(2, 3)]],
   ['log', (p) => p.log(), [positive(2, 3)]],
   ['sqrt', (p) => p.sqrt(), [positive(2, 3)]],
+  ['abs', (p) => p.abs().add(p.neg().abs().mul(2)), [positive(2, 3)]],
   ['sum of all', (p) => p.sum(), [x(2, 3)]],
   ['sum over an axis', (p) => p.sum(-1), [x(2, 3, 4)]],
   ['sum over axes', (p) => p.sum([0, 2], { keepDims: true }), [x(2, 3, 4)]],

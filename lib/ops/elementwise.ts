@@ -46,14 +46,14 @@ function negated(x: Tensor): Tensor {
 
 type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar'>
 
-/** Functions whose derivative follows from their result (log: from their input). */
+/** Functions whose derivative follows from their result (log and abs: from their input). */
 export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
   const where = `Tensor.${name}`
   checkFloat(where, 'input', x)
   const op = UNARY[name]
   const y = mapped(where, op, x)
   if (needsGrad(x)) {
-    const saved = name === 'log' ? x : y
+    const saved = name === 'log' || name === 'abs' ? x : y
     record(name, [x], [y], [saved._live(where)], (dy, node) => {
       const dx = resultLike(dy)
       native().unaryBackward(

@@ -122,8 +122,8 @@ const shapes = {
   readSync: [h, n],
   synchronize: [() => pick([cpu, 0])],
   fill: [dtype, n, n, h],
-  unary: [dtype, () => below(9), n, n, h, h],
-  unaryBackward: [dtype, () => below(9), n, h, h, h],
+  unary: [dtype, () => below(10), n, n, h, h],
+  unaryBackward: [dtype, () => below(10), n, h, h, h],
   binary: [dtype, () => below(4), layout, h, h, h],
   copy: [dtype, layout, h, h],
   copyAll: [

@@ -16,7 +16,7 @@ struct Unary {
   bptt_unary_op op;
   double alpha, low, high;
   double (*value)(double);
-  double (*derivative)(double);  // of what is saved: x for log, else the result
+  double (*derivative)(double);  // of what is saved: x for log and abs, else the result
 };
 
 double relu(double x) { return x > 0 ? x : 0; }
@@ -33,6 +33,10 @@ const Unary kUnary[] = {
      [](double x) { return 1 / x; }},
     {"sqrt", BPTT_SQRT, 0, 0.1, 9, [](double x) { return std::sqrt(x); },
      [](double y) { return 0.5 / y; }},
+    {"abs", BPTT_ABS, 0, -2, 2, [](double x) { return std::abs(x); },
+     [](double x) { return x > 0   ? 1.0
+                           : x < 0 ? -1.0
+                                   : 0.0; }},
     {"scale", BPTT_SCALE, -1.5, -2, 2, [](double x) { return -1.5 * x; }, nullptr},
     {"add_scalar", BPTT_ADD_SCALAR, 0.75, -2, 2, [](double x) { return x + 0.75; },
      [](double) { return 1.0; }},
@@ -44,9 +48,10 @@ void test_unary() {
     for (int64_t n : kSizes) {
       const Doubles x = random_values(n, u.low, u.high), dy = random_values(n, -2, 2, 9);
       Doubles y(n), dx(n);
+      const bool of_x = u.op == BPTT_LOG || u.op == BPTT_ABS;
       for (int64_t i = 0; i < n; ++i) {
         y[i] = u.value(x[i]);
-        const double saved = static_cast<T>(u.op == BPTT_LOG ? x[i] : y[i]);
+        const double saved = static_cast<T>(of_x ? x[i] : y[i]);
         if (u.derivative) dx[i] = dy[i] * u.derivative(saved);
       }
       check_everywhere(u.name, y, kTolerance<T>, [&](Backend& b) {
@@ -56,7 +61,7 @@ void test_unary() {
       });
       if (!u.derivative) continue;
       check_everywhere(std::string(u.name) + " backward", dx, kTolerance<T>, [&](Backend& b) {
-        Array<T> saved(u.op == BPTT_LOG ? x : y), grad(dy), out(n);
+        Array<T> saved(of_x ? x : y), grad(dy), out(n);
         CHECK(b.ops.unary_backward(&b.context, dtype_of<T>, u.op, n, saved, grad, out) == BPTT_OK);
         return out.doubles();
       });
@@ -68,6 +73,18 @@ void test_unary() {
     Array<T> inout(x);
     b.ops.unary(&b.context, dtype_of<T>, BPTT_RELU, 0, 5, inout, inout);
     return inout.doubles();
+  });
+  const Doubles signs{kNan, -kInfinity, kInfinity, -0.0, 0, -0.5};
+  check_everywhere("abs of specials", {kNan, kInfinity, kInfinity, 0, 0, 0.5}, 0, [&](Backend& b) {
+    Array<T> in(signs), out(6);
+    b.ops.unary(&b.context, dtype_of<T>, BPTT_ABS, 0, 6, in, out);
+    for (double y : out.doubles()) CHECK(!std::signbit(y) || std::isnan(y));
+    return out.doubles();
+  });
+  check_everywhere("abs backward of specials", {0, -3, 3, 0, 0, -3}, 0, [&](Backend& b) {
+    Array<T> saved(signs), dy(Doubles(6, 3)), out(6);
+    b.ops.unary_backward(&b.context, dtype_of<T>, BPTT_ABS, 6, saved, dy, out);
+    return out.doubles();
   });
   Backend b(cpu_tables().back());
   CHECK(b.ops.unary_backward(&b.context, dtype_of<T>, BPTT_SCALE, 0, nullptr, nullptr, nullptr) ==

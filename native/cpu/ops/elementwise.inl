@@ -96,6 +96,7 @@ struct ReluOp { template <class V> BPTT_INLINE V operator()(V x) const { return 
 struct ExpOp { template <class V> BPTT_INLINE V operator()(V x) const { return exp(x); } };
 struct LogOp { template <class V> BPTT_INLINE V operator()(V x) const { return log(x); } };
 struct SqrtOp { template <class V> BPTT_INLINE V operator()(V x) const { return sqrt(x); } };
+struct AbsOp { template <class V> BPTT_INLINE V operator()(V x) const { return abs(x); } };
 template <class S>
 struct ScaleOp { S alpha; template <class V> BPTT_INLINE V operator()(V x) const { return V(alpha) * x; } };
 template <class S>
@@ -130,6 +131,9 @@ static bptt_code unary_impl(bptt_context*, bptt_unary_op op, double alpha, int64
       break;
     case BPTT_SQRT:
       map<V>(n, SqrtOp{}, to, in);
+      break;
+    case BPTT_ABS:
+      map<V>(n, AbsOp{}, to, in);
       break;
     case BPTT_SCALE:
       map<V>(n, ScaleOp<S>{a}, to, in);
@@ -178,6 +182,13 @@ struct SqrtGrad {
   }
 };
 
+struct AbsGrad {
+  template <class V>
+  BPTT_INLINE V operator()(V x, V dy) const {
+    return select(lt(V(), x), dy, select(lt(x, V()), -dy, V()));
+  }
+};
+
 template <class V>
 static bptt_code unary_backward_impl(bptt_context* context, bptt_unary_op op, int64_t n,
                                      const void* saved, const void* dout, void* dx) {
@@ -206,6 +217,9 @@ static bptt_code unary_backward_impl(bptt_context* context, bptt_unary_op op, in
       break;
     case BPTT_SQRT:
       map<V>(n, SqrtGrad{}, to, y, dy);
+      break;
+    case BPTT_ABS:
+      map<V>(n, AbsGrad{}, to, y, dy);
       break;
     case BPTT_ADD_SCALAR:
       map<V>(n, ScaleOp<S>{1}, to, dy);

@@ -86,6 +86,8 @@ __device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
       return log(x);
     case BPTT_SQRT:
       return sqrt(x);
+    case BPTT_ABS:
+      return abs(x);
     case BPTT_SCALE:
       return alpha * x;
     case BPTT_ADD_SCALAR:
@@ -94,7 +96,7 @@ __device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
   return x;
 }
 
-// y is the forward's result, for log its x.
+// y is the forward's result, for log and abs its x.
 template <class T>
 __device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
   switch (op) {
@@ -112,6 +114,8 @@ __device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
       return dy / y;
     case BPTT_SQRT:
       return dy / (y + y);
+    case BPTT_ABS:
+      return y > T(0) ? dy : y < T(0) ? -dy : T(0);
     case BPTT_SCALE:  // needs alpha: the host sends it through unary
     case BPTT_ADD_SCALAR:
       return dy;
