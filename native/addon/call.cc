@@ -1,7 +1,5 @@
 #include "addon/call.h"
 
-#include <cmath>
-
 namespace bptt::addon {
 
 void broken(const std::string& message) { throw JsError("ERR_BPTT_INTERNAL", message); }
@@ -33,13 +31,9 @@ void throw_error(napi_env env, const char* code, const char* message) {
   }
 }
 
-int64_t to_integer(double value, int64_t least, int64_t most) {
-  if (!(value >= static_cast<double>(least) && value <= static_cast<double>(most)) ||
-      value != std::floor(value)) {
-    broken(std::to_string(value) + " is not an integer in [" + std::to_string(least) + ", " +
-           std::to_string(most) + "]");
-  }
-  return static_cast<int64_t>(value);
+void not_an_integer(double value, int64_t least, int64_t most) {
+  broken(std::to_string(value) + " is not an integer in [" + std::to_string(least) + ", " +
+         std::to_string(most) + "]");
 }
 
 bptt_dtype to_float_dtype(double value) {

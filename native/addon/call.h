@@ -74,7 +74,14 @@ constexpr int64_t kLargestCount = int64_t{1} << 53;
 constexpr size_t size_of(bptt_dtype dtype) { return dtype == BPTT_FLOAT64 ? 8 : 4; }
 // The product of counts; throws where it is not exact in a number of JavaScript.
 int64_t product(std::initializer_list<int64_t> counts);
-int64_t to_integer(double value, int64_t least, int64_t most);
+[[noreturn]] void not_an_integer(double value, int64_t least, int64_t most);
+inline int64_t to_integer(double value, int64_t least, int64_t most) {
+  if (value >= static_cast<double>(least) && value <= static_cast<double>(most)) {
+    const auto integer = static_cast<int64_t>(value);
+    if (static_cast<double>(integer) == value) return integer;
+  }
+  not_an_integer(value, least, most);
+}
 
 template <class Enum>
 Enum to_enum(double value) {
