@@ -95,8 +95,34 @@ struct CudaPlan : PackedSequence {
 // packed begins with the stamp of what it holds; cuDNN's weight space follows.
 constexpr size_t kPackedHeader = 256;
 
-// Scratch and reserve of a layer of a cell of our own (recurrent_steps.cc).
+// Of slices in workspaces, reserve and packed weights.
+constexpr int64_t kPlanAlignment = 256;
+
+// -- the parts of a plan, in the order in which they are made ------------------------
+
+// recurrent_choice.cc. Refuses to compute in what the device or its cuDNN lacks.
+bptt_code check_compute(bptt_context*, const bptt_recurrent&);
+// Sets type, stored and element.
+void choose_type(CudaPlan&);
+cudnnDataType_t precision_of(cudnnDataType_t);
+cudnnMathType_t math_of(const CudaPlan&);
+cudnnRNNAlgo_t algorithm_of(const CudaPlan&, const Run&, const CudaDevice&);
+
+// recurrent_describe.cc. lengths of the active rows, sorted; sizes and weights of the run follow.
+bptt_code describe(bptt_context*, const CudaPlan&, Run&, const std::vector<int>& lengths);
+
+// recurrent_weights.cc. Fills the run's places.
+bptt_code place_weights(bptt_context*, const CudaPlan&, Run&);
+
+// recurrent_steps.cc. Scratch and reserve of a layer of a cell of our own.
 void size_steps(const CudaPlan&, Run&);
+
+// recurrent_layout.cc. Fills the maps between the caller's rows and the packed ones.
+void map_rows(CudaPlan&);
+// Sets the sizes; false when one of them overflows.
+bool lay_out(CudaPlan&);
+
+// -- the table's entries ----------------------------------------------------------
 
 bptt_code recurrent_plan_create(bptt_context*, const bptt_recurrent*, bptt_plan**);
 void recurrent_plan_destroy(bptt_plan*);
