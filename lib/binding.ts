@@ -24,8 +24,6 @@ export interface StepperHandle {
   readonly __stepper: never
 }
 
-export const CELL = { rnnTanh: 0, rnnRelu: 1, lstm: 2, gru: 3, gruResetBefore: 4 } as const
-
 /** Device number of the CPU; `cuda:n` is n. */
 export const CPU_DEVICE = -1
 
@@ -57,6 +55,25 @@ export interface NativeStats {
 }
 
 type Maybe = Handle | null
+
+/**
+ * What both directions of a recurrent layer are given. desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst,
+ * training, dropout, compute]. Parameters: those of parameterShapes() in cells.ts, in its order. seed and offset are
+ * dropout's. y is forward's output.
+ */
+export type RecurrentCall = [
+  desc: Float64Array,
+  parameters: Handle[],
+  lengths: Int32Array | null,
+  y: Handle,
+  packed: Maybe,
+  stamp: number,
+  seed: number,
+  offset: number,
+  x: Handle,
+  h0: Maybe,
+  c0: Maybe,
+]
 
 export interface Native {
   /** The class of run-time failures: every rejection and throw of the addon is one. */
@@ -262,57 +279,34 @@ export interface Native {
   clipGrads(dtype: number, sizes: Float64Array, gradients: Handle[], maxNorm: number, norm: Handle): void
 
   // -- recurrent layers ------------------------------------------------------------------
-  /**
-   * desc: [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout, compute]. Parameters: five per
-   * pseudo-layer (layer * D + direction): weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
-   */
   packedBytes(desc: Float64Array, device: number): number
   /** Returns the reserve that backward needs, or null unless training. */
-  recurrentForward(
-    desc: Float64Array,
-    parameters: Maybe[],
-    lengths: Int32Array | null,
-    y: Handle,
-    packed: Maybe,
-    stamp: number,
-    x: Handle,
-    h0: Maybe,
-    c0: Maybe,
-    hn: Maybe,
-    cn: Maybe,
-    seed: number,
-    offset: number,
-  ): Maybe
-  /** Consumes the reserve unless keepReserve, which works on a copy. Null gradients are not wanted. */
+  recurrentForward(...args: [...call: RecurrentCall, hn: Maybe, cn: Maybe]): Maybe
+  /**
+   * Consumes the reserve unless keepReserve, which works on a copy. Gradients are null where they are
+   * not wanted; dparameters are in the order of parameters.
+   */
   recurrentBackward(
-    desc: Float64Array,
-    parameters: Maybe[],
-    dparameters: Maybe[],
-    lengths: Int32Array | null,
-    y: Handle,
-    packed: Maybe,
-    stamp: number,
-    x: Handle,
-    h0: Maybe,
-    c0: Maybe,
-    dy: Maybe,
-    dhn: Maybe,
-    dcn: Maybe,
-    dx: Maybe,
-    dh0: Maybe,
-    dc0: Maybe,
-    reserve: Handle,
-    keepReserve: boolean,
-    seed: number,
-    offset: number,
+    ...args: [
+      dparameters: Maybe[],
+      ...call: RecurrentCall,
+      dy: Maybe,
+      dhn: Maybe,
+      dcn: Maybe,
+      dx: Maybe,
+      dh0: Maybe,
+      dc0: Maybe,
+      reserve: Handle,
+      keepReserve: boolean,
+    ]
   ): void
 
   // -- streaming inference ------------------------------------------------------------------
   /** Waits for the weights, then copies them; desc has T = 1 and D = 1. */
-  createStepper(desc: Float64Array, parameters: Maybe[]): StepperHandle
+  createStepper(desc: Float64Array, parameters: Handle[]): StepperHandle
   /** Runs on the calling thread. x: [B,I], out: [B,Hout], of the layer's dtype. */
   step(stepper: StepperHandle, x: ArrayBufferView, out: ArrayBufferView): void
-  /** h: [L,B,Hout]; c: [L,B,H] for LSTM, else null. Copies out of or into the stepper. */
+  /** h: [L,B,Hout]; c: [L,B,H] of a cell that has it, else null. Copies out of or into the stepper. */
   getStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void
   setStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void
   /** Zeroes the state of the given rows, or of all. */

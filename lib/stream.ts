@@ -1,6 +1,7 @@
 /** Inference step by step, with carried state. */
 import { native, type StepperHandle } from './binding.ts'
 import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
+import { hasC, outputSize } from './cells.ts'
 import { arrayRemedy, checkInteger, checkIntegers, checkOneOf, checkOptions, newArray } from './check.ts'
 import type { DataOf, FloatDType } from './dtype.ts'
 import { argumentError, disposedError, refusal, shapeError, shapeText } from './messages.ts'
@@ -44,7 +45,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   #stepper: StepperHandle | null
 
   /** @internal Use layer.stream(). */
-  constructor(shape: RecurrentShape, parameters: readonly (Tensor<D> | null)[], options: StreamOptions) {
+  constructor(shape: RecurrentShape, parameters: readonly Tensor<D>[], options: StreamOptions) {
     const where = `${shape.name}.stream`
     options = checkOptions(where, options, ['batch', 'weights'])
     this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, 2 ** 31 - 1)
@@ -63,10 +64,10 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     this.#shape = shape
     this.dtype = shape.dtype as D
     this.inputSize = shape.inputSize
-    this.outputSize = shape.projSize || shape.hiddenSize
+    this.outputSize = outputSize(shape)
     this.#stepper = native().createStepper(
       describeStack({ ...shape, compute: null }, 1, this.batch, false, false, 0),
-      parameters.map((parameter) => parameter?._handle(where) ?? null),
+      parameters.map((parameter) => parameter._handle(where)),
     )
     Object.freeze(this)
   }
@@ -94,8 +95,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   getState(): StreamState<D> {
     const stepper = this.#live('getState')
     const h = this.#array('getState', this.#rows * this.outputSize)
-    const c =
-      this.#shape.cell === 'lstm' ? this.#array('getState', this.#rows * this.#shape.hiddenSize) : null
+    const c = hasC(this.#shape.cell) ? this.#array('getState', this.#rows * this.#shape.hiddenSize) : null
     native().getStepperState(stepper, h, c)
     return c === null ? { h } : { h, c }
   }
@@ -107,11 +107,11 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
    */
   setState(state: StreamState<D>): void {
     const stepper = this.#live('setState')
-    const isLstm = this.#shape.cell === 'lstm'
-    state = checkOptions(this.#where('setState'), state, isLstm ? ['h', 'c'] : ['h'])
+    const withC = hasC(this.#shape.cell)
+    state = checkOptions(this.#where('setState'), state, withC ? ['h', 'c'] : ['h'])
     this.#check('setState', 'h', state.h, this.#rows * this.outputSize)
-    if (isLstm) this.#check('setState', 'c', state.c, this.#rows * this.#shape.hiddenSize)
-    native().setStepperState(stepper, state.h, isLstm ? (state.c as DataOf<D>) : null)
+    if (withC) this.#check('setState', 'c', state.c, this.#rows * this.#shape.hiddenSize)
+    native().setStepperState(stepper, state.h, withC ? (state.c as DataOf<D>) : null)
   }
 
   /**

@@ -11,12 +11,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cells.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Changes whenever a struct or a list below does; a backend of another version is refused.
-#define BPTT_BACKEND_VERSION 5
+// A backend of another version is refused: its structs differ. The lists of cells.h count
+// themselves; any other change of a struct or a list below raises the first number.
+#define BPTT_ONE_MORE(...) +1
+enum {
+  BPTT_BACKEND_VERSION =
+      6 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
+};
+#undef BPTT_ONE_MORE
 #define BPTT_MAX_RANK 8
 
 // An enum is a list of ENTRY(enumerator, name), in the order of their values, which count from
@@ -120,13 +128,9 @@ typedef struct bptt_matmul {
   int accumulate;
 } bptt_matmul;
 
-typedef enum bptt_cell {
-  BPTT_RNN_TANH,
-  BPTT_RNN_RELU,
-  BPTT_LSTM,
-  BPTT_GRU,              // reset after the recurrent product (torch, cuDNN)
-  BPTT_GRU_RESET_BEFORE  // reset before it
-} bptt_cell;
+#define BPTT_CELL(enumerator, ...) enumerator,
+typedef enum bptt_cell { BPTT_CELLS(BPTT_CELL) } bptt_cell;
+#undef BPTT_CELL
 
 // What the products inside recurrent layers compute in, and what the layers keep their
 // rows, states and packed weights as. Every tensor of a call has the dtype all the same.
@@ -162,15 +166,13 @@ typedef struct bptt_plan_sizes {
   size_t backward_workspace_bytes;  // 0 unless training
 } bptt_plan_sizes;
 
-// Weights of pseudo-layer (layer * D + direction), torch's tensors. Null where
-// the layer has none; in gradients also where the gradient is not wanted.
+// Parameters of pseudo-layer (layer * D + direction): those of cells.h, torch's tensors. Null
+// where the layer has none; in gradients also where the gradient is not wanted.
+#define BPTT_FIELD(name, ...) void* name;
 typedef struct bptt_recurrent_params {
-  void* weight_ih;  // [G*H, layer input]
-  void* weight_hh;  // [G*H, Hout]
-  void* bias_ih;    // [G*H]
-  void* bias_hh;    // [G*H]
-  void* weight_hr;  // [P, H]
+  BPTT_PARAMETERS(BPTT_FIELD)
 } bptt_recurrent_params;
+#undef BPTT_FIELD
 
 typedef struct bptt_recurrent_forward {
   const bptt_recurrent_params* params;  // [L*D]
@@ -178,10 +180,10 @@ typedef struct bptt_recurrent_forward {
   uint64_t stamp;  // packed is rebuilt unless it holds this stamp; never 0
   const void* x;   // [T,B,I]
   const void* h0;  // [L*D,B,Hout], null: zeros
-  const void* c0;  // [L*D,B,H], LSTM only, null: zeros
+  const void* c0;  // [L*D,B,H], cells with c only, null: zeros
   void* y;         // [T,B,D*Hout]; rows past their length become zero
   void* hn;        // [L*D,B,Hout], may be null
-  void* cn;        // [L*D,B,H], LSTM only, may be null
+  void* cn;        // [L*D,B,H], cells with c only, may be null
   void* reserve;
   void* workspace;
   bptt_rng rng;

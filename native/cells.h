@@ -1,42 +1,29 @@
-// The recurrent cells, as data every backend shares: one line per cell.
-//
-// A cell's step computes accumulators, one group of H numbers per (row, group),
-// from products of weight gates with an operand, then an epilogue turns them
-// into the new state. Equations, gate order and what is saved: docs/equations.md.
-//
-//   CELL(Name, enumerator, gates, states)
-//     gates   weight blocks of H rows in weight_ih and weight_hh, in PyTorch's order
-//     states  1: h        2: h and c
-//
-// The reset-before GRU shares the GRU's weights but needs a second stage per
-// step: its candidate multiplies weight_hn with (r * h).
+// The cells of recurrent layers and their parameters, as data: everything that knows the
+// cells one by one is made of these lists, in C++ and, by cells.mjs, in lib/cells.ts.
+// Equations, gate order and what is saved: docs/equations.md.
 #pragma once
 
-#include "backend.h"
+// CELL(enumerator, name, Template, gates, states, cudnn)
+//   name      in lib/cells.ts
+//   Template  of cpu/recurrent, which computes it
+//   gates     G: blocks of H rows in weight_ih and weight_hh, in PyTorch's order
+//   states    1: h        2: h and c
+//   cudnn     the number of cuDNN's mode (cudnnRNNMode_t); -1: cuDNN does not have it
+#define BPTT_CELLS(CELL)                     \
+  CELL(BPTT_RNN_TANH, rnnTanh, Rnn, 1, 1, 1) \
+  CELL(BPTT_RNN_RELU, rnnRelu, Rnn, 1, 1, 0) \
+  CELL(BPTT_LSTM, lstm, Lstm, 4, 2, 2)       \
+  CELL(BPTT_GRU, gru, Gru, 3, 1, 3)          \
+  CELL(BPTT_GRU_RESET_BEFORE, gruResetBefore, GruResetBefore, 3, 1, -1)
 
-#define BPTT_CELLS(CELL)         \
-  CELL(Rnn, BPTT_RNN_TANH, 1, 1) \
-  CELL(Rnn, BPTT_RNN_RELU, 1, 1) \
-  CELL(Lstm, BPTT_LSTM, 4, 2)    \
-  CELL(Gru, BPTT_GRU, 3, 1)      \
-  CELL(GruResetBefore, BPTT_GRU_RESET_BEFORE, 3, 1)
-
-namespace bptt {
-
-#define BPTT_GATES(Name, enumerator, gates, states) \
-  if (cell == enumerator) return gates;
-constexpr int gates_of(bptt_cell cell) {
-  BPTT_CELLS(BPTT_GATES)
-  return 0;
-}
-#undef BPTT_GATES
-
-#define BPTT_STATES(Name, enumerator, gates, states) \
-  if (cell == enumerator) return states;
-constexpr int states_of(bptt_cell cell) {
-  BPTT_CELLS(BPTT_STATES)
-  return 0;
-}
-#undef BPTT_STATES
-
-}  // namespace bptt
+// PARAMETER(name, present, shape...), of one direction of one layer and in PyTorch's order.
+// What the expressions may name: G, H, P (projection; 0: none), Hout = P ? P : H, I (what
+// the layer reads), bias, and is(cells...) for a parameter of some cells alone.
+// clang-format off
+#define BPTT_PARAMETERS(PARAMETER)        \
+  PARAMETER(weight_ih, true, G * H, I)    \
+  PARAMETER(weight_hh, true, G * H, Hout) \
+  PARAMETER(bias_ih, bias, G * H)         \
+  PARAMETER(bias_hh, bias, G * H)         \
+  PARAMETER(weight_hr, P > 0, P, H)
+// clang-format on

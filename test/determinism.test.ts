@@ -1,8 +1,10 @@
 /** The same bits whatever the number of threads, the batch around a row, the steps at a time, the FMA table. */
+
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
+import { CELL_NAMES as cells, hasC } from '../lib/cells.ts'
 import {
   clipGradNorm,
   crossEntropy,
@@ -15,10 +17,9 @@ import {
   tensor,
 } from '../lib/index.ts'
 import { makeLayer, runLibrary } from './support/library.ts'
-import { CELLS, type CellName, type Config, makeCase, type RecurrentCase } from './support/recurrent.ts'
+import { type Config, makeCase, type RecurrentCase } from './support/recurrent.ts'
 import type { DType, Results } from './support/tolerance.ts'
 
-const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']
 
 function hash(values: ArrayLike<number>): string {
@@ -50,7 +51,7 @@ describe('any number of threads', () => {
         },
         { cell, T: 70, B: 1, I: 9, H: 129 },
         { cell, T: 9, B: 64, I: 65, H: 33, batchFirst: true },
-        ...(cell === 'lstm' ? [{ cell, T: 5, B: 7, I: 9, H: 65, P: 33, L: 2 }] : []),
+        ...(hasC(cell) ? [{ cell, T: 5, B: 7, I: 9, H: 65, P: 33, L: 2 }] : []),
       ]
       for (const config of shapes) {
         const given = makeCase(config, 2)
@@ -182,7 +183,7 @@ describe.each(cells)('a row does not depend on the batch around it: %s', (cell) 
 
 describe.each(cells)('streaming and chunks equal the full sequence: %s', (cell) => {
   for (const B of [1, 2, 5])
-    for (const P of cell === 'lstm' ? [0, 3] : [0])
+    for (const P of hasC(cell) ? [0, 3] : [0])
       it.each(dtypes)(`batch ${B}${P ? ', projected' : ''}, %s`, async (dtype) => {
         const [T, I, H] = [9, 7, 17]
         const given = makeCase({ cell, T, B, I, H, P, L: 2 }, 4)

@@ -1,10 +1,12 @@
 /** The library against PyTorch: recurrent layers, losses and other functions, optimizers, files. */
+
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
+import { CELL_NAMES } from '../lib/cells.ts'
 import {
   Adam,
   AdamW,
@@ -29,14 +31,14 @@ import {
 } from '../lib/index.ts'
 import { type Case, readCases, readSafetensors } from './fixtures/read.ts'
 import { runLibrary } from './support/library.ts'
-import { CELLS, type CellName, fromFixture } from './support/recurrent.ts'
+import { fromFixture } from './support/recurrent.ts'
 import { type DType, expectClose, type Results } from './support/tolerance.ts'
 
 const dtypes: DType[] = ['float32', 'float64']
 const named = (name: string) => readCases(name).map((fixture): [string, Case] => [fixture.name, fixture])
 
 describe.each(dtypes)('PyTorch: recurrent layers, %s', (dtype) => {
-  for (const cell of Object.keys(CELLS) as CellName[])
+  for (const cell of CELL_NAMES)
     it.each(named(cell))(`${cell} %s`, async (_, fixture) => {
       const { case: given, expected } = fromFixture(fixture)
       expectClose(await runLibrary(given, dtype), expected, dtype, { torchErrors: fixture.error })

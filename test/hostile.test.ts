@@ -75,11 +75,16 @@ describe('a getter in a list', () => {
     const desc = Float64Array.of(0, 0, 1, 1, 2, 3, 0, 1, 1, 1, 0, 0, 0, 0)
     const weights = [6, 9, 3, 3].map(floats)
     const x = floats(2)
-    const list = [...trap(weights, () => addon.release(weights[0] as Handle)), null]
-    Object.defineProperty(list, 4, { get: () => void addon.release(weights[1] as Handle) })
+    const list = trap(weights, () => addon.release(weights[0] as Handle))
+    Object.defineProperty(list, 2, {
+      get: () => {
+        addon.release(weights[1] as Handle)
+        return weights[2]
+      },
+    })
     const disposed = expect.objectContaining({ code: 'ERR_BPTT_DISPOSED' })
     expect(() =>
-      addon.recurrentForward(desc, list, null, floats(3), null, 0, x, null, null, null, null, 0, 0),
+      addon.recurrentForward(desc, list, null, floats(3), null, 0, 0, 0, x, null, null, null, null),
     ).toThrow(disposed)
     expect(() => addon.createStepper(desc, list)).toThrow(disposed)
   })
@@ -166,18 +171,18 @@ it('lengths in shared memory are copied before they are checked', () => {
   const y = floats(12)
   addon.recurrentForward(
     desc,
-    [...[6, 9, 3, 3].map(floats), null],
+    [6, 9, 3, 3].map(floats),
     lengths,
     y,
     null,
+    0,
+    0,
     0,
     floats(8),
     null,
     null,
     null,
     null,
-    0,
-    0,
   )
   lengths.set([2 ** 30, 2 ** 30])
   expect([...read(y, 12).subarray(6)]).toEqual([0, 0, 0, 0, 0, 0])

@@ -1,12 +1,12 @@
 /** Gradients and sums over many rows, by the float64 reference or plain float64 sums. */
+
 import { embedding, full, linear, type Tensor, tensor } from 'bptt'
 import { describe, it } from 'vitest'
+import { CELL_NAMES as cells, hasC } from '../lib/cells.ts'
 import { generator } from '../lib/reference/uniform.ts'
 import { describeConfig, runLibrary } from './support/library.ts'
-import { CELLS, type CellName, type Config, makeCase, runReference } from './support/recurrent.ts'
+import { type Config, makeCase, runReference } from './support/recurrent.ts'
 import { expectManyRows, expectSaturated, type Numbers, type Results } from './support/tolerance.ts'
-
-const cells = Object.keys(CELLS) as CellName[]
 
 const values = (n: number, seed: number) => {
   const uniform = generator(seed)
@@ -25,7 +25,7 @@ async function expectGradients(config: Config, scale = 1, check = expectManyRows
 }
 
 describe.each(cells)('%s', (cell) => {
-  const small = { cell, I: 4, H: 8, ...(cell === 'lstm' && { P: 5 }) }
+  const small = { cell, I: 4, H: 8, ...(hasC(cell) && { P: 5 }) }
   const configs: Config[] = [
     { ...small, T: 20_000, B: 2 },
     { ...small, T: 250, B: 256 },

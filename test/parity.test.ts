@@ -1,13 +1,14 @@
 /** The recurrent layers against the float64 reference: every cell, type and option, awkward sizes. */
+
 import { describe, expect, it } from 'vitest'
+import { CELL_NAMES as cells, hasC } from '../lib/cells.ts'
 import { info, randn, type Tensor } from '../lib/index.ts'
 import { dropoutMask } from '../lib/reference/philox.ts'
 import { generator } from '../lib/reference/uniform.ts'
-import { describeConfig, isLstm, makeLayer, runLibrary } from './support/library.ts'
-import { CELLS, type CellName, type Config, makeCase, runReference } from './support/recurrent.ts'
+import { describeConfig, makeLayer, runLibrary } from './support/library.ts'
+import { type Config, makeCase, runReference } from './support/recurrent.ts'
 import { type DType, difference, expectClose, type Numbers, type Results } from './support/tolerance.ts'
 
-const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']
 const SIZES = [1, 3, 7, 8, 9, 17, 64, 129]
 
@@ -56,7 +57,7 @@ describe.each(cells)('sizes: %s', (cell) => {
     { cell, T: 129, B: 2, I: 3, H: 7 },
   )
   configs.push({ cell, T: 2, B: 2, I: 129, H: 64 }, { cell, T: 3, B: 3, I: 64, H: 129, L: 2 })
-  if (cell === 'lstm')
+  if (hasC(cell))
     for (const [H, P] of [
       [3, 1],
       [8, 7],
@@ -79,7 +80,7 @@ describe.each(cells)('beyond every block and chunk: %s', (cell) => {
     { cell, T: 2, B: 1, I: 9, H: 600 },
     { cell, T: 1, B: 700, I: 7, H: 3, L: 2 },
   ]
-  if (cell === 'lstm')
+  if (hasC(cell))
     configs.push({ cell, T: 30, B: 33, I: 9, H: 130, P: 70, bidirectional: true, lengths: ragged(33, 30) })
   parity(configs)
 })
@@ -89,7 +90,7 @@ describe.each(cells)('options: %s', (cell) => {
   const configs: Config[] = []
   for (const L of [1, 2, 3])
     for (const bidirectional of [false, true])
-      for (const P of cell === 'lstm' ? [0, 3] : [0])
+      for (const P of hasC(cell) ? [0, 3] : [0])
         for (const lengths of [undefined, [3, 0, 5, 1, 6], [6, 6, 5, 5, 0], [0, 0, 0, 0, 0]])
           for (const bias of [true, false])
             for (const batchFirst of [false, true])
@@ -130,7 +131,7 @@ describe.each(cells)('gradients: %s', (cell) => {
     for (const kept of [
       'input',
       'h0',
-      ...(isLstm(config) ? ['c0'] : []),
+      ...(hasC(config.cell) ? ['c0'] : []),
       'weight_ih_l0',
       'weight_hh_l1_reverse',
       'bias_ih_l1',
@@ -152,7 +153,11 @@ describe.each(cells)('gradients: %s', (cell) => {
     expectClose(none, new Map([...all].filter(([name]) => !name.startsWith('grad.'))), dtype, { group: true })
   })
 
-  it.each(['output', 'hn', ...(isLstm(config) ? ['cn'] : [])])('flow through %s alone', async (through) => {
+  it.each([
+    'output',
+    'hn',
+    ...(hasC(config.cell) ? ['cn'] : []),
+  ])('flow through %s alone', async (through) => {
     const only = makeCase(config, 11)
     for (const name of ['output', 'hn', 'cn']) if (name !== through) only.values.get(`d_${name}`)?.fill(0)
     const expected = runReference(only)

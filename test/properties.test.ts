@@ -1,10 +1,12 @@
 /** Random configurations against the reference. A failure prints its seed, path and the smallest counterexample. */
+
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { CELL_NAMES, hasC } from '../lib/cells.ts'
 import { concat, stack, tensor } from '../lib/index.ts'
 import { generator } from '../lib/reference/uniform.ts'
 import { describeConfig, runLibrary } from './support/library.ts'
-import { type CellName, type Config, makeCase, runReference, sizeOf } from './support/recurrent.ts'
+import { type Config, makeCase, runReference, sizeOf } from './support/recurrent.ts'
 import { type DType, expectClose } from './support/tolerance.ts'
 
 /** As many runs as fit into the time; an interruption is no failure. */
@@ -15,7 +17,7 @@ const budget = (seconds: number, numRuns: number): fc.Parameters<unknown> => ({
 
 const configs: fc.Arbitrary<Config> = fc
   .record({
-    cell: fc.constantFrom<CellName>('rnnTanh', 'rnnRelu', 'lstm', 'gru', 'gruResetBefore'),
+    cell: fc.constantFrom(...CELL_NAMES),
     T: fc.integer({ min: 0, max: 12 }),
     B: fc.integer({ min: 0, max: 20 }),
     I: fc.integer({ min: 1, max: 40 }),
@@ -34,7 +36,7 @@ const configs: fc.Arbitrary<Config> = fc
       .map((lengths) => ({
         ...config,
         // A projection is narrower than the layer; half of the LSTMs have one.
-        P: config.cell === 'lstm' ? Math.floor(Math.max(0, 2 * projected - 1) * config.H) % config.H : 0,
+        P: hasC(config.cell) ? Math.floor(Math.max(0, 2 * projected - 1) * config.H) % config.H : 0,
         ...(ragged && { lengths }),
       })),
   )

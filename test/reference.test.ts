@@ -1,19 +1,11 @@
 /** The references themselves: their backward against finite differences, all of them against PyTorch. */
+
 import { describe, expect, it } from 'vitest'
+import { CELL_NAMES as cells, hasC } from '../lib/cells.ts'
 import { dropoutMask, philox4x32 } from '../lib/reference/philox.ts'
 import { type Case, readCases } from './fixtures/read.ts'
-import {
-  CELLS,
-  type CellName,
-  type Config,
-  fromFixture,
-  makeCase,
-  type RecurrentCase,
-  runReference,
-} from './support/recurrent.ts'
+import { type Config, fromFixture, makeCase, type RecurrentCase, runReference } from './support/recurrent.ts'
 import { expectClose, largest, type Results } from './support/tolerance.ts'
-
-const cells = Object.keys(CELLS) as CellName[]
 
 /** sum(output * d_output) + sum(hn * d_hn) + sum(cn * d_cn): the scalar whose gradients the cases ask for. */
 function loss({ values }: RecurrentCase, results: Results): number {
@@ -35,9 +27,7 @@ describe('reference: finite differences', () => {
   for (const cell of cells)
     for (const [name, options] of [
       ...variants,
-      ...(cell === 'lstm'
-        ? ([['projection', { T: 3, B: 2, I: 2, H: 4, P: 2, L: 2 }]] as typeof variants)
-        : []),
+      ...(hasC(cell) ? ([['projection', { T: 3, B: 2, I: 2, H: 4, P: 2, L: 2 }]] as typeof variants) : []),
     ])
       it(`${cell}, ${name}`, () => {
         const given = makeCase({ cell, ...options }, 5)

@@ -1,19 +1,12 @@
 /** One layer used many times: other shapes, changed weights, shared in one graph, backward in any order. */
+
 import { describe, expect, it } from 'vitest'
+import { CELL_NAMES as cells, parameterShapes } from '../lib/cells.ts'
 import { concat, SGD, type Tensor, tensor } from '../lib/index.ts'
 import { makeLayer, viewOf } from './support/library.ts'
-import {
-  CELLS,
-  type CellName,
-  type Config,
-  makeCase,
-  parameterShapes,
-  type RecurrentCase,
-  runReference,
-} from './support/recurrent.ts'
+import { type Config, makeCase, type RecurrentCase, runReference, stackOf } from './support/recurrent.ts'
 import { type DType, expectClose, type Results } from './support/tolerance.ts'
 
-const cells = Object.keys(CELLS) as CellName[]
 const dtypes: DType[] = ['float32', 'float64']
 
 describe.each(cells)('%s', (cell) => {
@@ -27,7 +20,9 @@ describe.each(cells)('%s', (cell) => {
         requiresGrad,
       })
     const load = (given: RecurrentCase) =>
-      layer.loadStateDict(new Map([...parameterShapes(base).keys()].map((name) => [name, make(given, name)])))
+      layer.loadStateDict(
+        new Map([...parameterShapes(stackOf(base)).keys()].map((name) => [name, make(given, name)])),
+      )
     const forward = (given: RecurrentCase) => {
       const input = make(given, 'input', true)
       const { lengths } = given.config
@@ -96,7 +91,7 @@ describe.each(cells)('%s', (cell) => {
     const given = [1, 2, 3, 4].map((seed) => makeCase({ ...base, T: 2 + seed, lengths: [seed, 0, 2] }, seed))
     const first = given[0] as RecurrentCase
     for (const one of given)
-      for (const name of parameterShapes(base).keys())
+      for (const name of parameterShapes(stackOf(base)).keys())
         one.values.set(name, first.values.get(name) as Float64Array)
     load(first)
     const passes = given.map(forward)
@@ -143,7 +138,9 @@ describe.each(cells)('%s', (cell) => {
         requiresGrad,
       })
     const layer = makeLayer(given.config, dtype)
-    layer.loadStateDict(new Map([...parameterShapes(given.config).keys()].map((name) => [name, make(name)])))
+    layer.loadStateDict(
+      new Map([...parameterShapes(stackOf(given.config)).keys()].map((name) => [name, make(name)])),
+    )
     const input = make('input', true)
     const run = (from: number, to: number, state = {}) =>
       layer.forward(input.slice(from, to), state) as { output: Tensor; hn: Tensor; cn?: Tensor | null }

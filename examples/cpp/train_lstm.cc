@@ -149,10 +149,11 @@ bool train() {
   Parameter weight_ih(device, 4 * H * I, 1), weight_hh(device, 4 * H * H, 2);
   Parameter bias_ih(device, 4 * H, 3), bias_hh(device, 4 * H, 4);
   Parameter weight(device, H, 5), bias(device, 1, 6);  // the linear layer on top
-  const bptt_recurrent_params params = {weight_ih.value, weight_hh.value, bias_ih.value,
-                                        bias_hh.value, nullptr};
-  const bptt_recurrent_params dparams = {weight_ih.grad, weight_hh.grad, bias_ih.grad, bias_hh.grad,
-                                         nullptr};
+  bptt_recurrent_params params{}, dparams{};
+  params.weight_ih = weight_ih.value, dparams.weight_ih = weight_ih.grad;
+  params.weight_hh = weight_hh.value, dparams.weight_hh = weight_hh.grad;
+  params.bias_ih = bias_ih.value, dparams.bias_ih = bias_ih.grad;
+  params.bias_hh = bias_hh.value, dparams.bias_hh = bias_hh.grad;
   const std::vector<bptt_parameter> parameters = {weight_ih.for_update(), weight_hh.for_update(),
                                                   bias_ih.for_update(),   bias_hh.for_update(),
                                                   weight.for_update(),    bias.for_update()};

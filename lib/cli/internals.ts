@@ -4,7 +4,8 @@
  */
 
 // The native calls beneath the API: pass `ops` times them alone, and two of them measure the CPU's limits.
-export { CPU_DEVICE, DTYPE, type Handle, native } from '../binding.ts'
+export { CPU_DEVICE, DTYPE, type Handle, native, type RecurrentCall } from '../binding.ts'
+export { hasC } from '../cells.ts'
 // Reports are written whole or not at all.
 export { writeFileAtomic } from '../io/atomic.ts'
 // What the native calls of a recurrent layer take as its description.
@@ -27,7 +28,15 @@ export {
 export { root } from '../root.ts'
 // What all commands have in common: options, cells, messages, signals.
 export { COUNT, device, listOf, numberIn, path, quoted, threadList } from './arguments.ts'
-export { CELLS, type CellName, directions, outputSize, parameterShapes, type Stack } from './cells.ts'
+export {
+  CELLS,
+  type CellName,
+  directions,
+  outputSize,
+  parameterShapes,
+  type Stack,
+  stackOf,
+} from './cells.ts'
 export { oneLine, visible } from './escape.ts'
 export { memoryBytes, showBytes } from './memory.ts'
 export { EXIT_FAILURE, exitWith, note, printLine, readingInput, UsageError } from './output.ts'

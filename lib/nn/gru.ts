@@ -34,7 +34,10 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
   constructor(inputSize: number, hiddenSize: number, options: GRUOptions<D> = {}) {
     options = checkOptions('GRU', options, [...OPTIONS, 'resetAfter'])
     const resetAfter = checkBoolean('GRU', 'resetAfter', options.resetAfter ?? true)
-    super('GRU', resetAfter ? 'gru' : 'gruResetBefore', 3, inputSize, hiddenSize, options)
+    super('GRU', resetAfter ? 'gru' : 'gruResetBefore', inputSize, hiddenSize, options, 0, [
+      'resetAfter',
+      false,
+    ])
     this.resetAfter = resetAfter
     fixFields(this)
   }

@@ -43,7 +43,7 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
     options = checkOptions('LSTM', options, [...OPTIONS, 'projSize'])
     checkInteger('LSTM', 'hiddenSize', hiddenSize, 1, Number.MAX_SAFE_INTEGER)
     const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
-    super('LSTM', 'lstm', 4, inputSize, hiddenSize, options, projSize)
+    super('LSTM', 'lstm', inputSize, hiddenSize, options, projSize)
     this.projSize = projSize
     fixFields(this)
   }

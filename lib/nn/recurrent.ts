@@ -1,9 +1,9 @@
 /** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
+import { CELLS, type CellName, parameterShapes } from '../cells.ts'
 import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkStateOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import { dtypeError, refusal, warnDropout } from '../messages.ts'
 import {
-  type Cell,
   COMPUTES,
   type Compute,
   PackedWeights,
@@ -89,7 +89,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   /** Of parameters, input, output and states. */
   readonly dtype: D
   readonly #shape: RecurrentShape
-  readonly #parameters: (Parameter<D> | null)[] = []
+  readonly #parameters: Parameter<D>[] = []
   readonly #packed = new PackedWeights()
   /** `[gates*H,I]`; the gates in the order of the class */
   declare weight_ih_l0: Parameter<D>
@@ -102,15 +102,15 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   /** Those of the other layers and directions, and of projections; with strict compiler flags by {@link getParameter}. */
   [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
 
-  /** @internal */
+  /** @internal `chosenBy` is the option that asks for a cell which cuDNN does not have. */
   protected constructor(
     name: string,
-    cell: Cell,
-    gates: number,
+    cell: CellName,
     inputSize: number,
     hiddenSize: number,
     options: RecurrentOptions<D>,
     projSize = 0,
+    chosenBy: Choice = ['', true],
   ) {
     super()
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1, MAX_SIZE)
@@ -123,7 +123,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
     const { dtype, device } = placement(name, options)
     this.dtype = dtype
-    this.compute = checkCompute(name, cell, dtype, options.compute ?? null)
+    this.compute = checkCompute(name, cell, dtype, options.compute ?? null, chosenBy)
     this.#shape = {
       name,
       cell,
@@ -137,33 +137,17 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
       dtype,
       compute: this.compute,
     }
-    this.#initialise(gates, { dtype, device })
+    this.#initialise({ dtype, device })
   }
 
-  #initialise(gates: number, place: Placement<D>): void {
-    const { name: where, inputSize, hiddenSize, projSize, numLayers, directions, bias } = this.#shape
-    const bound = 1 / Math.sqrt(hiddenSize)
-    const width = projSize || hiddenSize
-    const names: string[] = []
-    const shapes: (readonly number[] | null)[] = []
-    const add = (name: string, shape: readonly number[] | null) => {
-      names.push(name)
-      shapes.push(shape)
-    }
-    for (let layer = 0; layer < numLayers; layer++) {
-      const below = layer === 0 ? inputSize : width * directions
-      for (let direction = 0; direction < directions; direction++) {
-        const suffix = `l${layer}${direction === 1 ? '_reverse' : ''}`
-        add(`weight_ih_${suffix}`, [gates * hiddenSize, below])
-        add(`weight_hh_${suffix}`, [gates * hiddenSize, width])
-        add(`bias_ih_${suffix}`, bias ? [gates * hiddenSize] : null)
-        add(`bias_hh_${suffix}`, bias ? [gates * hiddenSize] : null)
-        add(`weight_hr_${suffix}`, projSize > 0 ? [projSize, hiddenSize] : null)
-      }
-    }
-    this.#parameters.push(...uniformParameters(where, shapes, bound, place))
+  #initialise(place: Placement<D>): void {
+    const shapes = parameterShapes(this.#shape)
+    const bound = 1 / Math.sqrt(this.hiddenSize)
+    this.#parameters.push(
+      ...(uniformParameters(this.#shape.name, [...shapes.values()], bound, place) as Parameter<D>[]),
+    )
+    const names = [...shapes.keys()]
     this.#parameters.forEach((value, at) => {
-      if (value === null) return
       defineParameter(this, names[at] as string, value, (other) => {
         this.#parameters[at] = other as Parameter<D>
         // The packed weights are known by the latest version among these tensors, which may stay the same.
@@ -213,17 +197,25 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   }
 }
 
-function checkCompute(where: string, cell: Cell, dtype: FloatDType, compute: unknown): Compute | null {
+type Choice = readonly [option: string, value: boolean]
+
+function checkCompute(
+  where: string,
+  cell: CellName,
+  dtype: FloatDType,
+  compute: unknown,
+  [option, value]: Choice,
+): Compute | null {
   if (compute === null) return null
   const one = checkOneOf(where, 'compute', compute, COMPUTES)
   if (dtype !== 'float32') {
     throw dtypeError(where, `dtype float32 with compute '${one}'`, dtype, 'make the layer without compute')
   }
-  if (cell === 'gruResetBefore') {
+  if (!CELLS[cell].cudnn) {
     throw refusal(
       where,
-      `compute '${one}' is for the cells of cuDNN, which has no GRU with resetAfter: false; ` +
-        'make the layer without compute, or with resetAfter: true',
+      `compute '${one}' is for the cells of cuDNN, which has no ${where} with ${option}: ${value}; ` +
+        `make the layer without compute, or with ${option}: ${!value}`,
     )
   }
   return one

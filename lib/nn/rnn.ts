@@ -31,7 +31,7 @@ export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResul
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions<D> = {}) {
     options = checkOptions('RNN', options, [...OPTIONS, 'nonlinearity'])
     const nonlinearity = checkOneOf('RNN', 'nonlinearity', options.nonlinearity ?? 'tanh', NONLINEARITIES)
-    super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', 1, inputSize, hiddenSize, options)
+    super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', inputSize, hiddenSize, options)
     this.nonlinearity = nonlinearity
     fixFields(this)
   }

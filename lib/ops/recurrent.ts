@@ -1,6 +1,7 @@
 /** Recurrent layers: one call and one node for the whole stack. */
 import { needsGrad, record } from '../autograd.ts'
-import { CELL, COMPUTE, type Handle, native } from '../binding.ts'
+import { COMPUTE, native, type RecurrentCall } from '../binding.ts'
+import { CELLS, type CellStack, hasC, outputSize } from '../cells.ts'
 import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
 import { computeError, shapeError, shapeText } from '../messages.ts'
@@ -8,24 +9,14 @@ import { draw } from '../random.ts'
 import { Storage } from '../storage.ts'
 import { result, type Tensor } from '../tensor.ts'
 
-export type Cell = keyof typeof CELL
-
 /** What products inside a recurrent layer may compute in, instead of its dtype. @useDeclaredType */
 export type Compute = Exclude<keyof typeof COMPUTE, 'dtype'>
 export const COMPUTES = Object.keys(COMPUTE).filter((name) => name !== 'dtype') as Compute[]
 
 /** What a stack of recurrent layers is, apart from its weights. */
-export interface RecurrentShape {
+export interface RecurrentShape extends CellStack {
   /** Its class, for messages. */
   name: string
-  cell: Cell
-  inputSize: number
-  hiddenSize: number
-  /** 0: none */
-  projSize: number
-  numLayers: number
-  directions: 1 | 2
-  bias: boolean
   batchFirst: boolean
   dtype: FloatDType
   /** Null: the dtype. */
@@ -37,7 +28,7 @@ export interface RecurrentResult<D extends FloatDType> {
   output: Tensor<D>
   /** [L*D,B,Hout]: the state of each row after its own last step */
   hn: Tensor<D>
-  /** [L*D,B,H], LSTM only */
+  /** [L*D,B,H] of a cell with c */
   cn: Tensor<D> | null
 }
 
@@ -72,7 +63,7 @@ export class PackedWeights {
   }
 }
 
-/** [cell, dtype, T, B, I, H, P, L, D, bias, batchFirst, training, dropout, compute] */
+/** The `desc` of {@link RecurrentCall}. */
 export function describeStack(
   shape: RecurrentShape,
   T: number,
@@ -82,7 +73,7 @@ export function describeStack(
   dropout: number,
 ): Float64Array {
   return Float64Array.of(
-    CELL[shape.cell],
+    CELLS[shape.cell].number,
     dtypeNumber(shape.dtype),
     T,
     B,
@@ -102,13 +93,12 @@ export function describeStack(
 /**
  * Runs a stack.
  *
- * @param parameters five per pseudo-layer (layer * directions + direction): weight_ih,
- * weight_hh, bias_ih, bias_hh, weight_hr; null where the layer has none
+ * @param parameters those of parameterShapes(shape), in its order
  * @param dropout between layers; 0 in evaluation
  */
 export function recurrent<D extends FloatDType>(
   shape: RecurrentShape,
-  parameters: readonly (Tensor<D> | null)[],
+  parameters: readonly Tensor<D>[],
   packed: PackedWeights,
   dropout: number,
   input: Tensor<D>,
@@ -118,77 +108,71 @@ export function recurrent<D extends FloatDType>(
 ): RecurrentResult<D> {
   const where = `${shape.name}.forward`
   const { T, B, batched } = checkInput(where, shape, (parameters[0] as Tensor).device, input)
-  const hidden = shape.hiddenSize
-  const width = shape.projSize || hidden
-  const stack = shape.numLayers * shape.directions
+  const { hiddenSize, numLayers, directions } = shape
+  const width = outputSize(shape)
+  const stack = numLayers * directions
   const stateShape = (size: number) => (batched ? [stack, B, size] : [stack, size])
   checkState(where, 'h0', input, h0, stateShape(width), batched, shape.projSize ? 'Hproj' : 'H')
-  checkState(where, 'c0', input, c0, stateShape(hidden), batched, 'H')
+  checkState(where, 'c0', input, c0, stateShape(hiddenSize), batched, 'H')
   const rows = checkLengths(where, lengths, T, B)
 
   const inputs = [input, h0, c0, ...parameters]
   const training = inputs.some(needsGrad)
   const desc = describeStack(shape, T, B, batched && shape.batchFirst, training, dropout)
   const { dtype, device } = input
-  const storages = inputs.map((x) => x?._live(where) ?? null)
-  const handles = storages.map((storage) => storage?.handle ?? null)
-  const [x, h, c, ...weights] = handles as [Handle, ...(Handle | null)[]]
-  let stamp = 0
-  for (let i = 3; i < storages.length; i++) stamp = Math.max(stamp, storages[i]?.version ?? 0)
+  const read = {
+    x: input._live(where),
+    h0: h0?._live(where) ?? null,
+    c0: c0?._live(where) ?? null,
+    weights: parameters.map((parameter) => parameter._live(where)),
+  }
+  const stamp = read.weights.reduce((latest, { version }) => Math.max(latest, version), 0)
   const cache = packed.storage(desc, training, device)
 
-  const outputShape = [...input._shape.slice(0, -1), shape.directions * width]
+  const outputShape = [...input._shape.slice(0, -1), directions * width]
   checkShape(where, outputShape)
   const output = result(outputShape, dtype, device)
   const hn = result(stateShape(width), dtype, device)
-  const cn = shape.cell === 'lstm' ? result(stateShape(hidden), dtype, device) : null
-  const between = dropout > 0 ? shape.numLayers - 1 : 0
-  const { seed, offset } = between > 0 ? drawFor(between, T * B * shape.directions * width) : NO_RANDOM
-  const reserve = native().recurrentForward(
+  const cn = hasC(shape.cell) ? result(stateShape(hiddenSize), dtype, device) : null
+  const between = dropout > 0 ? numLayers - 1 : 0
+  const { seed, offset } = between > 0 ? drawFor(between, T * B * directions * width) : NO_RANDOM
+  const y = output._live(where)
+  // The tape holds all of it until backward has run.
+  const call: RecurrentCall = [
     desc,
-    weights,
+    read.weights.map(({ handle }) => handle),
     rows,
-    output._handle(where),
+    y.handle,
     cache.handle,
     stamp,
-    x,
-    h ?? null,
-    c ?? null,
-    hn._handle(where),
-    cn?._handle(where) ?? null,
     seed,
     offset,
-  )
+    read.x.handle,
+    read.h0?.handle ?? null,
+    read.c0?.handle ?? null,
+  ]
+  const reserve = native().recurrentForward(...call, hn._handle(where), cn?._handle(where) ?? null)
   if (training && reserve !== null) {
     const held = new Storage(reserve, 0)
-    const saved = [...storages, output._live(where), cache, held]
+    const saved = [read.x, read.h0, read.c0, ...read.weights, y, cache, held]
     const shapes = inputs.map((one) => one?._shape ?? [])
-    const first = inputs.length
     const outputs = cn === null ? [output, hn] : [output, hn, cn]
     record(shape.name, inputs, outputs, saved, (_, node, gradients) => {
       const wanted = shapes.map((one, i) => (node.wants(i) ? result(one, dtype, device) : null))
-      const into = wanted.map((one) => one?._handle(where) ?? null)
+      const handleOf = (one: Tensor | null | undefined) => one?._handle(where) ?? null
+      const [dx, dh0, dc0, ...dparameters] = wanted
+      const [dy, dhn, dcn] = gradients
       native().recurrentBackward(
-        desc,
-        parameters.map((_, i) => node.savedOrNull(3 + i)),
-        into.slice(3),
-        rows,
-        node.saved(first),
-        node.saved(first + 1),
-        stamp,
-        node.saved(0),
-        node.savedOrNull(1),
-        node.savedOrNull(2),
-        gradients[0]?._handle(where) ?? null,
-        gradients[1]?._handle(where) ?? null,
-        gradients[2]?._handle(where) ?? null,
-        into[0] ?? null,
-        into[1] ?? null,
-        into[2] ?? null,
-        node.saved(first + 2),
+        dparameters.map(handleOf),
+        ...call,
+        handleOf(dy),
+        handleOf(dhn),
+        handleOf(dcn),
+        handleOf(dx),
+        handleOf(dh0),
+        handleOf(dc0),
+        held.handle,
         node.retained,
-        seed,
-        offset,
       )
       return wanted
     })

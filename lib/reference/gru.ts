@@ -38,7 +38,7 @@ type Three<T> = [T, T, T]
 
 function makeGru(resetAfter: boolean): Cell<Saved> {
   return {
-    gates: 3,
+    name: resetAfter ? 'gru' : 'gruResetBefore',
 
     forward(w, x, { h, c }) {
       const none = zeros(w.weight_ih.rows)

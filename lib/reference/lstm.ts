@@ -37,7 +37,7 @@ interface Saved {
 }
 
 export const lstm: Cell<Saved> = {
-  gates: 4,
+  name: 'lstm',
 
   forward(w, x, { h, c }) {
     const none = zeros(w.weight_ih.rows)

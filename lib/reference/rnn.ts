@@ -1,6 +1,7 @@
 // RNN cell
 //   a  = W_ih x + b_ih + W_hh h + b_hh
 //   h' = tanh(a) or max(a, 0)
+import type { CellName } from '../cells.ts'
 import type { Cell } from './cell.ts'
 import {
   accumulate,
@@ -20,9 +21,13 @@ interface Saved {
   next: Vector // h'
 }
 
-function rnn(activation: (a: number) => number, derivative: (next: number) => number): Cell<Saved> {
+function rnn(
+  name: CellName,
+  activation: (a: number) => number,
+  derivative: (next: number) => number,
+): Cell<Saved> {
   return {
-    gates: 1,
+    name,
 
     forward(w, x, { h, c }) {
       const none = zeros(w.weight_ih.rows)
@@ -42,8 +47,9 @@ function rnn(activation: (a: number) => number, derivative: (next: number) => nu
   }
 }
 
-export const rnnTanh = rnn(Math.tanh, (next) => 1 - next * next)
+export const rnnTanh = rnn('rnnTanh', Math.tanh, (next) => 1 - next * next)
 export const rnnRelu = rnn(
+  'rnnRelu',
   (a) => Math.max(a, 0),
   (next) => (next > 0 ? 1 : 0),
 )

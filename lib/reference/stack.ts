@@ -2,8 +2,9 @@
 //   layer l reads x (l = 0) or the outputs of layer l-1, all directions side by side, times the dropout mask;
 //   direction 0 runs t = 0 .. length-1, direction 1 runs t = length-1 .. 0;
 //   hn and cn are the states after the last step of each; past its length a row's output is zero.
+import { CELLS, hasC } from '../cells.ts'
 import type { Cell, State, Weights } from './cell.ts'
-import { accumulate, concat, mul, type Vector, zeroMatrix, zeros } from './vector.ts'
+import { accumulate, concat, type Matrix, mul, type Vector, zeroMatrix, zeros } from './vector.ts'
 
 export interface Stack {
   cell: Cell
@@ -13,7 +14,7 @@ export interface Stack {
   B: number
   x: Vector // [T,B,I]
   h0?: Vector // [L*D,B,Hout]
-  c0?: Vector // [L*D,B,H], LSTM
+  c0?: Vector // [L*D,B,H], of a cell with c
   lengths?: ArrayLike<number> // [B]
   masks?: Vector[] // [L-1] of [T,B,D*Hout]: what each layer's output is multiplied with on its way to the next
 }
@@ -21,7 +22,7 @@ export interface Stack {
 export interface Result {
   output: Vector // [T,B,D*Hout]
   hn: Vector // [L*D,B,Hout]
-  cn: Vector // [L*D,B,H]; empty unless LSTM
+  cn: Vector // [L*D,B,H]; empty without c
 }
 
 export interface Gradients {
@@ -40,9 +41,9 @@ export function run(stack: Stack): Result & { backward(dout: Partial<Result>): G
   const layers = weights.length / D
   const first = weights[0] as Weights
   const I = first.weight_ih.cols
-  const H = first.weight_ih.rows / cell.gates
+  const H = first.weight_ih.rows / CELLS[cell.name].gates
   const Hout = first.weight_hh.cols
-  const C = cell.gates === 4 ? H : 0
+  const C = hasC(cell.name) ? H : 0
   const length = (b: number) => lengths?.[b] ?? T
   const times = (b: number, d: number) => {
     const forward = Array.from({ length: length(b) }, (_, t) => t)
@@ -134,12 +135,9 @@ export function run(stack: Stack): Result & { backward(dout: Partial<Result>): G
 }
 
 function zeroLike(w: Weights): Weights {
-  const matrix = (m: { rows: number; cols: number }) => zeroMatrix(m.rows, m.cols)
-  return {
-    weight_ih: matrix(w.weight_ih),
-    weight_hh: matrix(w.weight_hh),
-    ...(w.bias_ih && { bias_ih: zeros(w.bias_ih.length) }),
-    ...(w.bias_hh && { bias_hh: zeros(w.bias_hh.length) }),
-    ...(w.weight_hr && { weight_hr: matrix(w.weight_hr) }),
-  }
+  const zeroed = (Object.entries(w) as [string, Matrix | Vector][]).map(([name, value]) => [
+    name,
+    'data' in value ? zeroMatrix(value.rows, value.cols) : zeros(value.length),
+  ])
+  return Object.fromEntries(zeroed) as Weights
 }

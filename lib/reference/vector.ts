@@ -3,7 +3,7 @@
  * The few operations on float64 vectors and matrices in which the references are written. Plain loops.
  *
  * This folder is what the library is checked against, by the tests and by `bptt bench`: it imports nothing of the
- * library, and nothing of the library but `bptt bench` imports it.
+ * library but what the cells are (cells.ts), and nothing of the library but `bptt bench` imports it.
  */
 export type Vector = Float64Array
 

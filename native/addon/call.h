@@ -160,6 +160,7 @@ class Call {
     return list(least, most, false);
   }
   std::vector<napi_value> optional_handles(size_t count) { return list(count, count, true); }
+  std::vector<napi_value> optional_handles_up_to(size_t most) { return list(0, most, true); }
   Storage& storage() { return storage_of(next()); }
   Storage* optional_storage();
 

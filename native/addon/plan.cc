@@ -3,13 +3,10 @@
 #include <tuple>
 
 #include "addon/call.h"
-#include "cells.h"
 
 namespace bptt::addon {
 
 namespace {
-
-constexpr int64_t kMostLayers = 4096;
 
 auto key(const bptt_recurrent& d) {
   return std::tie(d.cell, d.dtype, d.T, d.B, d.I, d.H, d.P, d.L, d.D, d.bias, d.batch_first,
@@ -20,7 +17,7 @@ auto key(const bptt_recurrent& d) {
 
 Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   Numbers numbers(values);
-  cell = static_cast<bptt_cell>(numbers.integer(0, BPTT_GRU_RESET_BEFORE));
+  cell = static_cast<bptt_cell>(numbers.integer(0, kCells - 1));
   dtype = to_float_dtype(numbers.number());
   T = numbers.count();
   B = numbers.count();
@@ -37,11 +34,9 @@ Layer::Layer(std::span<const double> values) : bptt_recurrent{} {
   compute = numbers.option<bptt_compute>();
 }
 
-int64_t Layer::gates() const { return gates_of(cell); }
-
 int64_t Layer::x_count() const { return product({T, B, I}); }
-int64_t Layer::y_count() const { return product({T, B, D, output_size()}); }
-int64_t Layer::h_count() const { return product({layers(), B, output_size()}); }
+int64_t Layer::y_count() const { return product({T, B, D, output_size(*this)}); }
+int64_t Layer::h_count() const { return product({layers(), B, output_size(*this)}); }
 int64_t Layer::c_count() const { return product({layers(), B, H}); }
 
 Plan::Plan(Stream& s, const Layer& l, const int32_t* lengths)

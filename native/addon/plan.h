@@ -6,9 +6,12 @@
 #include <span>
 #include <vector>
 
+#include "recurrent_layer.h"
 #include "runtime/stream.h"
 
 namespace bptt::addon {
+
+constexpr int64_t kMostLayers = 4096;
 
 // What the numbers of lib/binding.ts say of a layer, and the counts of elements
 // that follow. Its lengths are not kept.
@@ -16,10 +19,7 @@ struct Layer : bptt_recurrent {
   explicit Layer(std::span<const double> numbers);
 
   int64_t layers() const { return L * D; }
-  int64_t output_size() const { return P > 0 ? P : H; }  // Hout
-  int64_t gates() const;
-  int64_t layer_input(int64_t layer) const { return layer < D ? I : D * output_size(); }
-  bool has_cell() const { return cell == BPTT_LSTM; }
+  bool has_c() const { return states_of(cell) == 2; }
   int64_t x_count() const;
   int64_t y_count() const;
   int64_t h_count() const;

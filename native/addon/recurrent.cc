@@ -5,12 +5,8 @@ namespace bptt::addon {
 
 namespace {
 
-// y's storage has to fit before the plan is made, because a plan takes memory for every row
-// and step.
-std::shared_ptr<const Plan> read_plan(Call& call, const Layer& layer, napi_value* y) {
-  const std::optional<std::vector<int32_t>> lengths = call.optional_int32s();
-  *y = call.next();
-  call.operand(*y, layer.y_count(), layer.dtype, nullptr);
+std::shared_ptr<const Plan> make_plan(Call& call, const Layer& layer,
+                                      const std::optional<std::vector<int32_t>>& lengths) {
   if (!lengths) return call.environment().plans().get(call.stream(), layer);
   if (static_cast<int64_t>(lengths->size()) != layer.B) broken("one length per row is needed");
   for (const int32_t length : *lengths) {
@@ -19,58 +15,82 @@ std::shared_ptr<const Plan> read_plan(Call& call, const Layer& layer, napi_value
   return std::make_shared<const Plan>(call.stream(), layer, lengths->data());
 }
 
-// Packed weights are a cache of the layer: poison does not pass through them.
-void* read_packed(Call& call, const Plan& plan) {
-  const Storage* storage = call.optional_storage();
-  if (!storage) return nullptr;
-  if (storage->bytes() < plan.sizes.packed_bytes) broken("too small a storage for packed weights");
-  return storage->data();
-}
-
-uint64_t read_stamp(Call& call, const void* packed) {
-  const auto stamp = static_cast<uint64_t>(call.count());
-  if (packed && stamp == 0) broken("packed weights need a stamp");
-  return stamp;
-}
-
-void* optional_cell(Call& call, const Layer& layer, bool output) {
+void* optional_c(Call& call, const Layer& layer, bool output) {
   const int64_t count = layer.c_count();
   void* data =
       output ? call.optional_output(count, layer.dtype) : call.optional_input(count, layer.dtype);
-  if (data && !layer.has_cell()) broken("a cell state where the layer has none");
+  if (data && !layer.has_c()) broken("a state c where the layer has none");
   return data;
 }
 
+// What forward and backward are given alike, in the order of RecurrentCall in lib/binding.ts.
+struct RecurrentCall {
+  // y is an output in forward, and an input in backward.
+  RecurrentCall(Call& call, bool y_is_output) : layer(call.numbers()), parameters(call) {
+    const std::optional<std::vector<int32_t>> lengths = call.optional_int32s();
+    // y has to fit before the plan is made, because a plan takes memory for every row and step.
+    const napi_value y_handle = call.next();
+    y = call.operand(y_handle, layer.y_count(), layer.dtype, nullptr);
+    plan = make_plan(call, layer, lengths);
+    weights = parameters.read(call, layer, true, &call.environment().inputs);
+    // A cache of the layer: poison does not pass through it.
+    if (const Storage* storage = call.optional_storage()) {
+      if (storage->bytes() < plan->sizes.packed_bytes) {
+        broken("too small a storage for packed weights");
+      }
+      packed = storage->data();
+    }
+    stamp = static_cast<uint64_t>(call.count());
+    if (packed && stamp == 0) broken("packed weights need a stamp");
+    rng = call.rng();
+    x = call.input(layer.x_count(), layer.dtype);
+    h0 = call.optional_input(layer.h_count(), layer.dtype);
+    c0 = optional_c(call, layer, false);
+    y_is_output ? call.output(y_handle, layer.y_count(), layer.dtype)
+                : call.input(y_handle, layer.y_count(), layer.dtype);
+  }
+
+  // Sets in the arguments of either direction what both have, but for the parameters.
+  template <class Arguments>
+  void give(Arguments& args) const {
+    args.packed = packed;
+    args.stamp = stamp;
+    args.x = x, args.h0 = h0, args.c0 = c0, args.y = y;
+    args.rng = rng;
+  }
+
+  Layer layer;
+  Parameters parameters;
+  std::shared_ptr<const Plan> plan;
+  std::vector<bptt_recurrent_params> weights;
+  void* packed = nullptr;
+  uint64_t stamp;
+  bptt_rng rng;
+  void *x, *h0, *c0, *y;
+};
+
 }  // namespace
 
-std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index) {
-  const int64_t rows = product({layer.gates(), layer.H});
-  const int64_t bias = layer.bias ? rows : 0;
-  return {product({rows, layer.layer_input(index)}), product({rows, layer.output_size()}), bias,
-          bias, product({layer.P, layer.H})};
-}
+Parameters::Parameters(Call& call)
+    : handles_(call.optional_handles_up_to(kMostLayers * 2 * kParameters)) {}
 
-Weights::Weights(Call& call, const Layer& layer)
-    : handles_(call.optional_handles(static_cast<size_t>(layer.layers() * kWeights))) {}
-
-std::vector<bptt_recurrent_params> Weights::read(Call& call, const Layer& layer, bool required,
-                                                 std::vector<Operand>* operands) const {
-  std::vector<bptt_recurrent_params> weights(layer.layers());
+std::vector<bptt_recurrent_params> Parameters::read(Call& call, const Layer& layer, bool required,
+                                                    std::vector<Operand>* operands) const {
+  std::vector<bptt_recurrent_params> params(layer.layers());
+  auto handle = handles_.begin();
   for (int64_t index = 0; index < layer.layers(); ++index) {
-    const std::vector<int64_t> sizes = weight_sizes(layer, index);
-    const bool bias = layer.bias != 0;
-    const bool has[kWeights] = {true, true, bias, bias, layer.P > 0};
-    void* pointers[kWeights] = {};
-    for (int64_t w = 0; w < kWeights; ++w) {
-      const napi_value handle = handles_[index * kWeights + w];
-      const bool given = handle != nullptr;
-      if (given && !has[w]) broken("a weight that the layer does not have");
-      if (!given && has[w] && required) broken("a weight of the layer is missing");
-      if (given) pointers[w] = call.operand(handle, sizes[w], layer.dtype, operands);
-    }
-    weights[index] = {pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
+    for_each_present(layer, index, [&](Parameter which, int64_t elements) {
+      if (handle == handles_.end()) broken("a parameter of the layer is missing");
+      if (*handle) {
+        params[index].*which = call.operand(*handle, elements, layer.dtype, operands);
+      } else if (required) {
+        broken("a parameter of the layer is null");
+      }
+      ++handle;
+    });
   }
-  return weights;
+  if (handle != handles_.end()) broken("a parameter that the layer does not have");
+  return params;
 }
 
 napi_value packedBytes(Call& call) {
@@ -84,34 +104,23 @@ napi_value packedBytes(Call& call) {
 }
 
 napi_value recurrentForward(Call& call) {
-  const Layer layer(call.numbers());
-  const Weights weight_handles(call, layer);
-  napi_value y;
-  const std::shared_ptr<const Plan> plan = read_plan(call, layer, &y);
-  const bptt_dtype dtype = layer.dtype;
-  std::vector<bptt_recurrent_params> weights =
-      weight_handles.read(call, layer, true, &call.environment().inputs);
+  RecurrentCall given(call, true);
+  const Layer& layer = given.layer;
   bptt_recurrent_forward args{};
-  args.packed = read_packed(call, *plan);
-  args.stamp = read_stamp(call, args.packed);
-  args.x = call.input(layer.x_count(), dtype);
-  args.h0 = call.optional_input(layer.h_count(), dtype);
-  args.c0 = optional_cell(call, layer, false);
-  args.y = call.output(y, layer.y_count(), dtype);
-  args.hn = call.optional_output(layer.h_count(), dtype);
-  args.cn = optional_cell(call, layer, true);
-  args.rng = call.rng();
+  given.give(args);
+  args.hn = call.optional_output(layer.h_count(), layer.dtype);
+  args.cn = optional_c(call, layer, true);
 
   // The workspace goes back at once: what is enqueued later runs later.
-  const Storage workspace = call.stream().allocate(plan->sizes.forward_workspace_bytes);
+  const Storage workspace = call.stream().allocate(given.plan->sizes.forward_workspace_bytes);
   args.workspace = workspace.data();
   Storage reserve;
   if (layer.training) {
-    reserve = call.stream().allocate(plan->sizes.reserve_bytes);
+    reserve = call.stream().allocate(given.plan->sizes.reserve_bytes);
     args.reserve = reserve.data();
     call.environment().outputs.push_back(reserve.operand());
   }
-  call.enqueue("recurrent forward", [plan, args, weights = std::move(weights)](
+  call.enqueue("recurrent forward", [plan = given.plan, args, weights = std::move(given.weights)](
                                         const bptt_ops& ops, bptt_context* context) mutable {
     args.params = weights.data();
     return ops.recurrent_forward(context, plan->plan, &args);
@@ -123,57 +132,49 @@ napi_value recurrentForward(Call& call) {
 }
 
 napi_value recurrentBackward(Call& call) {
-  const Layer layer(call.numbers());
-  const Weights weight_handles(call, layer), gradient_handles(call, layer);
-  napi_value y;
-  const std::shared_ptr<const Plan> plan = read_plan(call, layer, &y);
+  const Parameters gradient_handles(call);
+  RecurrentCall given(call, false);
+  const Layer& layer = given.layer;
   const bptt_dtype dtype = layer.dtype;
   if (!layer.training) broken("a backward of a layer that is not in training");
-  std::vector<bptt_recurrent_params> weights =
-      weight_handles.read(call, layer, true, &call.environment().inputs);
   bptt_recurrent_backward args{};
-  args.packed = read_packed(call, *plan);
-  args.stamp = read_stamp(call, args.packed);
-  args.x = call.input(layer.x_count(), dtype);
-  args.h0 = call.optional_input(layer.h_count(), dtype);
-  args.c0 = optional_cell(call, layer, false);
-  args.y = call.input(y, layer.y_count(), dtype);
+  given.give(args);
   args.dy = call.optional_input(layer.y_count(), dtype);
   args.dhn = call.optional_input(layer.h_count(), dtype);
-  args.dcn = optional_cell(call, layer, false);
+  args.dcn = optional_c(call, layer, false);
   args.dx = call.optional_output(layer.x_count(), dtype);
   args.dh0 = call.optional_output(layer.h_count(), dtype);
-  args.dc0 = optional_cell(call, layer, true);
+  args.dc0 = optional_c(call, layer, true);
   std::vector<bptt_recurrent_params> gradients =
       gradient_handles.read(call, layer, false, &call.environment().outputs);
   const Storage& reserve = call.storage();
-  if (reserve.bytes() < plan->sizes.reserve_bytes) broken("a reserve of another forward");
+  const bptt_plan_sizes& sizes = given.plan->sizes;
+  if (reserve.bytes() < sizes.reserve_bytes) broken("a reserve of another forward");
   call.environment().inputs.push_back(reserve.operand());
   args.reserve = reserve.data();
   const bool keep_reserve = call.flag();
-  args.rng = call.rng();
 
-  const Storage workspace = call.stream().allocate(plan->sizes.backward_workspace_bytes);
+  const Storage workspace = call.stream().allocate(sizes.backward_workspace_bytes);
   args.workspace = workspace.data();
   Storage copy;  // of the reserve, which the kernel overwrites
-  if (keep_reserve) copy = call.stream().allocate(plan->sizes.reserve_bytes);
-  return call.enqueue("recurrent backward",
-                      [plan, args, weights = std::move(weights), gradients = std::move(gradients),
-                       copy = copy.data()](const bptt_ops& ops, bptt_context* context) mutable {
-                        args.params = weights.data();
-                        args.dparams = gradients.data();
-                        if (copy) {
-                          // Blocks come in multiples of 64 bytes.
-                          const auto words =
-                              static_cast<int64_t>((plan->sizes.reserve_bytes + 3) / 4);
-                          const int64_t stride = 1;
-                          const bptt_code code = ops.copy(context, BPTT_INT32, 1, &words,
-                                                          args.reserve, &stride, copy, &stride);
-                          if (code != BPTT_OK) return code;
-                          args.reserve = copy;
-                        }
-                        return ops.recurrent_backward(context, plan->plan, &args);
-                      });
+  if (keep_reserve) copy = call.stream().allocate(sizes.reserve_bytes);
+  return call.enqueue(
+      "recurrent backward", [plan = given.plan, args, weights = std::move(given.weights),
+                             gradients = std::move(gradients), copy = copy.data()](
+                                const bptt_ops& ops, bptt_context* context) mutable {
+        args.params = weights.data();
+        args.dparams = gradients.data();
+        if (copy) {
+          // Blocks come in multiples of 64 bytes.
+          const auto words = static_cast<int64_t>((plan->sizes.reserve_bytes + 3) / 4);
+          const int64_t stride = 1;
+          const bptt_code code =
+              ops.copy(context, BPTT_INT32, 1, &words, args.reserve, &stride, copy, &stride);
+          if (code != BPTT_OK) return code;
+          args.reserve = copy;
+        }
+        return ops.recurrent_backward(context, plan->plan, &args);
+      });
 }
 
 }  // namespace bptt::addon

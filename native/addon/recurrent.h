@@ -1,25 +1,29 @@
-// The weights of a recurrent layer, read from JavaScript.
+// The parameters of a recurrent layer, read from JavaScript.
 #pragma once
 
 #include <vector>
 
 #include "addon/call.h"
 #include "addon/plan.h"
+#include "recurrent_layer.h"
 
 namespace bptt::addon {
 
-constexpr int64_t kWeights = 5;  // of one pseudo-layer
+// Calls visit(Parameter, elements) for the parameters that the layer has, of one pseudo-layer.
+template <class Visit>
+void for_each_present(const Layer& layer, int64_t index, Visit visit) {
+  for_each_parameter(layer, index,
+                     [&](Parameter which, bool present, std::initializer_list<int64_t> shape) {
+                       if (present) visit(which, product(shape));
+                     });
+}
 
-// Elements of weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; 0: the layer has none.
-std::vector<int64_t> weight_sizes(const Layer& layer, int64_t index);
-
-// A list of handles, five per pseudo-layer. Required ones may not be missing; those that
-// the layer does not have must be.
-class Weights {
+// A list of handles: the parameters that the layer has, one pseudo-layer after the other.
+class Parameters {
  public:
-  // Reads the list, as Call::optional_handles.
-  Weights(Call& call, const Layer& layer);
-  // Resolves the handles. They join `operands`.
+  // Reads the list: before any storage.
+  explicit Parameters(Call& call);
+  // Resolves the handles, of which required ones may not be null. They join `operands`.
   std::vector<bptt_recurrent_params> read(Call& call, const Layer& layer, bool required,
                                           std::vector<Operand>* operands) const;
 

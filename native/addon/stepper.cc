@@ -32,23 +32,19 @@ class Stepper {
     y_ = stream.allocate(plan_->layer.y_count() * element);
     for (int i = 0; i < 2; ++i) {
       h_[i] = stream.allocate(plan_->layer.h_count() * element);
-      if (plan_->layer.has_cell()) c_[i] = stream.allocate(plan_->layer.c_count() * element);
+      if (plan_->layer.has_c()) c_[i] = stream.allocate(plan_->layer.c_count() * element);
     }
     // All are there before the first is touched: memory runs out before it is taken.
     for (Storage* storage : {&packed_, &workspace_, &x_, &y_, &h_[0], &h_[1], &c_[0], &c_[1]}) {
       if (*storage) std::memset(storage->data(), 0, storage->bytes());
     }
     for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
-      const std::vector<int64_t> sizes = weight_sizes(plan_->layer, layer);
-      bptt_recurrent_params& p = weights_[layer];
-      void** pointers[kWeights] = {&p.weight_ih, &p.weight_hh, &p.bias_ih, &p.bias_hh,
-                                   &p.weight_hr};
-      for (int64_t w = 0; w < kWeights; ++w) {
-        if (!*pointers[w]) continue;
-        copies_.push_back(stream.allocate(sizes[w] * element));
-        download(owner, copies_.back().data(), *pointers[w], sizes[w] * element);
-        *pointers[w] = copies_.back().data();
-      }
+      for_each_present(plan_->layer, layer, [&](Parameter which, int64_t elements) {
+        void*& pointer = weights_[layer].*which;
+        copies_.push_back(stream.allocate(elements * element));
+        download(owner, copies_.back().data(), pointer, elements * element);
+        pointer = copies_.back().data();
+      });
     }
     // Packs the weights now rather than in the user's first step.
     step(x_.data(), x_.bytes(), y_.data(), y_.bytes());
@@ -79,7 +75,7 @@ class Stepper {
 
   // Copies h, and c where there is one, out of the state or into it.
   void copy_state(const View& h, const View* c, bool out) {
-    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->layer.has_cell() ||
+    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->layer.has_c() ||
         (c && c->bytes < c_[now_].bytes())) {
       broken("arrays that do not fit the state");
     }
@@ -92,8 +88,8 @@ class Stepper {
     for (size_t i = 0; i < count; ++i) {
       if (rows && (rows[i] < 0 || rows[i] >= plan_->layer.B)) broken("a row that is not there");
     }
-    zero(h_[now_], plan_->layer.output_size(), rows, count);
-    if (plan_->layer.has_cell()) zero(c_[now_], plan_->layer.H, rows, count);
+    zero(h_[now_], output_size(plan_->layer), rows, count);
+    if (plan_->layer.has_c()) zero(c_[now_], plan_->layer.H, rows, count);
   }
 
  private:
@@ -236,8 +232,7 @@ napi_value createStepper(Call& call) {
     broken("a stepper is for one direction, one step and no training");
   }
   std::vector<Operand> operands;
-  std::vector<bptt_recurrent_params> weights =
-      Weights(call, layer).read(call, layer, true, &operands);
+  std::vector<bptt_recurrent_params> weights = Parameters(call).read(call, layer, true, &operands);
   Stream& owner = call.stream();
   Stream& stream = call.environment().stream();
   owner.wait();

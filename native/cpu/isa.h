@@ -15,10 +15,10 @@
 #include <utility>
 
 #include "backend.h"
-#include "cells.h"
 #include "cpu/recurrent/plan.h"
 #include "cpu/scratch.h"
 #include "cpu/threads/team.h"
+#include "recurrent_layer.h"
 #include "shared/axes.h"
 #include "shared/philox.h"
 

@@ -79,26 +79,18 @@ void unpack_gradients(Pass& pass, const bptt_recurrent_params* dparams, const ch
 
 void zero_gradients(Pass& pass, const bptt_recurrent_params* dparams) {
   for (int64_t index = 0; index < pass.plan.states(); ++index) {
-    const int64_t input = pass.plan.input(index / pass.plan.desc.D);
-    const bptt_recurrent_params& p = dparams[index];
-    const int64_t gates = pass.plan.gates * pass.plan.desc.H;
-    const auto clear = [&](void* out, int64_t elements) {
-      if (out) pass.then([&] { return zero(pass, out, elements); });
-    };
-    clear(p.weight_ih, gates * input);
-    clear(p.weight_hh, gates * pass.plan.Hout);
-    clear(p.bias_ih, gates);
-    clear(p.bias_hh, gates);
-    clear(p.weight_hr, pass.plan.desc.P * pass.plan.desc.H);
+    for_each_parameter(pass.plan.desc, index,
+                       [&](Parameter which, bool, std::initializer_list<int64_t> shape) {
+                         void* out = dparams[index].*which;
+                         int64_t elements = 1;
+                         for (const int64_t size : shape) elements *= size;
+                         if (out) pass.then([&] { return zero(pass, out, elements); });
+                       });
   }
 }
 
 bool any_wanted(const CudaPlan& plan, const bptt_recurrent_params* dparams) {
-  for (int64_t i = 0; dparams && i < plan.states(); ++i) {
-    const bptt_recurrent_params& p = dparams[i];
-    if (p.weight_ih || p.weight_hh || p.bias_ih || p.bias_hh || p.weight_hr) return true;
-  }
-  return false;
+  return dparams && std::any_of(dparams, dparams + plan.states(), any_given);
 }
 
 // -- forward ---------------------------------------------------------------------
@@ -287,7 +279,7 @@ bptt_code recurrent_forward(bptt_context* context, const bptt_plan* opaque,
   }
   pass.then([&] { return zero(pass, args->y, plan.desc.T * plan.desc.B * plan.width); });
   pass_states(pass, plan.Hout, args->h0, args->hn);
-  if (plan.has_cell()) pass_states(pass, plan.desc.H, args->c0, args->cn);
+  if (plan.has_c()) pass_states(pass, plan.desc.H, args->c0, args->cn);
   return pass.code;
 }
 
@@ -313,7 +305,7 @@ bptt_code recurrent_backward(bptt_context* context, const bptt_plan* opaque,
     pass.then([&] { return zero(pass, args->dx, plan.desc.T * plan.desc.B * plan.desc.I); });
   }
   pass_states(pass, plan.Hout, args->dhn, args->dh0);
-  if (plan.has_cell()) pass_states(pass, plan.desc.H, args->dcn, args->dc0);
+  if (plan.has_c()) pass_states(pass, plan.desc.H, args->dcn, args->dc0);
   if (args->dparams) zero_gradients(pass, args->dparams);
   return pass.code;
 }

@@ -40,8 +40,8 @@ bptt_code check_compute(bptt_context* context, const bptt_recurrent& desc) {
     return BPTT_UNSUPPORTED;
   };
   if (desc.compute == BPTT_COMPUTE_DTYPE) return BPTT_OK;
-  if (desc.cell == BPTT_GRU_RESET_BEFORE) {
-    return refuse("recurrent plan: compute '%s' is cuDNN's, which has no GRU that resets before");
+  if (!cudnn_has(desc.cell)) {
+    return refuse("recurrent plan: compute '%s' is cuDNN's, which does not have this cell");
   }
   if (desc.compute != BPTT_COMPUTE_FLOAT16 && device.capability < kCapability) {
     return refuse(

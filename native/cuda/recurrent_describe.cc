@@ -7,18 +7,13 @@ namespace bptt::cuda {
 
 namespace {
 
-cudnnRNNMode_t mode_of(bptt_cell cell) {
-  switch (cell) {
-    case BPTT_RNN_TANH:
-      return CUDNN_RNN_TANH;
-    case BPTT_RNN_RELU:
-      return CUDNN_RNN_RELU;
-    case BPTT_LSTM:
-      return CUDNN_LSTM;
-    default:
-      return CUDNN_GRU;
-  }
-}
+// What cells.h says is cuDNN's own.
+static_assert(facts_of(BPTT_RNN_TANH).cudnn == CUDNN_RNN_TANH);
+static_assert(facts_of(BPTT_RNN_RELU).cudnn == CUDNN_RNN_RELU);
+static_assert(facts_of(BPTT_LSTM).cudnn == CUDNN_LSTM);
+static_assert(facts_of(BPTT_GRU).cudnn == CUDNN_GRU);
+
+cudnnRNNMode_t mode_of(bptt_cell cell) { return static_cast<cudnnRNNMode_t>(facts_of(cell).cudnn); }
 
 bptt_code describe_states(bptt_context* context, const CudaPlan& plan, const Run& run,
                           int64_t columns, cudnnTensorDescriptor_t* out) {
@@ -64,7 +59,7 @@ bptt_code describe(bptt_context* context, const CudaPlan& plan, Run& run,
                    desc.bias ? CUDNN_RNN_DOUBLE_BIAS : CUDNN_RNN_NO_BIAS,
                    desc.D == 2 ? CUDNN_BIDIRECTIONAL : CUDNN_UNIDIRECTIONAL, CUDNN_LINEAR_INPUT,
                    plan.type, precision_of(plan.type), math_of(plan), size(run.input), size(desc.H),
-                   size(desc.P > 0 ? desc.P : desc.H), size(run.layers), nullptr, 0),
+                   size(plan.Hout), size(run.layers), nullptr, 0),
                "recurrent plan");
   if (code != BPTT_OK) return code;
   if ((code = describe_rows(context, plan, run.input, lengths, &run.x)) != BPTT_OK ||

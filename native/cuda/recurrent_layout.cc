@@ -76,7 +76,7 @@ bool lay_out(CudaPlan& plan) {
     for (int i = 0; i < 4; ++i) {
       const int64_t states = sorts && (i < 2 || backward) ? plan.states() : 0;
       w.h[i] = s.take({states, active, plan.Hout});
-      w.c[i] = s.take({plan.has_cell() ? states : 0, active, desc.H});
+      w.c[i] = s.take({plan.has_c() ? states : 0, active, desc.H});
     }
     w.runs = s.take_bytes(work);
     (backward ? plan.sizes.backward_workspace_bytes : plan.sizes.forward_workspace_bytes) =

@@ -23,7 +23,7 @@ bool too_large(const bptt_recurrent& desc) {
 bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan& plan) {
   plan.desc = desc;
   plan.gates = gates_of(desc.cell);
-  plan.Hout = desc.P > 0 ? desc.P : desc.H;
+  plan.Hout = output_size(desc);
   plan.width = desc.D * plan.Hout;
   static_cast<PackedSequence&>(plan) = PackedSequence(desc.T, desc.B, desc.lengths);
   plan.desc.lengths = nullptr;
@@ -33,7 +33,7 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan&
   plan.states_in_order = plan.sorted && plan.active_rows == desc.B;
   map_rows(plan);
 
-  plan.own_cell = desc.cell == BPTT_GRU_RESET_BEFORE;
+  plan.own_cell = !cudnn_has(desc.cell);
   const bool layer_by_layer = desc.L > 1 && (plan.own_cell || (desc.training && desc.dropout > 0));
   for (int64_t layer = 0; layer < desc.L; layer += layer_by_layer ? 1 : desc.L) {
     plan.runs.emplace_back(layer, layer_by_layer ? 1 : desc.L, plan.input(layer));
@@ -70,7 +70,7 @@ bptt_code recurrent_plan_create(bptt_context* context, const bptt_recurrent* des
   const bptt_code refused = check_compute(context, *desc);
   if (refused != BPTT_OK) return refused;
   try {
-    if (desc->cell != BPTT_GRU_RESET_BEFORE) {
+    if (cudnn_has(desc->cell)) {
       const bptt_code code = use_planning(context);
       if (code != BPTT_OK) return code;
     }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "recurrent_layer.h"
 #include "shared/packed_sequence.h"
 
 namespace bptt::cuda {
@@ -19,7 +20,7 @@ namespace bptt::cuda {
 // Where a parameter of a pseudo-layer lies in cuDNN's weight space.
 struct WeightPlace {
   int64_t index;  // layer * D + direction of the whole stack
-  void* bptt_recurrent_params::* which;
+  Parameter which;
   int64_t from;   // first element of the parameter
   size_t offset;  // bytes in the weight space
   int64_t size;   // elements
@@ -85,7 +86,7 @@ struct CudaPlan : PackedSequence {
 
   int64_t input(int64_t layer) const { return layer == 0 ? desc.I : width; }
   int64_t states() const { return desc.L * desc.D; }
-  bool has_cell() const { return desc.cell == BPTT_LSTM; }
+  bool has_c() const { return states_of(desc.cell) == 2; }
   // The runs use the caller's x, y and states themselves.
   bool in_place() const { return in_order && stored == kStoredAsT; }
   bool states_in_place() const { return states_in_order && stored == kStoredAsT; }

@@ -9,8 +9,7 @@ namespace {
 
 // Where cuDNN wants a weight or bias of a pseudo-layer. Nothing is added where it has none.
 bptt_code place_weight(bptt_context* context, const CudaPlan& plan, Run& run, int64_t pseudo,
-                       int id, int64_t from, void* bptt_recurrent_params::* weight,
-                       void* bptt_recurrent_params::* bias, int64_t gate) {
+                       int id, int64_t from, Parameter weight, Parameter bias, int64_t gate) {
   const Cudnn& cudnn = plan.cudnn;
   struct Description {
     const Cudnn& cudnn;
@@ -33,8 +32,7 @@ bptt_code place_weight(bptt_context* context, const CudaPlan& plan, Run& run, in
                                           static_cast<int>(pseudo), run.weight_bytes, base, id,
                                           weights.tensor, &weight_at, biases.tensor, &bias_at),
             "recurrent plan: weights");
-  const auto add = [&](const Description& one, void* at, void* bptt_recurrent_params::* which,
-                       int64_t begin) {
+  const auto add = [&](const Description& one, void* at, Parameter which, int64_t begin) {
     if (code != BPTT_OK || !at || !which) return;
     cudnnDataType_t type;
     int rank, sizes[3], strides[3];

@@ -3,13 +3,14 @@
 
 #include <cstdint>
 
-#include "cells.h"
 #include "enums.h"
+#include "recurrent_layer.h"
 
 namespace bptt {
 
 // Null where nothing is.
 inline const char* mistake_in(const bptt_recurrent& desc) {
+  if (gates_of(desc.cell) == 0) return "unknown cell";
   if (desc.T < 0 || desc.B < 0 || desc.I < 0 || desc.H < 1 || desc.P < 0 || desc.L < 1) {
     return "a size is negative or zero";
   }

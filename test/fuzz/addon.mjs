@@ -34,13 +34,7 @@ async function run(calls, start) {
   const pick = (list) => list[random(list.length)]
   const handles = Array.from({ length: 12 }, (_, i) => addon.allocate(-1, 4 << i))
   const steppers = [
-    addon.createStepper(Float64Array.of(0, 0, 1, 1, 2, 3, 0, 1, 1, 0, 0, 0, 0, 0), [
-      handle(64),
-      handle(64),
-      null,
-      null,
-      null,
-    ]),
+    addon.createStepper(Float64Array.of(0, 0, 1, 1, 2, 3, 0, 1, 1, 0, 0, 0, 0, 0), [handle(64), handle(64)]),
   ]
   function handle(bytes) {
     const made = addon.allocate(-1, bytes)
@@ -141,8 +135,8 @@ async function run(calls, start) {
     gradNorm: 'nlsh',
     clipGrads: 'nlsnh',
     packedBytes: 'dn',
-    recurrentForward: 'dsvhmnhmmmmnn',
-    recurrentBackward: 'dssvhmnhmmmmmmmmhbnn',
+    recurrentForward: 'dsvhmnnnhmmmm',
+    recurrentBackward: 'sdsvhmnnnhmmmmmmmmhb',
     createStepper: 'ds',
     step: 'pvv',
     getStepperState: 'pvv',

@@ -36,7 +36,7 @@ addon.release(released)
 const lstm = Float64Array.of(2, 0, 1, 2, 3, 4, 0, 1, 1, 1, 0, 0, 0, 0)
 const weights = [4 * 4 * 3, 4 * 4 * 4, 16, 16].map((count) => addon.allocate(cpu, count * 4))
 for (const handle of weights) addon.upload(handle, new Float32Array(12))
-const stepper = addon.createStepper(lstm, [...weights, null])
+const stepper = addon.createStepper(lstm, weights)
 
 const small = () => pick([0, 1, 2, 3, 4, 7, 16])
 const odd = () => pick([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, 2 ** 53, 2 ** 62, -(2 ** 40)])
@@ -105,8 +105,9 @@ const hyper = () =>
 const sizes = (k) => Float64Array.from({ length: k }, small)
 const handlesOf = (k) => Array.from({ length: k }, handle)
 const count = 1 + below(3)
-const weightList = () => Array.from({ length: 5 * pick([1, 2, 4]) }, maybe)
+const weightList = () => Array.from({ length: pick([2, 4, 5, 8, 16]) }, maybe)
 const lengths = () => (below(2) ? null : Int32Array.from(list(small)))
+const recurrentCall = [description, weightList, lengths, h, maybe, n, n, n, h, maybe, maybe]
 const stepHandle = () => (below(6) === 0 ? handle() : stepper)
 const floats = () => new Float32Array(pick([0, 3, 6, 8, 16, 64]))
 const shapes = {
@@ -172,18 +173,10 @@ const shapes = {
   gradNorm: [dtype, () => sizes(count), () => handlesOf(count), h],
   clipGrads: [dtype, () => sizes(count), () => handlesOf(count), n, h],
   packedBytes: [description, () => pick([cpu, cpu, 0])],
-  recurrentForward: [description, weightList, lengths, h, maybe, n, h, maybe, maybe, maybe, maybe, n, n],
+  recurrentForward: [...recurrentCall, maybe, maybe],
   recurrentBackward: [
-    description,
     weightList,
-    weightList,
-    lengths,
-    h,
-    maybe,
-    n,
-    h,
-    maybe,
-    maybe,
+    ...recurrentCall,
     maybe,
     maybe,
     maybe,
@@ -192,13 +185,8 @@ const shapes = {
     maybe,
     h,
     () => below(2) === 0,
-    n,
-    n,
   ],
-  createStepper: [
-    () => (below(2) ? lstm : description()),
-    () => (below(2) ? [...weights, null] : weightList()),
-  ],
+  createStepper: [() => (below(2) ? lstm : description()), () => (below(2) ? weights : weightList())],
   step: [stepHandle, floats, floats],
   getStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
   setStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],

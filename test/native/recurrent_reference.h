@@ -7,12 +7,20 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
-#include "backend.h"
+#include "recurrent_layer.h"
 #include "shared/philox.h"
 
 namespace bptt_test {
+
+#define BPTT_CELL(enumerator, ...) enumerator,
+inline constexpr bptt_cell kCells[] = {BPTT_CELLS(BPTT_CELL)};
+#undef BPTT_CELL
+
+// A cell with c: what may have a projection, too.
+constexpr bool has_c(bptt_cell cell) { return bptt::states_of(cell) == 2; }
 
 // One case: what is computed and on which numbers. Everything is time-major;
 // batch_first only says how the kernel gets it.
@@ -24,15 +32,18 @@ struct RecurrentCase {
   std::vector<int32_t> lengths;  // empty: all T
   bptt_rng rng = {42, 1000};
 
-  int gates() const { return cell == BPTT_LSTM ? 4 : cell <= BPTT_RNN_RELU ? 1 : 3; }
+  bool has_c() const { return bptt_test::has_c(cell); }
   int64_t Hout() const { return P > 0 ? P : H; }
   int64_t input(int64_t layer) const { return layer == 0 ? I : D * Hout(); }
   int64_t length(int64_t b) const { return lengths.empty() ? T : lengths[b]; }
 };
 
+// Those of cells.h; empty where the layer has none.
 template <class Number>
 struct Params {
-  std::vector<Number> weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
+#define BPTT_FIELD(name, ...) std::vector<Number> name;
+  BPTT_PARAMETERS(BPTT_FIELD)
+#undef BPTT_FIELD
 };
 
 // Inputs of a case, and the gradients that come from outside.
@@ -231,6 +242,15 @@ Outputs<Number> reference_forward(const RecurrentCase& at, const Inputs<Number>&
   return out;
 }
 
+// The names of the tensors of two Inputs, in the order of for_each_tensor.
+inline constexpr const char* kInputNames[] = {"x", "h0", "c0"};
+#define BPTT_NAME(name, ...) #name,
+inline constexpr const char* kParameterNames[] = {BPTT_PARAMETERS(BPTT_NAME)};
+#undef BPTT_NAME
+inline std::string gradient_name(int i) {
+  return std::string("d") + (i < 3 ? kInputNames[i] : kParameterNames[(i - 3) % bptt::kParameters]);
+}
+
 // Calls visit(vector of a, vector of b) for each tensor of two Inputs.
 template <class A, class B, class F>
 void for_each_tensor(A& a, B& b, F visit) {
@@ -238,11 +258,9 @@ void for_each_tensor(A& a, B& b, F visit) {
   visit(a.h0, b.h0);
   visit(a.c0, b.c0);
   for (size_t i = 0; i < a.params.size(); ++i) {
-    visit(a.params[i].weight_ih, b.params[i].weight_ih);
-    visit(a.params[i].weight_hh, b.params[i].weight_hh);
-    visit(a.params[i].bias_ih, b.params[i].bias_ih);
-    visit(a.params[i].bias_hh, b.params[i].bias_hh);
-    visit(a.params[i].weight_hr, b.params[i].weight_hr);
+#define BPTT_VISIT(name, ...) visit(a.params[i].name, b.params[i].name);
+    BPTT_PARAMETERS(BPTT_VISIT)
+#undef BPTT_VISIT
   }
 }
 
@@ -268,7 +286,7 @@ inline Results reference(const RecurrentCase& at, const Inputs<double>& in,
   };
   add(out.y, dy, results.y);
   add(out.hn, dhn, results.hn);
-  if (at.cell == BPTT_LSTM) add(out.cn, dcn, results.cn);
+  if (at.has_c()) add(out.cn, dcn, results.cn);
   const std::vector<double> grad = gradients_of(loss);
   results.gradients.params.resize(in.params.size());
   for_each_tensor(leaves, results.gradients,

@@ -76,26 +76,57 @@ inline std::vector<double> numbers(std::mt19937& random, int64_t n, double scale
   return out;
 }
 
+inline bptt_recurrent describe(const RecurrentCase& at, bptt_dtype dtype, bool training) {
+  bptt_recurrent desc = {};
+  desc.cell = at.cell;
+  desc.dtype = dtype;
+  desc.T = at.T;
+  desc.B = at.B;
+  desc.I = at.I;
+  desc.H = at.H;
+  desc.P = at.P;
+  desc.L = at.L;
+  desc.D = at.D;
+  desc.bias = at.bias;
+  desc.batch_first = at.batch_first;
+  desc.training = training;
+  desc.dropout = training ? at.dropout : 0;
+  desc.lengths = at.lengths.empty() ? nullptr : at.lengths.data();
+  return desc;
+}
+
+// Elements of a parameter of pseudo-layer i; 0: the layer has none.
+inline int64_t size_of(const bptt_recurrent& desc, int64_t i, bptt::Parameter wanted) {
+  int64_t elements = 0;
+  bptt::for_each_parameter(
+      desc, i, [&](bptt::Parameter which, bool present, std::initializer_list<int64_t> shape) {
+        if (which != wanted || !present) return;
+        elements = 1;
+        for (const int64_t size : shape) elements *= size;
+      });
+  return elements;
+}
+
 inline Problem make_problem(const RecurrentCase& at, uint32_t seed) {
   std::mt19937 random(seed);
   Problem problem;
   problem.at = at;
-  const int64_t states = at.L * at.D * at.B, G = at.gates(), Hout = at.Hout();
+  const int64_t states = at.L * at.D * at.B, Hout = at.Hout();
   problem.in.x = numbers(random, at.T * at.B * at.I, 1.5);
   if (at.states) {
     problem.in.h0 = numbers(random, states * Hout, 1);
-    problem.in.c0 = numbers(random, at.cell == BPTT_LSTM ? states * at.H : 0, 1);
-    if (at.cell != BPTT_LSTM) problem.in.c0.assign(states * at.H, 0.0);
+    problem.in.c0 = numbers(random, at.has_c() ? states * at.H : 0, 1);
+    if (!at.has_c()) problem.in.c0.assign(states * at.H, 0.0);
   }
   const double scale = 1.5 / std::sqrt(static_cast<double>(at.H));
+  const bptt_recurrent desc = describe(at, BPTT_FLOAT64, true);
   problem.in.params.resize(at.L * at.D);
   for (int64_t i = 0; i < at.L * at.D; ++i) {
     Params<double>& p = problem.in.params[i];
-    p.weight_ih = numbers(random, G * at.H * at.input(i / at.D), scale);
-    p.weight_hh = numbers(random, G * at.H * Hout, scale);
-    p.bias_ih = numbers(random, at.bias ? G * at.H : 0, scale);
-    p.bias_hh = numbers(random, at.bias ? G * at.H : 0, scale);
-    p.weight_hr = numbers(random, at.P * at.H, scale);
+#define BPTT_DRAW(name, ...) \
+  p.name = numbers(random, size_of(desc, i, &bptt_recurrent_params::name), scale);
+    BPTT_PARAMETERS(BPTT_DRAW)
+#undef BPTT_DRAW
   }
   problem.dy = numbers(random, at.T * at.B * at.D * Hout, 1);
   problem.dhn = numbers(random, states * Hout, 1);
@@ -132,25 +163,6 @@ inline std::vector<double> from_user(const RecurrentCase& at, int64_t n,
   return out;
 }
 
-inline bptt_recurrent describe(const RecurrentCase& at, bptt_dtype dtype, bool training) {
-  bptt_recurrent desc = {};
-  desc.cell = at.cell;
-  desc.dtype = dtype;
-  desc.T = at.T;
-  desc.B = at.B;
-  desc.I = at.I;
-  desc.H = at.H;
-  desc.P = at.P;
-  desc.L = at.L;
-  desc.D = at.D;
-  desc.bias = at.bias;
-  desc.batch_first = at.batch_first;
-  desc.training = training;
-  desc.dropout = training ? at.dropout : 0;
-  desc.lengths = at.lengths.empty() ? nullptr : at.lengths.data();
-  return desc;
-}
-
 struct PlanOwner {
   const bptt_ops* ops;
   bptt_plan* plan = nullptr;
@@ -164,7 +176,7 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
             bptt_context context = {}) {
   const RecurrentCase& at = problem.at;
   const bptt_dtype dtype = sizeof(Scalar) == 8 ? BPTT_FLOAT64 : BPTT_FLOAT32;
-  const bool lstm = at.cell == BPTT_LSTM;
+  const bool has_c = at.has_c();
   const int64_t width = at.D * at.Hout();
   Results results;
   bptt_recurrent desc = describe(at, dtype, options.training);
@@ -185,11 +197,13 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   for (Buffer<Scalar>& tensor : tensors) grads.emplace_back(tensor.size());
   const auto params_of = [&](std::vector<Buffer<Scalar>>& from, uint64_t mask) {
     std::vector<bptt_recurrent_params> params;
-    for (size_t i = 3; i < from.size(); i += 5) {
-      const auto pointer = [&](size_t k) -> void* {
-        return mask >> ((i + k) % 64) & 1 ? from[i + k].data() : nullptr;
-      };
-      params.push_back({pointer(0), pointer(1), pointer(2), pointer(3), pointer(4)});
+    const auto pointer = [&](size_t i) -> void* {
+      return mask >> (i % 64) & 1 ? from[i].data() : nullptr;
+    };
+    for (size_t i = 3; i < from.size();) {
+#define BPTT_POINTER(name, ...) pointer(i++),
+      params.push_back({BPTT_PARAMETERS(BPTT_POINTER)});
+#undef BPTT_POINTER
     }
     return params;
   };
@@ -206,10 +220,10 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
     call.stamp = 7;
     call.x = tensors[0].data();
     call.h0 = at.states ? tensors[1].data() : nullptr;
-    call.c0 = at.states && lstm ? tensors[2].data() : nullptr;
+    call.c0 = at.states && has_c ? tensors[2].data() : nullptr;
     call.y = y.data();
     call.hn = hn.data();
-    call.cn = lstm ? cn.data() : nullptr;
+    call.cn = has_c ? cn.data() : nullptr;
     call.reserve = reserve.data();
     call.workspace = workspace.data();
     call.rng = at.rng;
@@ -219,7 +233,7 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   }
   results.y = from_user(at, width, y.values());
   results.hn = hn.values();
-  if (lstm) results.cn = cn.values();
+  if (has_c) results.cn = cn.values();
   if (!options.backward) return results;
 
   Block workspace(sizes.backward_workspace_bytes);
@@ -229,14 +243,14 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   call.stamp = 7;
   call.x = tensors[0].data();
   call.h0 = at.states ? tensors[1].data() : nullptr;
-  call.c0 = at.states && lstm ? tensors[2].data() : nullptr;
+  call.c0 = at.states && has_c ? tensors[2].data() : nullptr;
   call.y = y.data();
   call.dy = options.outer ? dy.data() : nullptr;
   call.dhn = options.outer ? dhn.data() : nullptr;
-  call.dcn = options.outer && lstm ? dcn.data() : nullptr;
+  call.dcn = options.outer && has_c ? dcn.data() : nullptr;
   call.dx = options.wanted & 1 ? grads[0].data() : nullptr;
   call.dh0 = options.wanted & 2 ? grads[1].data() : nullptr;
-  call.dc0 = options.wanted & 4 && lstm ? grads[2].data() : nullptr;
+  call.dc0 = options.wanted & 4 && has_c ? grads[2].data() : nullptr;
   call.dparams = dparams.data();
   call.reserve = reserve.data();
   call.workspace = workspace.data();
@@ -248,13 +262,15 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   size_t i = 0;
   for_each_tensor(results.gradients, results.gradients,
                   [&](std::vector<double>& to, auto&) { to = grads[i++].values(); });
-  if (!lstm) results.gradients.c0.assign(results.gradients.c0.size(), 0.0);
+  if (!has_c) results.gradients.c0.assign(results.gradients.c0.size(), 0.0);
   results.gradients.x = from_user(at, at.I, results.gradients.x);
   return results;
 }
 
 inline std::string name_of(const RecurrentCase& at) {
-  static const char* cells[] = {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"};
+#define BPTT_NAME(enumerator, name, ...) #name,
+  static const char* cells[] = {BPTT_CELLS(BPTT_NAME)};
+#undef BPTT_NAME
   char text[256];
   std::snprintf(
       text, sizeof text, "%s T%d B%d I%d H%d P%d L%d D%d bias%d states%d bf%d drop%.1f len%d",

@@ -9,19 +9,12 @@ using bptt::cpu_tables;
 
 namespace {
 
-constexpr bptt_cell kCells[] = {BPTT_RNN_TANH, BPTT_RNN_RELU, BPTT_LSTM, BPTT_GRU,
-                                BPTT_GRU_RESET_BEFORE};
-
 // Largest errors of the tensor's largest magnitude; one table with docs/numerics.md.
 struct Tolerance {
   double output, gradient;
 };
 constexpr Tolerance kFloat32 = {2e-6, 5e-6};
 constexpr Tolerance kFloat64 = {1e-12, 1e-12};
-
-// In the order of for_each_tensor; the last five repeat.
-constexpr const char* kGradients[] = {"dx",         "dh0",      "dc0",      "dweight_ih",
-                                      "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr"};
 
 double worst[2][2];  // [dtype][output, gradient], printed at the end
 
@@ -40,8 +33,7 @@ void compare(const Results& got, const Results& want, bool is64, const char* isa
   check(got.cn, want.cn, false, "cn");
   int i = 0;
   for_each_tensor(got.gradients, want.gradients, [&](const auto& a, const auto& b) {
-    check(a, b, true, kGradients[i < 3 ? i : 3 + (i - 3) % 5]);
-    ++i;
+    check(a, b, true, gradient_name(i++).c_str());
   });
 }
 
@@ -60,7 +52,7 @@ void test_reference() {
     RecurrentCase at;
     at.cell = cell;
     at.T = 3, at.B = 2, at.I = 2, at.H = 3, at.L = 2, at.D = 2;
-    at.P = cell == BPTT_LSTM ? 2 : 0;
+    at.P = has_c(cell) ? 2 : 0;
     at.lengths = {2, 3};
     Problem problem = make_problem(at, 5);
     const Results want = reference(at, problem.in, problem.dy, problem.dhn, problem.dcn);
@@ -69,7 +61,7 @@ void test_reference() {
       double sum = 0;
       for (size_t i = 0; i < out.y.size(); ++i) sum += out.y[i] * problem.dy[i];
       for (size_t i = 0; i < out.hn.size(); ++i) sum += out.hn[i] * problem.dhn[i];
-      for (size_t i = 0; cell == BPTT_LSTM && i < out.cn.size(); ++i) {
+      for (size_t i = 0; has_c(cell) && i < out.cn.size(); ++i) {
         sum += out.cn[i] * problem.dcn[i];
       }
       return sum;
@@ -108,7 +100,7 @@ void test_grid() {
         at.I = inputs[number % 5];
         at.H = hidden[number % 6];
         if (bits >> 6 & 1) {
-          if (cell != BPTT_LSTM || at.H == 1) continue;
+          if (!has_c(cell) || at.H == 1) continue;
           at.P = (at.H + 1) / 2;
         }
         if (at.dropout > 0 && at.L == 1) continue;
@@ -139,7 +131,7 @@ void test_large() {
     at = {};
     at.cell = cell;
     at.T = 70, at.B = 8, at.I = 3, at.H = 64;
-    at.P = cell == BPTT_LSTM ? 40 : 0;
+    at.P = has_c(cell) ? 40 : 0;
     check_case(at, 3);
   }
 }
@@ -163,7 +155,7 @@ Problem shaped(bptt_cell cell, int64_t T, int64_t B, int64_t H, uint32_t seed, b
   at.cell = cell;
   at.T = T, at.B = B, at.I = 11, at.H = H, at.L = 2, at.D = 2;
   at.dropout = 0.25;
-  at.P = cell == BPTT_LSTM && seed % 2 ? H / 2 : 0;
+  at.P = has_c(cell) && seed % 2 ? H / 2 : 0;
   for (int64_t b = 0; ragged && b < B; ++b) at.lengths.push_back(int32_t((b * 5 + 3) % (T + 1)));
   return make_problem(at, seed);
 }
@@ -262,7 +254,7 @@ void test_streaming() {
   for (const bptt_ops* ops : cpu_tables()) {
     for (bptt_cell cell : kCells) {
       for (int64_t P : {0, 6}) {
-        if (P > 0 && cell != BPTT_LSTM) continue;
+        if (P > 0 && !has_c(cell)) continue;
         RecurrentCase at;
         at.cell = cell;
         at.T = 30, at.B = 3, at.I = 5, at.H = 21, at.L = 2, at.P = P;
@@ -282,7 +274,7 @@ void test_streaming() {
           const Results got = run<float>(ops, step, options);
           y.insert(y.end(), got.y.begin(), got.y.end());
           step.in.h0 = got.hn;
-          if (cell == BPTT_LSTM) step.in.c0 = got.cn;
+          if (has_c(cell)) step.in.c0 = got.cn;
         }
         CHECK_MSG(same_bits(y, whole.y) && same_bits(step.in.h0, whole.hn), "%s %s",
                   name_of(at).c_str(), ops->isa);
@@ -297,7 +289,7 @@ void test_wanted() {
     for (bptt_cell cell : kCells) {
       const Problem problem = shaped(cell, 4, 5, 12, 1, true);
       const Results all = run<float>(ops, problem);
-      for (uint64_t bit = 0; bit < 23; ++bit) {
+      for (uint64_t bit = 0; bit < 3 + 4 * bptt::kParameters; ++bit) {
         RunOptions options;
         options.wanted = uint64_t{1} << bit;
         const Results one = run<float>(ops, problem, options);
@@ -306,7 +298,7 @@ void test_wanted() {
           if (i == bit) {
             CHECK_MSG(same_bits(got, want), "%s %s gradient %d", name_of(problem.at).c_str(),
                       ops->isa, int(i));
-          } else if (!(i == 2 && cell != BPTT_LSTM)) {
+          } else if (!(i == 2 && !has_c(cell))) {
             for (double v : got) CHECK(std::isnan(v));
           }
           ++i;
@@ -340,8 +332,9 @@ void test_stamp() {
     std::memset(packed.data(), 0, 64);
     std::vector<float> weight_ih(16 * 3, 0.1f), weight_hh(16 * 4, 0.1f), bias(16, 0.1f);
     std::vector<float> x(2 * 3, 1.0f), y(2 * 4);
-    const bptt_recurrent_params params = {weight_ih.data(), weight_hh.data(), bias.data(),
-                                          bias.data(), nullptr};
+    bptt_recurrent_params params{};
+    params.weight_ih = weight_ih.data(), params.weight_hh = weight_hh.data();
+    params.bias_ih = params.bias_hh = bias.data();
     bptt_recurrent_forward call = {};
     call.params = &params;
     call.packed = packed.data();

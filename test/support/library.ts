@@ -1,4 +1,5 @@
 /** Runs a recurrent case by the library. */
+import { parameterShapes } from '../../lib/cells.ts'
 import {
   type Compute,
   type Device,
@@ -12,7 +13,7 @@ import {
   tensor,
   tidy,
 } from '../../lib/index.ts'
-import { CELLS, type Config, complete, parameterShapes, type RecurrentCase } from './recurrent.ts'
+import { type Config, complete, type RecurrentCase, stackOf } from './recurrent.ts'
 import type { DType, Results } from './tolerance.ts'
 
 type AnyLayer = RNN<FloatDType> | LSTM<FloatDType> | GRU<FloatDType>
@@ -66,7 +67,7 @@ export async function runLibrary(given: RecurrentCase, dtype: DType, wanted: Wan
     return tensor(values, given.shapes.get(name) as number[], { requiresGrad, device })
   }
   const { leaves, results } = tidy(() => {
-    const parameters = [...parameterShapes(given.config).keys()]
+    const parameters = [...parameterShapes(stackOf(given.config)).keys()]
     layer.loadStateDict(new Map(parameters.map((name) => [name, make(name)])))
     const leaves = new Map<string, Tensor>(layer.namedParameters())
     for (const [name, parameter] of leaves) parameter.requiresGrad = gradients(name)
@@ -110,5 +111,3 @@ export function describeConfig(config: Config): string {
     ...(lengths ? [`lengths ${lengths}`] : []),
   ].join(' ')
 }
-
-export const isLstm = (config: Config): boolean => CELLS[config.cell] === CELLS.lstm

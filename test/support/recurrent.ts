@@ -1,16 +1,24 @@
 /** Recurrent cases: one configuration with its numbers, run by the reference or by the library. */
 
+import {
+  type CellName,
+  type CellStack,
+  hasC,
+  outputSize,
+  parameterShapes,
+  suffixes,
+} from '../../lib/cells.ts'
 import type { Cell, Weights } from '../../lib/reference/cell.ts'
 import { gru, gruResetBefore } from '../../lib/reference/gru.ts'
 import { lstm } from '../../lib/reference/lstm.ts'
 import { rnnRelu, rnnTanh } from '../../lib/reference/rnn.ts'
 import { type Gradients, type Result, run } from '../../lib/reference/stack.ts'
 import { generator } from '../../lib/reference/uniform.ts'
-import type { Vector } from '../../lib/reference/vector.ts'
+import type { Matrix, Vector } from '../../lib/reference/vector.ts'
 import type { Case as Fixture } from '../fixtures/read.ts'
 import type { Results } from './tolerance.ts'
 
-export type CellName = 'rnnTanh' | 'rnnRelu' | 'lstm' | 'gru' | 'gruResetBefore'
+export type { CellName }
 export const CELLS: Record<CellName, Cell> = { rnnTanh, rnnRelu, lstm, gru, gruResetBefore }
 
 export interface Config {
@@ -49,26 +57,17 @@ export function complete(config: Config): RecurrentCase['config'] {
   return { ...defaults, ...config } as RecurrentCase['config']
 }
 
-export function parameterShapes(config: Config): Map<string, number[]> {
+/** The stack of a case, as cells.ts describes it. */
+export function stackOf(config: Config): CellStack {
   const { cell, I, H, P, L, bidirectional, bias } = complete(config)
-  const [G, width, D] = [CELLS[cell].gates, P || H, bidirectional ? 2 : 1]
-  const shapes = new Map<string, number[]>()
-  for (let layer = 0; layer < L; layer++) {
-    for (const suffix of [`l${layer}`, `l${layer}_reverse`].slice(0, D)) {
-      shapes.set(`weight_ih_${suffix}`, [G * H, layer === 0 ? I : D * width])
-      shapes.set(`weight_hh_${suffix}`, [G * H, width])
-      if (bias) shapes.set(`bias_ih_${suffix}`, [G * H])
-      if (bias) shapes.set(`bias_hh_${suffix}`, [G * H])
-      if (P) shapes.set(`weight_hr_${suffix}`, [P, H])
-    }
-  }
-  return shapes
+  const directions = bidirectional ? 2 : 1
+  return { cell, inputSize: I, hiddenSize: H, projSize: P, numLayers: L, directions, bias }
 }
 
 /** Shapes of all that a run reads. */
 export function caseShapes(config: Config): Map<string, number[]> {
-  const { cell, T, B, I, H, P, L, bidirectional, batchFirst, states } = complete(config)
-  const [width, D] = [P || H, bidirectional ? 2 : 1]
+  const { cell, T, B, I, H, L, bidirectional, batchFirst, states } = complete(config)
+  const [width, D] = [outputSize(stackOf(config)), bidirectional ? 2 : 1]
   const sequence = (size: number) => (batchFirst ? [B, T, size] : [T, B, size])
   const shapes = new Map([
     ['input', sequence(I)],
@@ -76,9 +75,9 @@ export function caseShapes(config: Config): Map<string, number[]> {
     ['d_hn', [L * D, B, width]],
   ])
   if (states) shapes.set('h0', [L * D, B, width])
-  if (cell === 'lstm') shapes.set('d_cn', [L * D, B, H])
-  if (cell === 'lstm' && states) shapes.set('c0', [L * D, B, H])
-  for (const [name, shape] of parameterShapes(config)) shapes.set(name, shape)
+  if (hasC(cell)) shapes.set('d_cn', [L * D, B, H])
+  if (hasC(cell) && states) shapes.set('c0', [L * D, B, H])
+  for (const [name, shape] of parameterShapes(stackOf(config))) shapes.set(name, shape)
   return shapes
 }
 
@@ -133,23 +132,22 @@ export function swapLeading(values: Float64Array, a: number, b: number, inner: n
 
 /** The float64 reference on a case; masks as in stack.ts. */
 export function runReference(given: RecurrentCase, masks?: Vector[]): Results {
-  const { cell, T, B, I, L, H, P, bidirectional, bias, batchFirst, lengths } = given.config
-  const [D, width] = [bidirectional ? 2 : 1, P || H]
+  const { cell, T, B, I, bidirectional, batchFirst, lengths } = given.config
+  const stack = stackOf(given.config)
+  const [D, width] = [bidirectional ? 2 : 1, outputSize(stack)]
   const value = (name: string) => given.values.get(name) as Float64Array
   const timeMajor = (name: string, size: number) =>
     batchFirst ? swapLeading(value(name), B, T, size) : value(name)
   const asGiven = (v: Float64Array, size: number) => (batchFirst ? swapLeading(v, T, B, size) : v)
-  const matrix = (name: string) => {
-    const [rows, cols] = given.shapes.get(name) as [number, number]
-    return { rows, cols, data: value(name) }
+  const ofLayers = suffixes(stack)
+  const weights = ofLayers.map(() => ({})) as Weights[]
+  for (const [name, [rows = 0, cols]] of parameterShapes(stack)) {
+    const [, own, suffix] = name.match(/^(\w+?)_(l\d+(?:_reverse)?)$/) as [string, string, string, string]
+    const data = value(name)
+    Object.assign(weights[ofLayers.indexOf(suffix)] as Weights, {
+      [own]: cols === undefined ? data : { rows, cols, data },
+    })
   }
-  const suffixes = Array.from({ length: L }, (_, l) => [`l${l}`, `l${l}_reverse`].slice(0, D)).flat()
-  const weights: Weights[] = suffixes.map((suffix) => ({
-    weight_ih: matrix(`weight_ih_${suffix}`),
-    weight_hh: matrix(`weight_hh_${suffix}`),
-    ...(bias && { bias_ih: value(`bias_ih_${suffix}`), bias_hh: value(`bias_hh_${suffix}`) }),
-    ...(P && { weight_hr: matrix(`weight_hr_${suffix}`) }),
-  }))
   const result = run({
     cell: CELLS[cell],
     weights,
@@ -158,14 +156,14 @@ export function runReference(given: RecurrentCase, masks?: Vector[]): Results {
     B,
     x: timeMajor('input', I),
     ...(given.config.states && { h0: value('h0') }),
-    ...(given.config.states && cell === 'lstm' && { c0: value('c0') }),
+    ...(given.config.states && hasC(cell) && { c0: value('c0') }),
     ...(lengths && { lengths }),
     ...(masks && { masks }),
   })
   const dout: Partial<Result> = {
     output: timeMajor('d_output', D * width),
     hn: value('d_hn'),
-    ...(cell === 'lstm' && { cn: value('d_cn') }),
+    ...(hasC(cell) && { cn: value('d_cn') }),
   }
   const gradients: Gradients = result.backward(dout)
   const all: Results = new Map<string, Float64Array>([
@@ -173,12 +171,12 @@ export function runReference(given: RecurrentCase, masks?: Vector[]): Results {
     ['hn', result.hn],
     ['grad.input', asGiven(gradients.dx, I)],
   ])
-  if (cell === 'lstm') all.set('cn', result.cn)
+  if (hasC(cell)) all.set('cn', result.cn)
   if (given.config.states) all.set('grad.h0', gradients.dh0)
-  if (given.config.states && cell === 'lstm') all.set('grad.c0', gradients.dc0)
+  if (given.config.states && hasC(cell)) all.set('grad.c0', gradients.dc0)
   gradients.dweights.forEach((dw, k) => {
-    for (const [name, gradient] of Object.entries(dw))
-      all.set(`grad.${name}_${suffixes[k]}`, 'data' in gradient ? gradient.data : gradient)
+    for (const [name, gradient] of Object.entries(dw) as [string, Matrix | Vector][])
+      all.set(`grad.${name}_${ofLayers[k]}`, 'data' in gradient ? gradient.data : gradient)
   })
   return all
 }

@@ -142,7 +142,7 @@ bptt_code make_plan(bptt_context* context, const bptt_recurrent* desc, CellShape
     auto plan = std::make_unique<bptt_plan>();
     plan->desc = *desc;
     plan->cell = cell;
-    plan->Hout = desc->P > 0 ? desc->P : desc->H;
+    plan->Hout = output_size(*desc);
     plan->width = desc->D * plan->Hout;
     plan->gate_stride = pad_stride(cell.groups * desc->H);
     static_cast<PackedSequence&>(*plan) = PackedSequence(desc->T, desc->B, desc->lengths);

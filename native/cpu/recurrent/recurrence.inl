@@ -77,10 +77,7 @@ bptt_code forward_cell(bptt_context* context, const bptt_plan& plan,
 inline int64_t lowest_wanted(const bptt_plan& plan, const bptt_recurrent_backward& args) {
   if (args.dx || args.dh0 || args.dc0) return 0;
   for (int64_t index = 0; args.dparams && index < plan.desc.L * plan.desc.D; ++index) {
-    const bptt_recurrent_params& p = args.dparams[index];
-    if (p.weight_ih || p.weight_hh || p.bias_ih || p.bias_hh || p.weight_hr) {
-      return index / plan.desc.D;
-    }
+    if (any_given(args.dparams[index])) return index / plan.desc.D;
   }
   return plan.desc.L;
 }
@@ -111,9 +108,9 @@ template <class V>
 bptt_code recurrent_forward_impl(bptt_context* context, const bptt_plan* plan,
                                  const bptt_recurrent_forward* args) {
   switch (plan->desc.cell) {
-#define BPTT_CASE(Name, cell, gates, states) \
+#define BPTT_CASE(cell, name, Template, ...) \
   case cell:                                 \
-    return forward_cell<V, Name<V, cell>>(context, *plan, *args);
+    return forward_cell<V, Template<V, cell>>(context, *plan, *args);
     BPTT_CELLS(BPTT_CASE)
 #undef BPTT_CASE
   }
@@ -124,9 +121,9 @@ template <class V>
 bptt_code recurrent_backward_impl(bptt_context* context, const bptt_plan* plan,
                                   const bptt_recurrent_backward* args) {
   switch (plan->desc.cell) {
-#define BPTT_CASE(Name, cell, gates, states) \
+#define BPTT_CASE(cell, name, Template, ...) \
   case cell:                                 \
-    return backward_cell<V, Name<V, cell>>(context, *plan, *args);
+    return backward_cell<V, Template<V, cell>>(context, *plan, *args);
     BPTT_CELLS(BPTT_CASE)
 #undef BPTT_CASE
   }
@@ -137,10 +134,11 @@ inline bptt_code plan_create_impl(bptt_context* context, const bptt_recurrent* d
                                   bptt_plan** out) {
   const int64_t panel = desc->dtype == BPTT_FLOAT64 ? panel_width<F64> : panel_width<F32>;
   switch (desc->cell) {
-#define BPTT_CASE(Name, cell, gates, states)                                               \
-  case cell:                                                                               \
-    static_assert(Name<F32, cell>::kGates == gates && Name<F32, cell>::kStates == states); \
-    return make_plan(context, desc, cell_shape<Name<F32, cell>>(), panel, out);
+#define BPTT_CASE(cell, name, Template, gates, states, cudnn) \
+  case cell:                                                  \
+    static_assert(Template<F32, cell>::kGates == gates);      \
+    static_assert(Template<F32, cell>::kStates == states);    \
+    return make_plan(context, desc, cell_shape<Template<F32, cell>>(), panel, out);
     BPTT_CELLS(BPTT_CASE)
 #undef BPTT_CASE
   }

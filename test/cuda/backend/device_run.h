@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/cuda_backend.h"
+#include "recurrent_layer.h"
 
 namespace bptt_test {
 
@@ -75,29 +76,13 @@ class DeviceTable {
   struct Sizes {
     const bptt_recurrent& desc;
     int64_t scalar() const { return desc.dtype == BPTT_FLOAT64 ? 8 : 4; }
-    int64_t Hout() const { return desc.P > 0 ? desc.P : desc.H; }
-    int64_t gates() const {
-      return desc.cell == BPTT_LSTM ? 4 : desc.cell <= BPTT_RNN_RELU ? 1 : 3;
-    }
+    int64_t Hout() const { return bptt::output_size(desc); }
     size_t bytes(int64_t elements) const { return static_cast<size_t>(elements * scalar()); }
     size_t x() const { return bytes(desc.T * desc.B * desc.I); }
     size_t y() const { return bytes(desc.T * desc.B * desc.D * Hout()); }
     size_t h() const { return bytes(desc.L * desc.D * desc.B * Hout()); }
     size_t c() const { return bytes(desc.L * desc.D * desc.B * desc.H); }
-    // Of parameter k of a pseudo-layer.
-    size_t weight(int64_t index, int k) const {
-      const int64_t rows = gates() * desc.H;
-      const int64_t input = index < desc.D ? desc.I : desc.D * Hout();
-      const int64_t sizes[] = {rows * input, rows * Hout(), rows, rows, desc.P * desc.H};
-      return bytes(sizes[k]);
-    }
   };
-
-  static void** field(bptt_recurrent_params& params, int k) {
-    void** const fields[] = {&params.weight_ih, &params.weight_hh, &params.bias_ih, &params.bias_hh,
-                             &params.weight_hr};
-    return fields[k];
-  }
 
   // The buffers of one call: those it reads, and those that come back.
   class Call {
@@ -116,9 +101,12 @@ class DeviceTable {
       std::vector<bptt_recurrent_params> carried;
       for (int64_t i = 0; params && i < sizes.desc.L * sizes.desc.D; ++i) {
         bptt_recurrent_params one = params[i];
-        for (int k = 0; k < 5; ++k) {
-          *field(one, k) = carry(*field(one, k), sizes.weight(i, k), back);
-        }
+        bptt::for_each_parameter(
+            sizes.desc, i, [&](bptt::Parameter which, bool, std::initializer_list<int64_t> shape) {
+              int64_t elements = 1;
+              for (const int64_t size : shape) elements *= size;
+              one.*which = carry(one.*which, sizes.bytes(elements), back);
+            });
         carried.push_back(one);
       }
       return carried;

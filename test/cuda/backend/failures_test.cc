@@ -87,20 +87,23 @@ class Attempt {
 
 // Forward and backward of one stack over x [T,B,I]; returns y and dweights of the first layer.
 std::array<float*, 2> recur(Attempt& a, const bptt_recurrent& desc, const float* x, float** dx) {
-  const int64_t gates = desc.cell == BPTT_LSTM ? 4 : 3;
   std::vector<bptt_recurrent_params> params(kL), dparams(kL);
   for (int64_t layer = 0; layer < kL; ++layer) {
-    const int64_t rows = gates * kH, input = layer == 0 ? kI : kH;
-    params[layer] = {a.numbers(rows * input), a.numbers(rows * kH), a.numbers(rows),
-                     a.numbers(rows), nullptr};
-    dparams[layer] = {a.zeros(rows * input), a.zeros(rows * kH), a.zeros(rows), a.zeros(rows),
-                      nullptr};
+    bptt::for_each_parameter(
+        desc, layer,
+        [&](bptt::Parameter which, bool present, std::initializer_list<int64_t> shape) {
+          if (!present) return;
+          int64_t elements = 1;
+          for (const int64_t size : shape) elements *= size;
+          params[layer].*which = a.numbers(elements);
+          dparams[layer].*which = a.zeros(elements);
+        });
   }
   const bptt_plan* plan = a.plan(desc);
   bptt_plan_sizes sizes{};
   if (plan) a.ops().plan_sizes(plan, &sizes);
   float* y = a.zeros(kT * kB * kH);
-  const bool cell = desc.cell == BPTT_LSTM;
+  const bool cell = bptt::states_of(desc.cell) == 2;
 
   bptt_recurrent_forward forward{};
   forward.params = params.data();

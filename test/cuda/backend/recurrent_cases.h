@@ -5,11 +5,6 @@
 
 namespace bptt_test {
 
-inline constexpr bptt_cell kCells[] = {BPTT_RNN_TANH, BPTT_RNN_RELU, BPTT_LSTM, BPTT_GRU,
-                                       BPTT_GRU_RESET_BEFORE};
-inline constexpr const char* kGradients[] = {"dx",         "dh0",      "dc0",      "dweight_ih",
-                                             "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr"};
-
 struct Limit {
   double output, gradient;
 };
@@ -18,10 +13,10 @@ struct Limit {
 inline Limit compare(const Results& got, const Results& want, Limit limit,
                      const RecurrentCase& at) {
   Limit most = {0, 0};
-  const auto check = [&](const auto& a, const auto& b, const char* name) {
+  const auto check = [&](const auto& a, const auto& b, const std::string& name) {
     const bool gradient = name[0] == 'd';
     const double error = error_of(a, b), allowed = gradient ? limit.gradient : limit.output;
-    CHECK_MSG(error <= allowed, "%s: %s is off by %g", name_of(at).c_str(), name, error);
+    CHECK_MSG(error <= allowed, "%s: %s is off by %g", name_of(at).c_str(), name.c_str(), error);
     double& larger = gradient ? most.gradient : most.output;
     larger = std::fmax(larger, error);
   };
@@ -29,10 +24,8 @@ inline Limit compare(const Results& got, const Results& want, Limit limit,
   check(got.hn, want.hn, "hn");
   check(got.cn, want.cn, "cn");
   int i = 0;
-  for_each_tensor(got.gradients, want.gradients, [&](const auto& a, const auto& b) {
-    check(a, b, kGradients[i < 3 ? i : 3 + (i - 3) % 5]);
-    ++i;
-  });
+  for_each_tensor(got.gradients, want.gradients,
+                  [&](const auto& a, const auto& b) { check(a, b, gradient_name(i++)); });
   return most;
 }
 
@@ -47,10 +40,10 @@ inline void check_case(const bptt_ops* ops, const RecurrentCase& at, uint32_t se
 inline RecurrentCase random_case(std::mt19937& random) {
   const auto below = [&](int n) { return static_cast<int64_t>(random() % n); };
   RecurrentCase at;
-  at.cell = kCells[below(5)];
+  at.cell = kCells[below(bptt::kCells)];
   at.T = 1 + below(5), at.B = 1 + below(4), at.I = 1 + below(5), at.H = 1 + below(6);
   at.L = 1 + below(3), at.D = 1 + below(2);
-  if (at.cell == BPTT_LSTM && at.H > 1 && below(2)) at.P = 1 + below(static_cast<int>(at.H) - 1);
+  if (at.has_c() && at.H > 1 && below(2)) at.P = 1 + below(static_cast<int>(at.H) - 1);
   at.bias = below(4) > 0;
   at.states = below(2) > 0;
   at.batch_first = below(2) > 0;

@@ -31,16 +31,16 @@ void fill_layer(Layer& layer, Problem& problem) {
 Results read_layer(Layer& layer, const Results& want) {
   const RecurrentCase& at = layer.at;
   const cudnnDataType_t type = layer.of.type;
-  const bool lstm = at.cell == BPTT_LSTM;
+  const bool has_c = at.has_c();
   Results got;
   got.y = layer.restored(layer.y, at.D * at.Hout());
   got.hn = loaded(type, layer.hy);
-  if (lstm) got.cn = loaded(type, layer.cy);
+  if (has_c) got.cn = loaded(type, layer.cy);
   got.gradients = want.gradients;  // of biases that the mode does not have
   got.gradients.x = layer.restored(layer.dx, at.I);
   if (at.states) {
     got.gradients.h0 = loaded(type, layer.dhx);
-    if (lstm) got.gradients.c0 = loaded(type, layer.dcx);
+    if (has_c) got.gradients.c0 = loaded(type, layer.dcx);
   }
   layer.for_each_part(layer.dweights, got.gradients,
                       [&](void* from, int64_t n, std::vector<double>& to, int64_t offset) {

@@ -25,10 +25,7 @@ struct Case {
 };
 
 inline cudnnRNNMode_t mode_of(bptt_cell cell) {
-  return cell == BPTT_LSTM       ? CUDNN_LSTM
-         : cell == BPTT_GRU      ? CUDNN_GRU
-         : cell == BPTT_RNN_TANH ? CUDNN_RNN_TANH
-                                 : CUDNN_RNN_RELU;
+  return static_cast<cudnnRNNMode_t>(bptt::facts_of(cell).cudnn);
 }
 
 inline size_t bytes_of(cudnnDataType_t type) {
