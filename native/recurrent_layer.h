@@ -51,6 +51,29 @@ void for_each_parameter(const bptt_recurrent& desc, int64_t index, Visit visit) 
 #undef BPTT_VISIT
 }
 
+// The parameter [n,H] that a cell's equations apply to the units one by one.
+struct UnitWeights {
+  Parameter which = nullptr;  // null: none
+  int64_t count = 0;          // n
+};
+
+constexpr UnitWeights unit_weights_of(bptt_cell cell) {
+  // Of all parameters only this one has elements where every other size is zero.
+  [[maybe_unused]] constexpr int64_t G = 0, H = 1, I = 0, P = 0, Hout = 0;
+  [[maybe_unused]] constexpr bool bias = false;
+  [[maybe_unused]] const auto is = [&](auto... cells) { return ((cell == cells) || ...); };
+  UnitWeights found;
+  const auto visit = [&](Parameter which, bool present, std::initializer_list<int64_t> shape) {
+    int64_t elements = 1;
+    for (const int64_t size : shape) elements *= size;
+    if (present && elements > 0) found = {which, elements};
+  };
+#define BPTT_VISIT(name, present, ...) visit(&bptt_recurrent_params::name, present, {__VA_ARGS__});
+  BPTT_PARAMETERS(BPTT_VISIT)
+#undef BPTT_VISIT
+  return found;
+}
+
 inline bool any_given(const bptt_recurrent_params& params) {
 #define BPTT_OR_GIVEN(name, ...) || params.name
   return false BPTT_PARAMETERS(BPTT_OR_GIVEN);

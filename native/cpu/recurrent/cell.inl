@@ -7,6 +7,7 @@
 //             product of a gate adds to is up to the stages
 //   kStates   1: h   2: h and c
 //   kSavesGroups  training keeps what forward leaves in the groups
+//   kUnitWeights  (cells that have them alone) as unit_weights_of says
 //   kStages   the recurrent products of a step, in order. Each adds its terms to
 //             the accumulators, then forward<stage> runs on the units
 //   forward<stage>(lanes, row, j)   the equations, for the units at j
@@ -37,6 +38,7 @@ struct ForwardRow {
   Scalar* h;
   Scalar* c;  // may be c_prev
   Scalar* operand;
+  const Scalar* unit_weights;  // n of them
 };
 
 template <class Scalar>
@@ -52,6 +54,8 @@ struct BackwardRow {
   Scalar* dc;       // in: of c; out: of c_prev
   Scalar* operand;  // recomputed
   const Scalar* doperand;
+  const Scalar* unit_weights;  // n of them
+  Scalar* dunit_weights;       // out: this step's part, n of them
   bool projected;
 };
 
@@ -103,6 +107,18 @@ template <class Cell>
 constexpr int stage_count = static_cast<int>(sizeof(Cell::kStages) / sizeof(Stage));
 
 template <class Cell>
+constexpr bool has_unit_weights = requires { Cell::kUnitWeights; };
+
+template <class Cell>
+void* unit_weights_in(const bptt_recurrent_params& params) {
+  if constexpr (has_unit_weights<Cell>) return params.*Cell::kUnitWeights.which;
+  return nullptr;
+}
+
+template <class Cell>
 CellShape cell_shape() {
-  return {Cell::kGates, Cell::kGroups, Cell::kStates, Cell::kSavesGroups, stage_count<Cell> > 1};
+  int64_t unit_weights = 0;
+  if constexpr (has_unit_weights<Cell>) unit_weights = Cell::kUnitWeights.count;
+  return {Cell::kGates,       Cell::kGroups,         Cell::kStates,
+          Cell::kSavesGroups, stage_count<Cell> > 1, unit_weights};
 }

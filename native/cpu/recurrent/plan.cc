@@ -99,6 +99,7 @@ bool lay_out(bptt_plan& plan, int64_t panel) {
   plan.backward.c0 = b.take({B, cell.states == 2 ? H : 0});
   plan.backward.dc = b.take({B, cell.states == 2 ? H : 0});
   plan.backward.bias = b.take({stride});
+  plan.backward.unit_weights = b.take({rows, cell.unit_weights * H});
   const int64_t columns = std::max({desc.I, desc.L > 1 ? width : 0, Hout, H});
   plan.backward.block = b.take({std::min(rows, kBlockRows), padded(columns)});
   const int64_t several = rows > kRunRows ? 1 : 0;

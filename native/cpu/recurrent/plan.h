@@ -21,6 +21,7 @@ struct CellShape {
   int states;
   bool saves_groups;
   bool second_operand;
+  int64_t unit_weights;  // per unit
 };
 
 // Weights of one pseudo-layer in panels: byte offsets in the forward part and
@@ -76,6 +77,7 @@ struct BackwardWorkspace {
   size_t h0, dh0;       // [B,Hout], sorted
   size_t c0, dc;        // [B,H], sorted
   size_t bias;          // [gate_stride], sums over rows
+  size_t unit_weights;  // [rows, n*H], each step's part of their gradient
   size_t block;         // a block of rows of a product's right side, in panels
   size_t run, lost;     // the largest weight's [m,n], where its gradient needs several runs
 };

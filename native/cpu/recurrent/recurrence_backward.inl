@@ -49,6 +49,8 @@ struct BackwardDirection {
   Scalar* dm;            // [B,H]
   Scalar* operand_rows;  // [rows,H]
   Scalar* doperand;      // [B,H]
+  const Scalar* unit_weights;
+  Scalar* dunit_weights;  // [rows, n*H]
   bool dh0_wanted;
 };
 
@@ -79,6 +81,8 @@ void backward_units(const BackwardDirection<V>& at, const Step& step, Rows rows)
     row.dh_prev = rows.initial ? at.dh0 + r * plan.Hout : at.dy + before * plan.width;
     row.operand = at.operand_rows + k * H;
     row.doperand = at.doperand + r * H;
+    row.unit_weights = at.unit_weights;
+    row.dunit_weights = at.dunit_weights + k * plan.cell.unit_weights * H;
     row.projected = P > 0;
     int64_t j = j_begin;
     for (; j + V::N <= j_end; j += V::N) {
@@ -205,6 +209,10 @@ bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& a
                                              lost, static_cast<Scalar*>(wanted.weight_hr))) {
     return true;
   }
+  if (void* out = unit_weights_in<Cell>(wanted)) {
+    const int64_t n = plan.cell.unit_weights * H;
+    column_sums<V>(plan, pace.member, n, at.dunit_weights, n, static_cast<Scalar*>(out));
+  }
   if (!wanted.bias_ih && !wanted.bias_hh) return false;
   Scalar* sums = call.work(plan.backward.bias);
   column_sums<V>(plan, pace.member, Cell::kGroups * H, at.gates, stride, sums);
@@ -314,6 +322,8 @@ void backward_member(const BackwardCall<V>& call, Pace& pace) {
           .dm = call.work(work.dm),
           .operand_rows = call.work(work.operand_rows),
           .doperand = call.work(work.doperand),
+          .unit_weights = static_cast<const Scalar*>(unit_weights_in<Cell>(args.params[index])),
+          .dunit_weights = call.work(work.unit_weights),
           .dh0_wanted = args.dh0 != nullptr};
       begin_states<V, Cell>(call, at, states, index, h0, c0);
       if (pace.next() || backward_steps<V, Cell>(at, pace)) return;

@@ -51,6 +51,7 @@ struct ForwardDirection {
   Scalar* y;         // [rows,Hout] in rows of D*Hout
   Scalar* operand;   // [B,H]
   Scalar* m;         // [B,H]
+  const Scalar* unit_weights;
 
   // Accumulators of row r at time t. Members that split the rows of a chunk have places
   // of their own, so that none waits for another where lengths differ.
@@ -135,6 +136,7 @@ void forward_units(const ForwardDirection<V>& at, const Step& step, Rows rows, i
       row.c_prev = rows.initial ? at.c0 + r * H : at.c + (at.save ? before : r) * H;
     }
     row.operand = at.operand + r * H;
+    row.unit_weights = at.unit_weights;
     int64_t j = j_begin;
     for (; j + V::N <= j_end; j += V::N) {
       Cell::template forward<kStage>(AllLanes<V>{}, row, j);
@@ -285,7 +287,8 @@ void forward_member(const ForwardCall<V>& call, Pace& pace) {
           .c0 = c0,
           .y = call.output(layer) + direction * Hout,
           .operand = call.work(work.operand),
-          .m = call.work(work.m)};
+          .m = call.work(work.m),
+          .unit_weights = static_cast<const Scalar*>(unit_weights_in<Cell>(args.params[index]))};
       if (pace.next() || forward_steps<V, Cell>(at, pace)) return;
 
       for (int64_t r = states.begin; r < states.end; ++r) {
