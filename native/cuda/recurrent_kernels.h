@@ -49,37 +49,54 @@ struct HoldStamp {
   uint64_t stamp;
 };
 
-// A step of the GRU that resets before its product, for rows of H units.
-struct ResetBefore {
+// -- cells that cuDNN does not have --------------------------------------------------
+
+// A stage of a step (recurrent_steps.cc), for rows of H units. The gates come with their
+// products; b_hh is added by the kernel of the gate. Null: what the cell or the call has not.
+struct CellStep {
   int64_t rows, H;
-  const void* bias;  // T[3H], b_hh; may be null
-  void* gates;       // T[rows, 3H]
-  void* state;       // T[rows, H]: h_prev, then h
-  void* operand;     // T[rows, H]: r * h_prev
-  void* saved;       // T[rows, H]: h_prev for backward; may be null
-  void* y;           // T[rows, H] in rows of y_row
-  int64_t y_row;
+  const void* bias;          // T[G*H], b_hh
+  const void* unit_weights;  // T[n,H]
+  void* gates;               // T[rows, G*H]
+  void* h;                   // T[rows, H]: h_prev, then h; null where it is projected
+  void* c;                   // T[rows, H]: c_prev, then c
+  void* operand;             // T[rows, H]: what the next stage multiplies
+  void* saved_h;             // T[rows, H]: h_prev for backward; null where h is projected
+  void* saved_c;             // T[rows, H]: c_prev for backward
+  void* out;                 // T[rows, H] in rows of out_row: y, or h before its projection
+  int64_t out_row;
 };
 
-struct ResetBeforeBackward {
+struct CellStepBackward {
   int64_t rows, H;
-  void* gates;         // T[rows, 3H]: r z n, then their gradients
+  const void* unit_weights;
+  void* gates;         // T[rows, G*H]: what forward saved, then gradients
   const void* h_prev;  // T[rows, H]
-  const void* dy;      // T[rows, H] in rows of dy_row
+  const void* c_prev;  // T[rows, H]
+  const void* dy;      // T[rows, H] in rows of dy_row: added to dh; null where it is there
   int64_t dy_row;
-  void* dstate;          // T[rows, H]: gradient of h, then of h_prev
-  void* operand;         // T[rows, H]: r * h_prev, for the weights' gradient
-  const void* doperand;  // T[rows, H]
+  void* dh;              // T[rows, H]: gradient of h, then that of h_prev so far
+  void* dc;              // T[rows, H]: gradient of c, then of c_prev
+  void* operand;         // T[rows, H]: what forward multiplied, for the weights' gradient
+  const void* doperand;  // T[rows, H]: its gradient
+  void* dunit_weights;   // T[rows, n*H]: this step's part
 };
 
-#define BPTT_CUDA_RECURRENT_KERNELS(KERNEL)            \
-  KERNEL(move_rows, MoveRows)                          \
-  KERNEL(dropout_rows, DropoutRows)                    \
-  KERNEL(copy_parts, CopyParts)                        \
-  KERNEL(hold_stamp, HoldStamp)                        \
-  KERNEL(reset_before_r, ResetBefore)                  \
-  KERNEL(reset_before_h, ResetBefore)                  \
-  KERNEL(reset_before_h_backward, ResetBeforeBackward) \
-  KERNEL(reset_before_r_backward, ResetBeforeBackward)
+// STAGE(KERNEL, kernel, cell, of_h, gate, count): the stages of the cells that cuDNN does not have,
+// in their order. Each multiplies count gates of weight_hh, from `gate` on, by h_prev or (not of_h)
+// by operand, then runs `kernel`. Backward, `kernel`_backward comes before the products.
+#define BPTT_CUDA_STAGES(STAGE, KERNEL)                            \
+  STAGE(KERNEL, reset_before_r, BPTT_GRU_RESET_BEFORE, true, 0, 2) \
+  STAGE(KERNEL, reset_before_h, BPTT_GRU_RESET_BEFORE, false, 2, 1)
+
+#define BPTT_STAGE_KERNELS(KERNEL, kernel, ...) \
+  KERNEL(kernel, CellStep) KERNEL(kernel##_backward, CellStepBackward)
+
+#define BPTT_CUDA_RECURRENT_KERNELS(KERNEL) \
+  KERNEL(move_rows, MoveRows)               \
+  KERNEL(dropout_rows, DropoutRows)         \
+  KERNEL(copy_parts, CopyParts)             \
+  KERNEL(hold_stamp, HoldStamp)             \
+  BPTT_CUDA_STAGES(BPTT_STAGE_KERNELS, KERNEL)
 
 }  // namespace bptt::cuda

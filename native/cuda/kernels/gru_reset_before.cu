@@ -6,22 +6,22 @@
 // The gates come with their products; the biases b_h* are added here.
 #include "functions.h"
 
-BPTT_KERNEL(reset_before_r, ResetBefore) {
+BPTT_KERNEL(reset_before_r, CellStep) {
   const T* bias = static_cast<const T*>(a.bias);
   T* gates = static_cast<T*>(a.gates);
-  const T* state = static_cast<const T*>(a.state);
+  const T* h_prev = static_cast<const T*>(a.h);
   BPTT_EACH(i, a.rows * a.H) {
     const int64_t row = i / a.H, j = i - row * a.H;
     const T r = sigmoid(gates[row * 3 * a.H + j] + (bias ? bias[j] : T(0)));
     gates[row * 3 * a.H + j] = r;
-    static_cast<T*>(a.operand)[i] = r * state[i];
-    if (a.saved) static_cast<T*>(a.saved)[i] = state[i];
+    static_cast<T*>(a.operand)[i] = r * h_prev[i];
+    if (a.saved_h) static_cast<T*>(a.saved_h)[i] = h_prev[i];
   }
 }
 
-BPTT_KERNEL(reset_before_h, ResetBefore) {
+BPTT_KERNEL(reset_before_h, CellStep) {
   const T* bias = static_cast<const T*>(a.bias);
-  T* state = static_cast<T*>(a.state);
+  T* state = static_cast<T*>(a.h);
   BPTT_EACH(i, a.rows * a.H) {
     const int64_t row = i / a.H, j = i - row * a.H;
     T* gates = static_cast<T*>(a.gates) + row * 3 * a.H + j;
@@ -31,15 +31,15 @@ BPTT_KERNEL(reset_before_h, ResetBefore) {
     gates[2 * a.H] = n;
     const T h = fma(z, state[i], (T(1) - z) * n);
     state[i] = h;
-    static_cast<T*>(a.y)[row * a.y_row + j] = h;
+    static_cast<T*>(a.out)[row * a.out_row + j] = h;
   }
 }
 
 // -- backward, the second stage first ----------------------------------------------
 
-BPTT_KERNEL(reset_before_h_backward, ResetBeforeBackward) {
+BPTT_KERNEL(reset_before_h_backward, CellStepBackward) {
   const T* h_prev = static_cast<const T*>(a.h_prev);
-  T* dstate = static_cast<T*>(a.dstate);
+  T* dstate = static_cast<T*>(a.dh);
   BPTT_EACH(i, a.rows * a.H) {
     const int64_t row = i / a.H, j = i - row * a.H;
     T* gates = static_cast<T*>(a.gates) + row * 3 * a.H + j;
@@ -52,9 +52,9 @@ BPTT_KERNEL(reset_before_h_backward, ResetBeforeBackward) {
   }
 }
 
-BPTT_KERNEL(reset_before_r_backward, ResetBeforeBackward) {
+BPTT_KERNEL(reset_before_r_backward, CellStepBackward) {
   const T* h_prev = static_cast<const T*>(a.h_prev);
-  T* dstate = static_cast<T*>(a.dstate);
+  T* dstate = static_cast<T*>(a.dh);
   BPTT_EACH(i, a.rows * a.H) {
     const int64_t row = i / a.H, j = i - row * a.H;
     T* gates = static_cast<T*>(a.gates) + row * 3 * a.H + j;
