@@ -38,6 +38,7 @@ export const CELLS = {
   lstm: { number: 2, gates: 4, states: 2, cudnn: true },
   gru: { number: 3, gates: 3, states: 1, cudnn: true },
   gruResetBefore: { number: 4, gates: 3, states: 1, cudnn: false },
+  lstmPeephole: { number: 5, gates: 4, states: 2, cudnn: false },
 } as const satisfies Record<string, CellFacts>
 
 const PARAMETERS: readonly Parameter[] = [
@@ -46,6 +47,7 @@ const PARAMETERS: readonly Parameter[] = [
   { name: 'bias_ih', present: ({ bias }) => bias, shape: ({ G, H }) => [G * H] },
   { name: 'bias_hh', present: ({ bias }) => bias, shape: ({ G, H }) => [G * H] },
   { name: 'weight_hr', present: ({ P }) => P > 0, shape: ({ P, H }) => [P, H] },
+  { name: 'weight_ch', present: ({ is }) => is('lstmPeephole'), shape: ({ H }) => [3, H] },
 ]
 // }
 

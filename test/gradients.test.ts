@@ -132,6 +132,7 @@ describe('gradients of recurrent layers equal differences', () => {
   const layers = [
     ['LSTM', new LSTM(3, 4, options)],
     ['LSTM with projection', new LSTM(3, 4, { ...options, projSize: 2 })],
+    ['LSTM with peepholes', new LSTM(3, 4, { ...options, peephole: true, projSize: 2 })],
     ['GRU', new GRU(3, 4, options)],
     ['GRU, reset before', new GRU(3, 4, { ...options, resetAfter: false, batchFirst: true })],
     ['RNN', new RNN(3, 4, { ...options, bias: false })],

@@ -155,6 +155,7 @@ describe('forward', () => {
     const x = randn([6, 5, 3])
     for (const layer of [
       new LSTM(3, 9, { numLayers: 2, bidirectional: true, projSize: 4 }),
+      new LSTM(3, 9, { peephole: true }),
       new GRU(3, 9, { numLayers: 2, bidirectional: true }),
       new GRU(3, 9, { resetAfter: false }),
       new RNN(3, 9, { bias: false }),
@@ -221,6 +222,9 @@ describe('compute', () => {
     )
     expect(() => new GRU(2, 3, { compute: 'float16', resetAfter: false })).toThrow(
       /^\[GRU\] compute 'float16' .* resetAfter: false; make the layer without compute, or with resetAfter: true$/,
+    )
+    expect(() => new LSTM(2, 3, { compute: 'float16', peephole: true })).toThrow(
+      /^\[LSTM\] compute 'float16' .* peephole: true; make the layer without compute, or with peephole: false$/,
     )
   })
 

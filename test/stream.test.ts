@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 const layers = [
   ['LSTM', () => new LSTM(3, 17, { numLayers: 2 })],
   ['LSTM with projection', () => new LSTM(3, 17, { numLayers: 2, projSize: 5 })],
+  ['LSTM with peepholes', () => new LSTM(3, 17, { numLayers: 2, peephole: true, projSize: 5 })],
   ['LSTM without bias', () => new LSTM(3, 8, { bias: false, batchFirst: true })],
   ['GRU', () => new GRU(3, 17, { numLayers: 3, dropout: 0.5 }).eval()],
   ['GRU, reset before', () => new GRU(3, 17, { numLayers: 2, resetAfter: false })],

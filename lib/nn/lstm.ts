@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from '../check.ts'
+import { checkBoolean, checkInteger, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
 import { fixFields } from './module.ts'
@@ -8,6 +8,12 @@ import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './
 export interface LSTMOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
   /** Size of a projection of h, below hiddenSize; 0: none. Default 0. */
   projSize?: number | undefined
+  /**
+   * Whether the gates see the cell state: i and f the one before the step, o the new one, each by one weight per
+   * unit, weight_ch_lk [3,H] in the order i f o. torch and cuDNN have no such cell; on CUDA it runs step by step.
+   * Default false.
+   */
+  peephole?: boolean | undefined
 }
 
 /** Options of forward() of {@link LSTM}. */
@@ -33,6 +39,8 @@ export interface LSTMResult<D extends FloatDType> {
 export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMResult<D>> {
   /** P: size of the projection; 0: none. */
   readonly projSize: number
+  /** Whether the gates see the cell state. */
+  readonly peephole: boolean
 
   /**
    * @param inputSize I
@@ -40,11 +48,14 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
    * @throws TypeError, RangeError if an option does not fit
    */
   constructor(inputSize: number, hiddenSize: number, options: LSTMOptions<D> = {}) {
-    options = checkOptions('LSTM', options, [...OPTIONS, 'projSize'])
+    options = checkOptions('LSTM', options, [...OPTIONS, 'projSize', 'peephole'])
     checkInteger('LSTM', 'hiddenSize', hiddenSize, 1, Number.MAX_SAFE_INTEGER)
     const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
-    super('LSTM', 'lstm', inputSize, hiddenSize, options, projSize)
+    const peephole = checkBoolean('LSTM', 'peephole', options.peephole ?? false)
+    const cell = peephole ? 'lstmPeephole' : 'lstm'
+    super('LSTM', cell, inputSize, hiddenSize, options, projSize, ['peephole', true])
     this.projSize = projSize
+    this.peephole = peephole
     fixFields(this)
   }
 

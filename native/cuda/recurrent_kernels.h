@@ -85,9 +85,10 @@ struct CellStepBackward {
 // STAGE(KERNEL, kernel, cell, of_h, gate, count): the stages of the cells that cuDNN does not have,
 // in their order. Each multiplies count gates of weight_hh, from `gate` on, by h_prev or (not of_h)
 // by operand, then runs `kernel`. Backward, `kernel`_backward comes before the products.
-#define BPTT_CUDA_STAGES(STAGE, KERNEL)                            \
-  STAGE(KERNEL, reset_before_r, BPTT_GRU_RESET_BEFORE, true, 0, 2) \
-  STAGE(KERNEL, reset_before_h, BPTT_GRU_RESET_BEFORE, false, 2, 1)
+#define BPTT_CUDA_STAGES(STAGE, KERNEL)                             \
+  STAGE(KERNEL, reset_before_r, BPTT_GRU_RESET_BEFORE, true, 0, 2)  \
+  STAGE(KERNEL, reset_before_h, BPTT_GRU_RESET_BEFORE, false, 2, 1) \
+  STAGE(KERNEL, lstm_peephole, BPTT_LSTM_PEEPHOLE, true, 0, 4)
 
 #define BPTT_STAGE_KERNELS(KERNEL, kernel, ...) \
   KERNEL(kernel, CellStep) KERNEL(kernel##_backward, CellStepBackward)

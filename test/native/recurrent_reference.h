@@ -174,6 +174,16 @@ void reference_step(const RecurrentCase& at, const Params<Number>& p, const std:
         next[j] = o * tanh_of(c[j]);
         break;
       }
+      case BPTT_LSTM_PEEPHOLE: {
+        const auto peephole = [&](int64_t row) { return p.weight_ch[row * H + j] * c[j]; };
+        const Number i = sigmoid_of(of_x(0, j) + of_h(0, j, h) + peephole(0));
+        const Number f = sigmoid_of(of_x(1, j) + of_h(1, j, h) + peephole(1));
+        const Number g = tanh_of(of_x(2, j) + of_h(2, j, h));
+        c[j] = f * c[j] + i * g;
+        const Number o = sigmoid_of(of_x(3, j) + of_h(3, j, h) + peephole(2));
+        next[j] = o * tanh_of(c[j]);
+        break;
+      }
       case BPTT_GRU: {
         const Number r = sigmoid_of(of_x(0, j) + of_h(0, j, h));
         const Number z = sigmoid_of(of_x(1, j) + of_h(1, j, h));

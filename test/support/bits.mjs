@@ -30,6 +30,7 @@ const CELLS = {
   lstmProjected: (I, H, options) => new LSTM(I, H, { ...options, projSize: Math.ceil(H / 2) }),
   gru: (I, H, options) => new GRU(I, H, options),
   gruResetBefore: (I, H, options) => new GRU(I, H, { ...options, resetAfter: false }),
+  lstmPeephole: (I, H, options) => new LSTM(I, H, { ...options, peephole: true }),
 }
 
 manualSeed(1234)

@@ -26,7 +26,8 @@ export function makeLayer(
 ): AnyLayer {
   const { cell, I, H, P, L, bidirectional, bias, batchFirst, dropout } = complete(config)
   const options = { numLayers: L, bidirectional, bias, batchFirst, dropout, compute, dtype, device }
-  if (cell === 'lstm') return new LSTM(I, H, { ...options, projSize: P })
+  if (cell === 'lstm' || cell === 'lstmPeephole')
+    return new LSTM(I, H, { ...options, projSize: P, peephole: cell === 'lstmPeephole' })
   if (cell === 'gru' || cell === 'gruResetBefore')
     return new GRU(I, H, { ...options, resetAfter: cell === 'gru' })
   return new RNN(I, H, { ...options, nonlinearity: cell === 'rnnTanh' ? 'tanh' : 'relu' })

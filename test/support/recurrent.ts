@@ -10,7 +10,7 @@ import {
 } from '../../lib/cells.ts'
 import type { Cell, Weights } from '../../lib/reference/cell.ts'
 import { gru, gruResetBefore } from '../../lib/reference/gru.ts'
-import { lstm } from '../../lib/reference/lstm.ts'
+import { lstm, lstmPeephole } from '../../lib/reference/lstm.ts'
 import { rnnRelu, rnnTanh } from '../../lib/reference/rnn.ts'
 import { type Gradients, type Result, run } from '../../lib/reference/stack.ts'
 import { generator } from '../../lib/reference/uniform.ts'
@@ -19,7 +19,7 @@ import type { Case as Fixture } from '../fixtures/read.ts'
 import type { Results } from './tolerance.ts'
 
 export type { CellName }
-export const CELLS: Record<CellName, Cell> = { rnnTanh, rnnRelu, lstm, gru, gruResetBefore }
+export const CELLS: Record<CellName, Cell> = { rnnTanh, rnnRelu, lstm, gru, gruResetBefore, lstmPeephole }
 
 export interface Config {
   cell: CellName

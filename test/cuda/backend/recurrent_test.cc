@@ -33,7 +33,7 @@ void test_empty(const bptt_ops* ops) {
 
 // More units than a block has threads, several times: kernels stride (BPTT_FAKE_CUDA_BLOCKS).
 void test_wide(const bptt_ops* ops) {
-  for (const bptt_cell cell : {BPTT_LSTM, BPTT_GRU_RESET_BEFORE}) {
+  for (const bptt_cell cell : {BPTT_LSTM, BPTT_GRU_RESET_BEFORE, BPTT_LSTM_PEEPHOLE}) {
     for (const bool plain : {true, false}) {
       RecurrentCase at;
       at.cell = cell;
