@@ -21,6 +21,7 @@
 #include "recurrent_layer.h"
 #include "shared/axes.h"
 #include "shared/philox.h"
+#include "shared/range.h"
 
 #if defined(BPTT_SANITIZED)
 // Instrumented code inlined by force takes compilers many minutes.

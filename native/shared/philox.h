@@ -9,11 +9,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define BPTT_HOST_DEVICE __host__ __device__
-#else
-#define BPTT_HOST_DEVICE
-#endif
+#include "shared/host_device.h"
 
 namespace bptt {
 

@@ -81,7 +81,7 @@ static Normalize<typename V::Scalar> scaled_row(int64_t cols, double eps,
   row.shift -= sum_terms<V>(cols, Deviation<S>{x, row}) / n;
   // In double: eps times the square of a small scale leaves the range of float.
   const double spread = variance_of<V>(cols, x, row) + eps * row.scale * row.scale;
-  const double factor = 1 / std::sqrt(spread), most_factor = std::numeric_limits<S>::max();
+  const double factor = 1 / std::sqrt(spread), most_factor = FloatRange<S>::kLargest;
   row.factor = static_cast<S>(spread > 0 && factor > most_factor ? most_factor : factor);
   return row;
 }
@@ -90,13 +90,12 @@ template <class V>
 static Normalize<typename V::Scalar> normalize_row(int64_t cols, double eps,
                                                    const typename V::Scalar* x) {
   using S = typename V::Scalar;
-  using Limits = std::numeric_limits<S>;
-  constexpr S kLeast = Limits::min() / (Limits::epsilon() * Limits::epsilon());
-  constexpr S kFar = 64;  // squared: means from which on their rounding would be felt
+  using R = FloatRange<S>;
   const S mean = sum_terms<V>(cols, RowTerm<S>{x}) / static_cast<S>(cols);
   Normalize<S> row{1, -mean, 1};
   const S spread = variance_of<V>(cols, x, row) + static_cast<S>(eps);
-  const bool plain = spread >= kLeast && spread <= Limits::max() && mean * mean <= kFar * spread;
+  const bool plain =
+      spread >= R::kLeastSpread && spread <= R::kLargest && mean * mean <= R::kFarMean * spread;
   if (!plain) return scaled_row<V>(cols, eps, x);
   row.factor = one_over_root<V>(spread);
   return row;
@@ -179,10 +178,9 @@ static void saved_rows(int64_t begin, int64_t end, int64_t cols, const typename 
                        const typename V::Scalar* mean, const typename V::Scalar* rstd,
                        Normalize<typename V::Scalar>* out) {
   using S = typename V::Scalar;
-  constexpr S kLeast = std::numeric_limits<S>::min() / std::numeric_limits<S>::epsilon();
   for (int64_t r = begin; r < end; ++r) {
-    out[r] = rstd[r] >= kLeast ? Normalize<S>{1, -mean[r], rstd[r]}
-                               : scaled_row<V>(cols, 0, x + r * cols);
+    out[r] = rstd[r] >= FloatRange<S>::kLeastRstd ? Normalize<S>{1, -mean[r], rstd[r]}
+                                                  : scaled_row<V>(cols, 0, x + r * cols);
   }
 }
 

@@ -7,8 +7,7 @@ static typename V::Scalar total_loss(int64_t n, typename V::Scalar divisor, cons
                                      const Smaller& scaled, typename V::Scalar* partial) {
   const typename V::Scalar sum = parallel_sum<V>(n, term, partial);
   if (std::isfinite(sum)) return sum / divisor;
-  typename V::Scalar root = 1;
-  for (int64_t parts = 1; parts < n; parts *= 4) root /= 2;
+  const auto root = static_cast<typename V::Scalar>(root_of_part(n));
   return parallel_sum<V>(n, scaled(root), partial) / (divisor * root * root);
 }
 

@@ -247,7 +247,7 @@ static bptt_code grad_norm_impl(bptt_context* context, int64_t count, const void
   };
   double sum = squares(1), scale = 1;
   // Squares of a double that leave its range: those of numbers brought near 1.
-  if (!(sum >= 1e-290 && sum <= std::numeric_limits<double>::max())) {
+  if (!(sum >= kLeastSquares && sum <= FloatRange<double>::kLargest)) {
     scale = scale_to_one<double>(over_chunks(
         count, sizes, partial,
         [&](int64_t i, int64_t begin, int64_t end) {
@@ -265,10 +265,10 @@ static bptt_code clip_grads_impl(bptt_context*, int64_t count, void* const* grad
                                  const int64_t* sizes, double max_norm, const void* norm) {
   using S = typename V::Scalar;
   const S total = *static_cast<const S*>(norm);
-  const S ratio = static_cast<S>(max_norm) / (total + static_cast<S>(1e-6));
+  const S ratio = static_cast<S>(max_norm) / (total + static_cast<S>(kClipEpsilon));
   if (ratio >= 1) return BPTT_OK;  // NaN is not, and spreads
   // A ratio below the range of the type is applied in two parts.
-  const bool tiny = ratio < std::numeric_limits<S>::min() && std::isfinite(total);
+  const bool tiny = ratio < FloatRange<S>::kSmallest && std::isfinite(total);
   const S half = tiny ? scale_to_one<S>(total) : 1;
   const S rest = tiny ? static_cast<S>(max_norm) / (total * half) : ratio;
   for_chunks(

@@ -249,26 +249,6 @@ typename V::Scalar largest_magnitude(const typename V::Scalar* x, int64_t n) {
   return most;
 }
 
-// A power of two that brings numbers up to `largest` below 4, and the largest to 1 or more.
-template <class S>
-S scale_to_one(double largest) {
-  using Limits = std::numeric_limits<S>;
-  if (!(largest > 0 && largest <= static_cast<double>(Limits::max()))) return 1;
-  int exponent;
-  std::frexp(largest, &exponent);
-  if (exponent > Limits::max_exponent - 1) exponent = Limits::max_exponent - 1;
-  if (exponent < Limits::min_exponent) exponent = Limits::min_exponent;
-  return static_cast<S>(std::ldexp(1.0, 1 - exponent));
-}
-
-// A power of two whose product with n, a count, is 1 at most.
-template <class S>
-S power_of_two_part(int64_t n) {
-  S part = 1;
-  for (int64_t parts = 1; parts < n; parts *= 2) part /= 2;
-  return part;
-}
-
 template <class F, class S>
 struct Scaled {
   F f;
@@ -285,7 +265,7 @@ static typename V::Scalar mean_terms(int64_t n, const F& f) {
   using S = typename V::Scalar;
   const S sum = sum_terms<V>(n, f), count = static_cast<S>(n);
   if (std::isfinite(sum)) return sum / count;
-  const S part = power_of_two_part<S>(n);
+  const S part = static_cast<S>(power_of_two_part(n));
   return sum_terms<V>(n, Scaled<F, S>{f, part}) / (count * part);
 }
 
@@ -402,7 +382,7 @@ static bptt_code sum_impl(bptt_context* context, int rank, const int64_t* shape,
   const auto columns = [&](const S* from) { return ReducedColumns<S>{from, s.reduced}; };
   const S* from = static_cast<const S*>(x);
   if (!sum_all<V>(s, from, row, columns, partial)) {
-    const S part = power_of_two_part<S>(s.length);
+    const S part = static_cast<S>(power_of_two_part(s.length));
     const auto scaled = [&](const auto& f) {
       return [&f, part](const S* at) { return Scaled<decltype(f(at)), S>{f(at), part}; };
     };
