@@ -23,18 +23,17 @@
 #define BPTT_ARGUMENTS(Arguments) const __grid_constant__ bptt::cuda::Arguments
 #endif
 
-#define BPTT_KERNEL(name, Arguments)                                              \
-  namespace bptt::cuda {                                                          \
-  template <class T>                                                              \
-  __device__ void name(const Arguments& a);                                       \
-  }                                                                               \
-  extern "C" __global__ void bptt_##name##_float32(BPTT_ARGUMENTS(Arguments) a) { \
-    bptt::cuda::name<float>(a);                                                   \
-  }                                                                               \
-  extern "C" __global__ void bptt_##name##_float64(BPTT_ARGUMENTS(Arguments) a) { \
-    bptt::cuda::name<double>(a);                                                  \
-  }                                                                               \
-  template <class T>                                                              \
+// A block has kBlockThreads at most, and four of them fit a multiprocessor (resources.mjs).
+#define BPTT_GLOBAL extern "C" __global__ void __launch_bounds__(bptt::cuda::kBlockThreads, 4)
+
+#define BPTT_KERNEL(name, Arguments)                                                              \
+  namespace bptt::cuda {                                                                          \
+  template <class T>                                                                              \
+  __device__ void name(const Arguments& a);                                                       \
+  }                                                                                               \
+  BPTT_GLOBAL bptt_##name##_float32(BPTT_ARGUMENTS(Arguments) a) { bptt::cuda::name<float>(a); }  \
+  BPTT_GLOBAL bptt_##name##_float64(BPTT_ARGUMENTS(Arguments) a) { bptt::cuda::name<double>(a); } \
+  template <class T>                                                                              \
   __device__ void bptt::cuda::name(const bptt::cuda::Arguments& a)
 
 // Every item in [0, n), divided among all threads of the grid.
