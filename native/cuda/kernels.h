@@ -115,16 +115,18 @@ struct Normal {
 
 // -- sums -------------------------------------------------------------------------
 
-// One pass of a sum: out[chunk, output] = scale * the sum of elements
-// [chunk * chunk_length, ...) of that output. Outputs are [outer, inner], inner adjacent.
+// One pass of a sum: out[chunk, output] = the sum of elements [chunk * chunk_length, ...) of
+// that output, and out_small the same of small, the elements times part, a power of two.
+// Outputs are [outer, inner], inner adjacent.
 struct Sum {
   Walk outer, reduced;
   int64_t outputs, inner, length;
   int64_t chunks, chunk_length;
   Lanes lanes;
-  double scale;
-  const void* x;
-  void* out;  // T[chunks, outputs]
+  double part, scale, small_scale;  // small_scale = scale / part
+  const void *x, *small;            // small may be null: it is made of x
+  void* out;                        // T[chunks, outputs]
+  void* out_small;  // the same, or null: then out is scale * the sum, of whichever has it
 };
 
 // -- softmax ----------------------------------------------------------------------
@@ -148,21 +150,31 @@ struct SoftmaxBackward {
 struct LayerNorm {
   int64_t rows, cols;
   Lanes lanes;
-  double eps;
+  double eps, root_eps;
   const void* x;             // T[rows,cols]
   const void *gamma, *beta;  // T[cols] or null
   void* y;                   // T[rows,cols]
   void *mean, *rstd;         // T[rows] or null
 };
 
-struct LayerNormBackward {
+// From mean and rstd: how the backward normalizes each row, as (x * [0] + [1]) * [2].
+struct LayerNormSaved {
   int64_t rows, cols;
   Lanes lanes;
   const void* x;            // T[rows,cols]
-  const void* gamma;        // T[cols] or null
   const void *mean, *rstd;  // T[rows]
-  const void* dy;           // T[rows,cols]
-  void* dx;                 // T[rows,cols]
+  void* normalize;          // T[rows,3]
+};
+
+struct LayerNormBackward {
+  int64_t rows, cols;
+  Lanes lanes;
+  double part;            // a power of two, 1 / cols at most
+  const void* x;          // T[rows,cols]
+  const void* gamma;      // T[cols] or null
+  const void* normalize;  // T[rows,3]
+  const void* dy;         // T[rows,cols]
+  void* dx;               // T[rows,cols]
 };
 
 // out[chunk, j] = the sum over rows [chunk * chunk_rows, ...) of dy * xhat.
@@ -170,10 +182,10 @@ struct LayerNormGamma {
   int64_t rows, cols;
   int64_t chunks, chunk_rows;
   Lanes lanes;
-  const void* x;            // T[rows,cols]
-  const void *mean, *rstd;  // T[rows]
-  const void* dy;           // T[rows,cols]
-  void* out;                // T[chunks,cols]
+  const void* x;          // T[rows,cols]
+  const void* normalize;  // T[rows,3]
+  const void* dy;         // T[rows,cols]
+  void* out;              // T[chunks,cols]
 };
 
 // -- embedding --------------------------------------------------------------------
@@ -220,12 +232,13 @@ struct CrossEntropy {
   int32_t* flag;
 };
 
-// From the sums of losses and counted: the loss, or null, and log_sum's last place.
+// From the sums of losses and counted: the loss, and log_sum's last place.
 struct CrossEntropyTotal {
   int mean;
-  const void* sums;  // T[2]
-  void* loss;        // T[1]
-  void* counted;     // T[1]
+  double part;
+  const void *sums, *small;  // T[2], small: those of losses and counted times part
+  void* loss;                // T[1]
+  void* counted;             // T[1]
 };
 
 struct CrossEntropyBackward {
@@ -247,12 +260,14 @@ struct PairwiseLoss {
   void* out;               // T[n]
 };
 
-// out[chunk] = the sum over elements [chunk * kChunk, ...).
+// out[chunk] = the sum over elements [chunk * kChunk, ...), out_small that of the losses times
+// root^2.
 struct PairwiseLossSum {
   bptt_pairwise_loss loss;
   int64_t n, chunks;
+  double root;             // a power of two
   const void *x, *target;  // T[n]
-  void* out;               // T[chunks]
+  void *out, *out_small;   // T[chunks]
 };
 
 struct PairwiseLossBackward {
@@ -286,17 +301,19 @@ struct CountStep {
   double* step;
 };
 
-// partial[chunk] = the sum of squares of that chunk
+// partial[chunk, k] = the sum of squares of that chunk: as they are and, of float64, of numbers
+// scaled down and up.
+constexpr int kMostSquareSums = 3;
 struct GradSquares {
   Chunks<kGradsAtOnce> chunks;
   const void* grad[kGradsAtOnce];  // T[size] each
-  double* partial;                 // [chunks]
+  double* partial;                 // [chunks, kMostSquareSums]
 };
 
 // norm = sqrt(sum of partial)
 struct GradNorm {
   int64_t n;
-  const double* partial;  // [n]
+  const double* partial;  // [n, kMostSquareSums]
   void* norm;             // T[1]
 };
 
@@ -326,6 +343,7 @@ static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(
   KERNEL(softmax, Softmax)                             \
   KERNEL(softmax_backward, SoftmaxBackward)            \
   KERNEL(layer_norm, LayerNorm)                        \
+  KERNEL(layer_norm_saved, LayerNormSaved)             \
   KERNEL(layer_norm_backward, LayerNormBackward)       \
   KERNEL(layer_norm_gamma, LayerNormGamma)             \
   KERNEL(embedding, Embedding)                         \

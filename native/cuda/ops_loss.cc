@@ -16,24 +16,26 @@ bptt_code cross_entropy(bptt_context* context, bptt_dtype dtype, bptt_reduction 
   const SumShape totals = sum_of_columns(one ? 2 : 1, rows);
   const int64_t kept = (one ? 2 : 1) * rows;
   if (const bptt_code code =
-          reserve(context, device.reduction, bytes_of(dtype, kept + 2 + sum_scratch(totals))))
+          reserve(context, device.reduction, bytes_of(dtype, kept + 4 + sum_scratch(totals))))
     return code;
   void* values = pointer<void>(device.reduction);
   void* losses = one ? values : loss;
   void* counted = one ? element(dtype, values, rows) : values;
   void* sums = element(dtype, values, kept);
+  void* small = element(dtype, sums, 2);
   if (const bptt_code code =
           launch(context, cross_entropy_kernel, dtype, grid_of_lines(rows, lines.lanes),
                  CrossEntropy{lines, ignore, logits, target, losses, counted, log_sum,
                               pointer<int32_t>(device.flags)}))
     return code;
   void* last = element(dtype, log_sum, rows);
-  if (const bptt_code code =
-          run_sum(context, dtype, totals, 1, values, one ? sums : last, element(dtype, sums, 2)))
+  if (const bptt_code code = run_sum(context, dtype, totals, 1, {values}, one ? sums : last,
+                                     one ? small : nullptr, element(dtype, small, 2)))
     return code;
   if (!one) return BPTT_OK;
-  return launch(context, cross_entropy_total_kernel, dtype, {1, 1},
-                CrossEntropyTotal{reduction == BPTT_MEAN, sums, loss, last});
+  return launch(
+      context, cross_entropy_total_kernel, dtype, {1, 1},
+      CrossEntropyTotal{reduction == BPTT_MEAN, power_of_two_part(rows), sums, small, loss, last});
 }
 
 bptt_code cross_entropy_backward(bptt_context* context, bptt_dtype dtype, bptt_reduction reduction,
@@ -56,15 +58,19 @@ bptt_code pairwise_loss(bptt_context* context, bptt_dtype dtype, bptt_pairwise_l
   Scratch& scratch = device_of(context).reduction;
   const int64_t chunks = divide_up(n, kChunk);
   const SumShape rest = sum_of_columns(1, chunks);
-  if (const bptt_code code = reserve(context, scratch, bytes_of(dtype, chunks + sum_scratch(rest))))
+  if (const bptt_code code =
+          reserve(context, scratch, bytes_of(dtype, 2 * chunks + sum_scratch(rest))))
     return code;
   void* partial = pointer<void>(scratch);
+  void* small = element(dtype, partial, chunks);
+  const double root = root_of_part(n);
   if (const bptt_code code =
           launch(context, pairwise_loss_sum_kernel, dtype, grid_of_chunks(chunks),
-                 PairwiseLossSum{loss, n, chunks, x, target, partial}))
+                 PairwiseLossSum{loss, n, chunks, root, x, target, partial, small}))
     return code;
   const double scale = reduction == BPTT_MEAN ? 1 / static_cast<double>(n) : 1;
-  return run_sum(context, dtype, rest, scale, partial, out, element(dtype, partial, chunks));
+  return run_sum(context, dtype, rest, scale, {partial, small, root * root}, out, nullptr,
+                 element(dtype, small, chunks));
 }
 
 bptt_code pairwise_loss_backward(bptt_context* context, bptt_dtype dtype, bptt_pairwise_loss loss,

@@ -1,4 +1,6 @@
 // Softmax and layer norm.
+#include <cmath>
+
 #include "cuda/device.h"
 #include "cuda/reduction.h"
 
@@ -27,30 +29,56 @@ bptt_code layer_norm(bptt_context* context, bptt_dtype dtype, int64_t rows, int6
   if (cols == 0 && !mean && !rstd) return BPTT_OK;  // nothing is written, of however many rows
   const Lanes lanes = lanes_of(cols, true);
   return launch(context, layer_norm_kernel, dtype, grid_of_lines(rows, lanes),
-                LayerNorm{rows, cols, lanes, eps, x, gamma, beta, y, mean, rstd});
+                LayerNorm{rows, cols, lanes, eps, std::sqrt(eps), x, gamma, beta, y, mean, rstd});
 }
 
 namespace {
 
 // dgamma is summed by chunks of rows, and these by run_sum.
+struct GammaSum {
+  int64_t chunk_rows = chunk_length_of(false);
+  int64_t chunks;
+  SumShape rest;
+  GammaSum(int64_t rows, int64_t cols)
+      : chunks(rows > chunk_rows ? divide_up(rows, chunk_rows) : 1),
+        rest(sum_of_rows(chunks, cols)) {}
+  int64_t places() const { return chunks * rest.outputs; }
+};
+
 bptt_code layer_norm_gamma(bptt_context* context, bptt_dtype dtype, int64_t rows, int64_t cols,
-                           const void* x, const void* mean, const void* rstd, const void* dy,
-                           void* dgamma) {
-  const int64_t chunk_rows = chunk_length_of(false);
-  const int64_t chunks = rows > chunk_rows ? divide_up(rows, chunk_rows) : 1;
-  const SumShape rest = sum_of_rows(chunks, cols);
-  Scratch& scratch = device_of(context).reduction;
-  if (const bptt_code code =
-          reserve(context, scratch, bytes_of(dtype, chunks * cols + sum_scratch(rest))))
-    return code;
-  void* partial = chunks == 1 ? dgamma : pointer<void>(scratch);
+                           const GammaSum& sum, const void* x, const void* normalize,
+                           const void* dy, void* dgamma, void* scratch) {
+  void* partial = sum.chunks == 1 ? dgamma : scratch;
   const Lanes lanes = lanes_of(rows, false);
-  if (const bptt_code code =
-          launch(context, layer_norm_gamma_kernel, dtype, grid_of_lines(chunks * cols, lanes),
-                 LayerNormGamma{rows, cols, chunks, chunk_rows, lanes, x, mean, rstd, dy, partial}))
-    return code;
-  if (chunks == 1) return BPTT_OK;
-  return run_sum(context, dtype, rest, 1, partial, dgamma, element(dtype, partial, chunks * cols));
+  const bptt_code code = launch(
+      context, layer_norm_gamma_kernel, dtype, grid_of_lines(sum.places(), lanes),
+      LayerNormGamma{rows, cols, sum.chunks, sum.chunk_rows, lanes, x, normalize, dy, partial});
+  if (code || sum.chunks == 1) return code;
+  return run_sum(context, dtype, sum.rest, 1, {partial}, dgamma, nullptr,
+                 element(dtype, scratch, sum.places()));
+}
+
+// What needs the rows as the forward normalized them.
+bptt_code layer_norm_by_rows(bptt_context* context, bptt_dtype dtype, int64_t rows, int64_t cols,
+                             const void* x, const void* gamma, const void* mean, const void* rstd,
+                             const void* dy, void* dx, void* dgamma) {
+  const Lanes lanes = lanes_of(cols, true);
+  const GammaSum sum(rows, cols);
+  Scratch& scratch = device_of(context).reduction;
+  const int64_t places = 3 * rows + sum.places() + sum_scratch(sum.rest);
+  bptt_code code = reserve(context, scratch, bytes_of(dtype, places));
+  if (code) return code;
+  void* const normalize = pointer<void>(scratch);
+  code = launch(context, layer_norm_saved_kernel, dtype, grid_of_lines(rows, lanes),
+                LayerNormSaved{rows, cols, lanes, x, mean, rstd, normalize});
+  if (!code && dx)
+    code = launch(
+        context, layer_norm_backward_kernel, dtype, grid_of_lines(rows, lanes),
+        LayerNormBackward{rows, cols, lanes, power_of_two_part(cols), x, gamma, normalize, dy, dx});
+  if (!code && dgamma)
+    code = layer_norm_gamma(context, dtype, rows, cols, sum, x, normalize, dy, dgamma,
+                            element(dtype, normalize, 3 * rows));
+  return code;
 }
 
 }  // namespace
@@ -58,13 +86,9 @@ bptt_code layer_norm_gamma(bptt_context* context, bptt_dtype dtype, int64_t rows
 bptt_code layer_norm_backward(bptt_context* context, bptt_dtype dtype, int64_t rows, int64_t cols,
                               const void* x, const void* gamma, const void* mean, const void* rstd,
                               const void* dy, void* dx, void* dgamma, void* dbeta) {
-  const Lanes lanes = lanes_of(cols, true);
   bptt_code code = BPTT_OK;
-  if (dx)
-    code = launch(context, layer_norm_backward_kernel, dtype, grid_of_lines(rows, lanes),
-                  LayerNormBackward{rows, cols, lanes, x, gamma, mean, rstd, dy, dx});
-  if (!code && dgamma)
-    code = layer_norm_gamma(context, dtype, rows, cols, x, mean, rstd, dy, dgamma);
+  if ((dx || dgamma) && cols > 0)
+    code = layer_norm_by_rows(context, dtype, rows, cols, x, gamma, mean, rstd, dy, dx, dgamma);
   if (!code && dbeta) {
     const int64_t shape[] = {rows, cols};
     const int reduced[] = {1, 0};

@@ -82,7 +82,7 @@ bptt_code grad_norm(bptt_context* context, bptt_dtype dtype, int64_t count,
   int64_t chunks = 0;
   for (int64_t i = 0; i < count; ++i) chunks += divide_up(sizes[i], kChunk);
   if (const bptt_code code =
-          reserve(context, scratch, static_cast<size_t>(chunks) * sizeof(double)))
+          reserve(context, scratch, static_cast<size_t>(chunks * kMostSquareSums) * sizeof(double)))
     return code;
   double* const all = pointer<double>(scratch);
   double* partial = all;
@@ -91,7 +91,7 @@ bptt_code grad_norm(bptt_context* context, bptt_dtype dtype, int64_t count,
       [&](GradSquares& a, int place, int64_t i) { a.grad[place] = grads[i]; },
       [&](GradSquares& a) {
         a.partial = partial;
-        partial += total_of(a.chunks);
+        partial += total_of(a.chunks) * kMostSquareSums;
         return launch(context, grad_squares_kernel, dtype, grid_of_chunks(total_of(a.chunks)), a);
       });
   if (code) return code;

@@ -44,26 +44,30 @@ int64_t sum_scratch(const SumShape& shape) {
   int64_t places = 0;
   SumShape s = shape;
   for (int64_t chunks = chunks_of(s); chunks > 1; chunks = chunks_of(s)) {
-    places += chunks * s.outputs;
+    places += 2 * chunks * s.outputs;
     s = sum_of_rows(chunks, s.outputs);
   }
   return places;
 }
 
 bptt_code run_sum(bptt_context* context, bptt_dtype dtype, const SumShape& shape, double scale,
-                  const void* x, void* out, void* scratch) {
+                  Terms terms, void* out, void* out_small, void* scratch) {
+  if (!terms.small) terms.part = power_of_two_part(shape.length);
   SumShape s = shape;
   for (;;) {
     const int64_t chunks = chunks_of(s), length = chunk_length_of(s.along);
     const bool last = chunks == 1;
+    void* const to = last ? out : scratch;
+    void* const to_small = last ? out_small : element(dtype, scratch, chunks * s.outputs);
     const Lanes lanes = lanes_of(s.length < length ? s.length : length, s.along);
     const bptt_code code =
         launch(context, sum_kernel, dtype, grid_of_lines(chunks * s.outputs, lanes),
                Sum{s.outer, s.reduced, s.outputs, s.inner, s.length, chunks, length, lanes,
-                   last ? scale : 1, x, last ? out : scratch});
+                   terms.part, scale, scale / terms.part, terms.x, terms.small, to, to_small});
     if (code || last) return code;
-    x = scratch;
-    scratch = element(dtype, scratch, chunks * s.outputs);
+    terms.x = to;
+    terms.small = to_small;
+    scratch = element(dtype, scratch, 2 * chunks * s.outputs);
     s = sum_of_rows(chunks, s.outputs);
   }
 }
@@ -74,7 +78,7 @@ bptt_code sum(bptt_context* context, bptt_dtype dtype, int rank, const int64_t* 
   const SumShape s = shape_of(rank, shape, reduced);
   if (const bptt_code code = reserve(context, scratch, bytes_of(dtype, sum_scratch(s))))
     return code;
-  return run_sum(context, dtype, s, scale, x, out, pointer<void>(scratch));
+  return run_sum(context, dtype, s, scale, {x}, out, nullptr, pointer<void>(scratch));
 }
 
 }  // namespace bptt::cuda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/launch.h"
+#include "shared/range.h"
 
 namespace bptt::cuda {
 
@@ -53,11 +54,22 @@ SumShape sum_of_rows(int64_t length, int64_t outputs);
 // Sums over the second axis of a dense [outputs, length].
 SumShape sum_of_columns(int64_t outputs, int64_t length);
 
+// What is summed. Beside x may lie the same times `part`, a power of two that keeps the sum
+// within the range of the type; else it is made of x, with the part that all elements of an
+// output want.
+struct Terms {
+  const void* x;
+  const void* small = nullptr;
+  double part = 1;
+};
+
 // Elements of scratch that run_sum needs.
 int64_t sum_scratch(const SumShape&);
 
-// out = scale * sum. In the scratch no other data of the caller's may lie.
-bptt_code run_sum(bptt_context*, bptt_dtype, const SumShape&, double scale, const void* x,
-                  void* out, void* scratch);
+// out = scale * sum; or, where out_small is given, out = sum and out_small = part * sum, of
+// which either may have left the range of the type. In the scratch no other data of the
+// caller's may lie.
+bptt_code run_sum(bptt_context*, bptt_dtype, const SumShape&, double scale, Terms, void* out,
+                  void* out_small, void* scratch);
 
 }  // namespace bptt::cuda

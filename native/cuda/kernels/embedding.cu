@@ -1,4 +1,5 @@
 // Embedding: rows of a table picked by index, and their gradient.
+#include "functions.h"
 #include "kernel.h"
 
 namespace bptt::cuda {
@@ -50,6 +51,6 @@ BPTT_KERNEL(embedding_backward, EmbeddingBackward) {
       lost += (sum - (next - added)) + (value - added);
       sum = next;
     }
-    dtable[row * a.cols + column] = lost - lost == T(0) ? sum + lost : sum;
+    dtable[row * a.cols + column] = is_finite(lost) ? sum + lost : sum;
   }
 }

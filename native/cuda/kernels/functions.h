@@ -25,6 +25,11 @@ __device__ inline double copysign(double x, double sign) { return ::copysign(x, 
 __device__ inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 __device__ inline double fma(double a, double b, double c) { return ::fma(a, b, c); }
 
+template <class T>
+__device__ inline bool is_finite(T x) {
+  return x - x == T(0);
+}
+
 // c - a * b
 template <class T>
 __device__ inline T fnma(T a, T b, T c) {

@@ -32,8 +32,10 @@ BPTT_KERNEL(cross_entropy, CrossEntropy) {
 
 BPTT_KERNEL(cross_entropy_total, CrossEntropyTotal) {
   BPTT_EACH(i, 1) {
-    const T* sums = static_cast<const T*>(a.sums);
-    *static_cast<T*>(a.loss) = a.mean ? sums[0] / sums[1] : sums[0];
+    const T *sums = static_cast<const T*>(a.sums), *small = static_cast<const T*>(a.small);
+    const T divisor = a.mean ? sums[1] : T(1);
+    *static_cast<T*>(a.loss) =
+        is_finite(sums[0]) ? sums[0] / divisor : small[0] / (divisor * static_cast<T>(a.part));
     *static_cast<T*>(a.counted) = sums[1];
   }
 }
@@ -75,14 +77,21 @@ __device__ inline T pairwise_of(bptt_pairwise_loss loss, T x, T t) {
   return fnma(x, t, max(T(0), x)) + log1p(exp(-abs(x)));
 }
 
+// The loss, of which `value` is known, times root^2.
 template <class T>
-__device__ inline T pairwise_dx_of(bptt_pairwise_loss loss, T x, T t) {
-  return loss == BPTT_MSE ? T(2) * (x - t) : sigmoid(x) - t;
+__device__ inline T small_pairwise_of(bptt_pairwise_loss loss, T x, T t, T value, T root) {
+  return loss == BPTT_MSE ? pairwise_of(loss, x * root, t * root) : value * root * root;
+}
+
+// The slopes times g.
+template <class T>
+__device__ inline T pairwise_dx_of(bptt_pairwise_loss loss, T x, T t, T g) {
+  return loss == BPTT_MSE ? (x - t) * (g + g) : (sigmoid(x) - t) * g;
 }
 
 template <class T>
-__device__ inline T pairwise_dtarget_of(bptt_pairwise_loss loss, T x, T t) {
-  return loss == BPTT_MSE ? T(2) * (t - x) : -x;
+__device__ inline T pairwise_dtarget_of(bptt_pairwise_loss loss, T x, T t, T g) {
+  return loss == BPTT_MSE ? (t - x) * (g + g) : -x * g;
 }
 
 }  // namespace bptt::cuda
@@ -97,13 +106,21 @@ BPTT_KERNEL(pairwise_loss_sum, PairwiseLossSum) {
   BPTT_SHARED(T, shared, kBlockThreads);
   const Place p = place_of({kBlockThreads, 1});
   const T *x = static_cast<const T*>(a.x), *t = static_cast<const T*>(a.target);
+  const T root = static_cast<T>(a.root);
   BPTT_EACH_LINE(chunk, a.chunks, p) {
     const int64_t begin = chunk * kChunk;
     const int64_t end = a.n - begin < kChunk ? a.n : begin + kChunk;
-    T sum = 0;
-    for (int64_t i = begin + p.lane; i < end; i += p.lanes) sum += pairwise_of(a.loss, x[i], t[i]);
+    T sum = 0, small = 0;
+    for (int64_t i = begin + p.lane; i < end; i += p.lanes) {
+      const T value = pairwise_of(a.loss, x[i], t[i]);
+      sum += value;
+      small += small_pairwise_of(a.loss, x[i], t[i], value, root);
+    }
     sum = combine_lanes(p, sum, shared, Add());
-    if (p.lane == 0) static_cast<T*>(a.out)[chunk] = sum;
+    small = combine_lanes(p, small, shared, Add());
+    if (p.lane != 0) continue;
+    static_cast<T*>(a.out)[chunk] = sum;
+    static_cast<T*>(a.out_small)[chunk] = small;
   }
 }
 
@@ -116,7 +133,7 @@ BPTT_KERNEL(pairwise_loss_backward, PairwiseLossBackward) {
     const T g = a.reduction == BPTT_NONE   ? dloss[i]
                 : a.reduction == BPTT_MEAN ? dloss[0] / n
                                            : dloss[0];
-    if (dx) dx[i] = pairwise_dx_of(a.loss, x[i], t[i]) * g;
-    if (dtarget) dtarget[i] = pairwise_dtarget_of(a.loss, x[i], t[i]) * g;
+    if (dx) dx[i] = pairwise_dx_of(a.loss, x[i], t[i], g);
+    if (dtarget) dtarget[i] = pairwise_dtarget_of(a.loss, x[i], t[i], g);
   }
 }

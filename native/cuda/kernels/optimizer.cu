@@ -2,6 +2,7 @@
 // chunks of many tensors at once.
 #include "functions.h"
 #include "reduce.h"
+#include "shared/range.h"
 
 namespace bptt::cuda {
 
@@ -134,7 +135,17 @@ BPTT_KERNEL(count_step, CountStep) {
 }
 
 // -- gradient norm ---------------------------------------------------------------
-// In double whatever the type: the square of a float neither overflows nor vanishes.
+// In double whatever the type: the square of a float neither overflows nor vanishes. Squares
+// of a double may, so they are summed of numbers times two powers of two, too.
+
+namespace bptt::cuda {
+template <class T>
+constexpr int kSquareSums = sizeof(T) == sizeof(double) ? kMostSquareSums : 1;
+
+constexpr double kDown = 0x1p-600, kUp = 0x1p600;
+
+__device__ inline double scale_of_squares(int k) { return k == 0 ? 1 : k == 1 ? kDown : kUp; }
+}  // namespace bptt::cuda
 
 BPTT_KERNEL(grad_squares, GradSquares) {
   BPTT_SHARED(double, shared, kBlockThreads);
@@ -142,10 +153,17 @@ BPTT_KERNEL(grad_squares, GradSquares) {
   BPTT_EACH_CHUNK(chunk, a.chunks) {
     const Span span = span_of(a.chunks, chunk);
     const T* grad = static_cast<const T*>(a.grad[span.tensor]);
-    double sum = 0;
-    BPTT_EACH_IN(i, span) sum += static_cast<double>(grad[i]) * static_cast<double>(grad[i]);
-    sum = combine_lanes(p, sum, shared, Add());
-    if (p.lane == 0) a.partial[chunk] = sum;
+    double sums[kSquareSums<T>] = {};
+    BPTT_EACH_IN(i, span) {
+      for (int k = 0; k < kSquareSums<T>; ++k) {
+        const double g = static_cast<double>(grad[i]) * scale_of_squares(k);
+        sums[k] += g * g;
+      }
+    }
+    for (int k = 0; k < kSquareSums<T>; ++k) {
+      const double sum = combine_lanes(p, sums[k], shared, Add());
+      if (p.lane == 0) a.partial[chunk * kMostSquareSums + k] = sum;
+    }
   }
 }
 
@@ -153,19 +171,31 @@ BPTT_KERNEL(grad_squares, GradSquares) {
 BPTT_KERNEL(grad_norm, GradNorm) {
   BPTT_SHARED(double, shared, kBlockThreads);
   const Place p = place_of({kBlockThreads, 1});
-  double sum = 0;
-  for (int64_t i = p.lane; i < a.n; i += p.lanes) sum += a.partial[i];
-  sum = combine_lanes(p, sum, shared, Add());
-  if (p.lane == 0) *static_cast<T*>(a.norm) = static_cast<T>(sqrt(sum));
+  double sums[kSquareSums<T>] = {};
+  for (int k = 0; k < kSquareSums<T>; ++k) {
+    double sum = 0;
+    for (int64_t i = p.lane; i < a.n; i += p.lanes) sum += a.partial[i * kMostSquareSums + k];
+    sums[k] = combine_lanes(p, sum, shared, Add());
+  }
+  double norm = sqrt(sums[0]);
+  if constexpr (kSquareSums<T> > 1) {
+    if (sums[0] < kLeastSquares) norm = sqrt(sums[2]) / kUp;
+    if (!is_finite(sums[0])) norm = sqrt(sums[1]) / kDown;
+  }
+  if (p.lane == 0) *static_cast<T*>(a.norm) = static_cast<T>(norm);
 }
 
 BPTT_KERNEL(clip_grads, ClipGrads) {
-  const T ratio =
-      static_cast<T>(a.max_norm) / (*static_cast<const T*>(a.norm) + static_cast<T>(1e-6));
+  const T norm = *static_cast<const T*>(a.norm), max_norm = static_cast<T>(a.max_norm);
+  const T ratio = max_norm / (norm + static_cast<T>(kClipEpsilon));
   if (ratio >= T(1)) return;  // NaN is not, and spreads
+  // A ratio below the range of the type is applied in two parts.
+  const bool tiny = ratio < FloatRange<T>::kSmallest && is_finite(norm);
+  const T half = tiny ? scale_to_one<T>(norm) : T(1);
+  const T rest = tiny ? max_norm / (norm * half) : ratio;
   BPTT_EACH_CHUNK(chunk, a.chunks) {
     const Span span = span_of(a.chunks, chunk);
     T* grad = static_cast<T*>(a.grad[span.tensor]);
-    BPTT_EACH_IN(i, span) grad[i] *= ratio;
+    BPTT_EACH_IN(i, span) grad[i] = grad[i] * half * rest;
   }
 }

@@ -186,7 +186,7 @@ void test_random(Comparison& compare) {
 
 template <class T>
 void test_sum_case(Comparison& compare, const std::vector<int64_t>& shape, unsigned mask,
-                   double scale) {
+                   double scale, const Doubles& values) {
   std::vector<int> reduced(shape.size());
   int64_t outputs = 1;
   for (size_t d = 0; d < shape.size(); ++d) {
@@ -195,7 +195,7 @@ void test_sum_case(Comparison& compare, const std::vector<int64_t>& shape, unsig
   }
   compare("sum of " + show(shape) + " mask " + std::to_string(mask), kSideTolerance<T>,
           [&](Side& s) {
-            Numbers<T> x(s, random_values(product(shape), -1, 2)), out(s, outputs + 1);
+            Numbers<T> x(s, values), out(s, outputs + 1);
             s.done(s.ops.sum(&s.context, dtype_of<T>, static_cast<int>(shape.size()), shape.data(),
                              reduced.data(), scale, x, out));
             return Outputs{out.read()};
@@ -210,8 +210,32 @@ void test_sum(Comparison& compare) {
       {2, 1100, 3}, {0, 3},       {3, 0},        {2, 3, 1, 2, 2, 1, 3, 2}};
   for (const std::vector<int64_t>& shape : shapes)
     for (unsigned mask = 0; mask < 1u << shape.size(); ++mask)
-      test_sum_case<T>(compare, shape, mask, mask % 2 ? 0.25 : 1);
-  test_sum_case<T>(compare, {300000, 2}, 1, 1);  // three passes
+      test_sum_case<T>(compare, shape, mask, mask % 2 ? 0.25 : 1,
+                       random_values(product(shape), -1, 2));
+  test_sum_case<T>(compare, {300000, 2}, 1, 1, random_values(600000, -1, 2));  // three passes
+}
+
+// Sums that leave the range of the type on the way, beside such that do not.
+template <class T>
+void test_far_sum(Comparison& compare) {
+  constexpr double kMost = Far<T>::kLargest;
+  const std::vector<int64_t> shapes[] = {{5}, {100000}, {600, 3}, {5000, 4}, {3, 5000}};
+  for (const std::vector<int64_t>& shape : shapes)
+    for (unsigned mask = 1; mask < 1u << shape.size(); ++mask) {
+      const auto n = static_cast<size_t>(product(shape));
+      int64_t length = 1;
+      for (size_t d = 0; d < shape.size(); ++d) length *= mask >> d & 1 ? shape[d] : 1;
+      const double scale = 1 / static_cast<double>(length);
+      Doubles halves(n, kMost);
+      test_sum_case<T>(compare, shape, mask, scale, halves);
+      test_sum_case<T>(compare, shape, mask, 1, halves);  // infinity
+      for (size_t i = n / 2; i < n; ++i) halves[i] = -kMost;
+      test_sum_case<T>(compare, shape, mask, 1, halves);
+      Doubles some = random_values(n, -1, 2);
+      for (size_t i = 0; i < n; i += 2) some[i] = kMost;
+      some[n / 2 + 1] = kNan;
+      test_sum_case<T>(compare, shape, mask, scale, some);
+    }
 }
 
 // -- softmax -----------------------------------------------------------------------------
@@ -287,6 +311,82 @@ void test_layer_norm(Comparison& compare) {
         test_layer_norm_case<T>(compare, size[0], size[1], gamma, beta);
 }
 
+// Rows of many magnitudes side by side. Of dx, those that are not denormal.
+template <class T>
+void test_far_layer_norm_case(Comparison& compare, int64_t cols, double eps) {
+  struct Kind {
+    double scale, offset;
+    bool dx;
+  };
+  const Kind kinds[] = {{1, 0, true},
+                        {Far<T>::kLarge, 0, true},
+                        {Far<T>::kLargest / 4, 0, false},
+                        {Far<T>::kLargest / 4, 1, false},
+                        {1, 1000, true},
+                        {Far<T>::kSmall, 0, true},
+                        {Far<T>::kLarge, 1000, true}};
+  const int64_t rows = 2 * static_cast<int64_t>(std::size(kinds));
+  const auto kind_of = [&](int64_t row) { return kinds[row % std::size(kinds)]; };
+  Doubles x;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t j = 0; j < cols; ++j)
+      x.push_back(kind_of(row).scale * (static_cast<double>(j % 7 - 3) + kind_of(row).offset));
+  const std::string name = "layer_norm of far rows of " + std::to_string(cols);
+  compare(name, 2 * kSideTolerance<T>, [&](Side& s) {
+    Numbers<T> in(s, x), gamma(s, random_values(cols, 0.5, 2, 8));
+    Numbers<T> dy(s, random_values(rows * cols, -1, 1.5, 4));
+    Numbers<T> y(s, rows * cols), mean(s, rows), rstd(s, rows);
+    Numbers<T> dx(s, rows * cols), dgamma(s, cols);
+    s.done(s.ops.layer_norm(&s.context, dtype_of<T>, rows, cols, eps, in, nullptr, nullptr, y, mean,
+                            rstd));
+    s.done(s.ops.layer_norm_backward(&s.context, dtype_of<T>, rows, cols, in, gamma, mean, rstd, dy,
+                                     dx, dgamma, nullptr));
+    Outputs outputs{y.read(), dgamma.read()};
+    const Doubles all = dx.read(), means = mean.read();
+    for (int64_t row = 0; row < rows; ++row) {
+      outputs.push_back({means[static_cast<size_t>(row)], kind_of(row).scale});
+      if (kind_of(row).dx)
+        outputs.emplace_back(all.begin() + row * cols, all.begin() + (row + 1) * cols);
+    }
+    return outputs;
+  });
+}
+
+template <class T>
+void test_far_layer_norm(Comparison& compare) {
+  for (int64_t cols : {7, 35, 700})
+    for (double eps : {0.0, 1e-5}) test_far_layer_norm_case<T>(compare, cols, eps);
+  // Constant rows are zeros, whatever their magnitude.
+  Side& s = compare.cuda();
+  const double values[] = {0, 1000.1, 0.1, Far<T>::kLarge, 1.3 * Far<T>::kLargest};
+  for (double value : values) {
+    Numbers<T> x(s, Doubles(14, value)), y(s, 14);
+    s.done(s.ops.layer_norm(&s.context, dtype_of<T>, 2, 7, 1e-5, x, nullptr, nullptr, y, nullptr,
+                            nullptr));
+    check_close("layer_norm of a constant row", y.read(), Doubles(14, 0), 0);
+  }
+  constexpr double kMost = Far<T>::kLargest;
+  // A deviation that leaves the range.
+  compare("layer_norm of one far apart", kSideTolerance<T>, [](Side& side) {
+    Numbers<T> in(side, {-kMost, kMost, kMost}), dy(side, {1, 2, 4}), y(side, 3), dgamma(side, 3);
+    Numbers<T> mean(side, 1), rstd(side, 1);
+    side.done(side.ops.layer_norm(&side.context, dtype_of<T>, 1, 3, 1e-5, in, nullptr, nullptr, y,
+                                  mean, rstd));
+    side.done(side.ops.layer_norm_backward(&side.context, dtype_of<T>, 1, 3, in, nullptr, mean,
+                                           rstd, dy, nullptr, dgamma, nullptr));
+    return Outputs{y.read(), dgamma.read()};
+  });
+  // Gradients whose sum leaves the range.
+  compare("layer_norm backward of far gradients", kSideTolerance<T>, [](Side& side) {
+    Numbers<T> in(side, {1, 2, 3, 4}), mean(side, Doubles{2.5}), rstd(side, Doubles{0.125}),
+        dx(side, 4);
+    Numbers<T> dy(side, {kMost, kMost, kMost, kMost / 2});
+    side.done(side.ops.layer_norm_backward(&side.context, dtype_of<T>, 1, 4, in, nullptr, mean,
+                                           rstd, dy, dx, nullptr, nullptr));
+    return Outputs{dx.read()};
+  });
+}
+
 // A stream's operations run on a thread of its own, which did not open the device. entry is
 // the first that it runs.
 template <class Entry>
@@ -316,8 +416,10 @@ void test_all(Comparison& compare) {
   test_copy<T>(compare);
   test_random<T>(compare);
   test_sum<T>(compare);
+  test_far_sum<T>(compare);
   test_softmax<T>(compare);
   test_layer_norm<T>(compare);
+  test_far_layer_norm<T>(compare);
 }
 
 }  // namespace

@@ -96,6 +96,17 @@ void test_cross_entropy(Comparison& compare) {
   }
 }
 
+// Losses and sums of losses at the end of the range.
+template <class T>
+void test_far_cross_entropy(Comparison& compare) {
+  for (bptt_reduction reduction : {BPTT_NONE, BPTT_MEAN, BPTT_SUM})
+    for (const Lines& l : {Lines{5, 3, 1}, Lines{2, 5, 6}, Lines{9000, 3, 1}}) {
+      const auto n = static_cast<size_t>(l.size());
+      test_cross_entropy_case<T>(compare, l, reduction, 1, Doubles(n, Far<T>::kLargest));
+      test_cross_entropy_case<T>(compare, l, reduction, 1, random_values(n, 0, Far<T>::kLargest));
+    }
+}
+
 template <class T>
 void test_bad_target(Comparison& compare) {
   Side& s = compare.cuda();
@@ -144,6 +155,23 @@ void test_pairwise(Comparison& compare) {
       test_pairwise_case<T>(compare, loss, reduction, {100, -100, 1e4, -1e4, 0, -0.0},
                             {0, 1, 0.5, 0.5, 1, 0});
       test_pairwise_case<T>(compare, loss, reduction, {kNan, 1}, {0, kNan});
+    }
+}
+
+// Losses at the end of the range, whose sum leaves it; slopes whose double would.
+template <class T>
+void test_far_pairwise(Comparison& compare) {
+  constexpr double kMost = Far<T>::kLargest;
+  const double side = std::sqrt(kMost);
+  for (bptt_reduction reduction : {BPTT_NONE, BPTT_MEAN, BPTT_SUM})
+    for (size_t n : {4, 9000}) {
+      test_pairwise_case<T>(compare, BPTT_MSE, reduction, Doubles(n, side), Doubles(n, 0));
+      Doubles one(n, 0);
+      one[n - 1] = 1.3 * side;  // its square alone leaves it
+      test_pairwise_case<T>(compare, BPTT_MSE, reduction, one, Doubles(n, 0));
+      test_pairwise_case<T>(compare, BPTT_MSE, reduction, Doubles(n, kMost), Doubles(n, 0));
+      test_pairwise_case<T>(compare, BPTT_BCE_WITH_LOGITS, reduction, Doubles(n, kMost),
+                            Doubles(n, 0));
     }
 }
 
@@ -259,7 +287,14 @@ void test_clip_case(Comparison& compare, double magnitude, double max_norm, doub
                            parts.sizes.data(), norm));
     s.done(s.ops.clip_grads(&s.context, dtype_of<T>, parts.count(), pointers.data(),
                             parts.sizes.data(), max_norm, norm));
-    return Outputs{norm.read(), grads.read()};
+    Outputs outputs{norm.read(), {}, {}};  // the parts, and what lies between them
+    const Doubles all = grads.read();
+    for (size_t i = 0; i < parts.at.size(); ++i) {
+      const auto begin = all.begin() + parts.at[i], end = begin + parts.sizes[i];
+      outputs[1].insert(outputs[1].end(), begin, end);
+      outputs[2].push_back(*end);
+    }
+    return outputs;
   });
 }
 
@@ -270,6 +305,12 @@ void test_clip(Comparison& compare) {
   test_clip_case<T>(compare, 1, 1e9, 0);
   test_clip_case<T>(compare, 1e-25, 1, 0);  // squares below the range of float
   test_clip_case<T>(compare, 1e25, 1, 0);   // and above it
+  test_clip_case<T>(compare, Far<T>::kSmall, 1, 0);
+  for (double far : {Far<T>::kLarge, Far<T>::kLargest / 256, Far<T>::kLargest}) {
+    test_clip_case<T>(compare, far, far, 0);  // the last norm is infinite
+    test_clip_case<T>(compare, far, 1, 0);
+    test_clip_case<T>(compare, far, sizeof(T) == 4 ? 1e-10 : 1e-20, 0);  // a tiny ratio
+  }
   test_clip_case<T>(compare, 1, 5, kNan);
   compare("clip nothing", 0, [&](Side& s) {
     Numbers<T> norm(s, 1);
@@ -284,8 +325,10 @@ void test_all(Comparison& compare) {
   test_embedding<T>(compare);
   test_bad_index<T>(compare);
   test_cross_entropy<T>(compare);
+  test_far_cross_entropy<T>(compare);
   test_bad_target<T>(compare);
   test_pairwise<T>(compare);
+  test_far_pairwise<T>(compare);
   test_optimizers<T>(compare);
   test_poisoned_update<T>(compare);
   test_clip<T>(compare);

@@ -70,6 +70,15 @@ class Numbers {
 template <class T>
 constexpr double kSideTolerance = sizeof(T) == 4 ? 2e-6 : 1e-12;
 
+// Numbers whose squares or sums leave the range of the type; of few digits, so that sums of
+// them times a power of two are exact.
+template <class T>
+struct Far {
+  static constexpr double kLarge = sizeof(T) == 4 ? 0x1p66 : 0x1p530;
+  static constexpr double kLargest = sizeof(T) == 4 ? 0x1.8p127 : 0x1.8p1023;
+  static constexpr double kSmall = sizeof(T) == 4 ? 0x1p-100 : 0x1p-960;
+};
+
 // run(Side&) returns one or more lists of outputs, each compared on its own.
 class Comparison {
  public:
