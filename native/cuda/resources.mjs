@@ -6,7 +6,7 @@
 // Prints one line per architecture, or with --all one per kernel; exits with 1 where a limit
 // is passed, a kernel does not compile or one is not in the list that the host loads.
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -31,7 +31,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'bptt-resources-'))
 try {
   const jobs = architectures.flatMap((architecture) => files.map((file) => ({ architecture, file })))
   const kernels = (await inTurns(jobs, compile)).flat()
-  const problems = [...kernels.flatMap(limitsPassed), ...listProblems(kernels)]
+  const problems = [...kernels.flatMap(limitsPassed), ...(await listProblems(kernels))]
   printTable(kernels)
   for (const problem of problems) console.error(`resources: ${problem}`)
   process.exitCode = problems.length === 0 && kernels.length > 0 ? 0 : 1
@@ -56,17 +56,21 @@ async function inTurns(items, work) {
   return results
 }
 
-function compile({ architecture, file }) {
-  const parameters = [
+async function compile({ architecture, file }) {
+  const report = await nvcc([
     ...['--cubin', `-arch=sm_${architecture}`, '-Xptxas=-v', '--options-file', join(here, 'nvcc.options')],
     ...[`-I${join(here, '..')}`, '-o', join(scratch, `${file}.${architecture}`), join(here, 'kernels', file)],
-  ]
+  ])
+  return readReport(report, architecture, file)
+}
+
+/** All that nvcc says. */
+function nvcc(parameters) {
   return new Promise((resolve, reject) => {
     execFile(options.nvcc, parameters, { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
       if (error?.code === 'ENOENT') reject(new Error(`${options.nvcc} is not here`))
-      else if (error)
-        reject(new Error(`${file} does not compile for sm_${architecture}:\n${stdout}${stderr}`))
-      else resolve(readReport(stdout + stderr, architecture, file))
+      else if (error) reject(new Error(`nvcc ${parameters.join(' ')}:\n${stdout}${stderr}`))
+      else resolve(stdout + stderr)
     })
   })
 }
@@ -99,13 +103,18 @@ function limitsPassed({ architecture, name, registers, shared, spilled }) {
   return problems
 }
 
-/** The host loads what its lists name, in both types: no more and no less may be compiled. */
-function listProblems(kernels) {
-  const headers = readdirSync(here).filter((name) => name.endsWith('kernels.h'))
-  const listed = headers
-    .map((name) => readFileSync(join(here, name), 'utf8').replace(/\/\/.*/g, ''))
-    .flatMap((text) => [...text.matchAll(/\bKERNEL\((\w+), \w+\)/g)].map(([, name]) => name))
-    .flatMap((name) => [`bptt_${name}_float32`, `bptt_${name}_float64`])
+/** The host loads what BPTT_CUDA_KERNELS names, in both types: no more and no less may be compiled. */
+async function listProblems(kernels) {
+  const file = join(scratch, 'list.cu')
+  writeFileSync(
+    file,
+    '#include "cuda/kernels.h"\n#define LISTED(name, Arguments) listed: name;\nBPTT_CUDA_KERNELS(LISTED)\n',
+  )
+  const text = await nvcc(['-E', '--options-file', join(here, 'nvcc.options'), `-I${join(here, '..')}`, file])
+  const listed = [...text.matchAll(/\blisted: (\w+)/g)].flatMap(([, name]) => [
+    `bptt_${name}_float32`,
+    `bptt_${name}_float64`,
+  ])
   const compiled = new Set(kernels.map(({ name }) => name))
   return [
     ...listed.filter((name) => !compiled.has(name)).map((name) => `${name} is listed but not in kernels/`),

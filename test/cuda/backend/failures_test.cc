@@ -11,6 +11,7 @@
 #include "cuda/library.h"
 #include "driver/fake.h"
 #include "native/ops.h"
+#include "recurrent_layer.h"
 
 using namespace bptt_test;
 
