@@ -16,6 +16,9 @@ set(CMAKE_CXX_COMPILER ${BPTT_ZIG} c++ -target ${BPTT_ZIG_TARGET})
 set(CMAKE_CXX_FLAGS_INIT "-g0 -fno-sanitize=undefined")
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
 set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
+if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
+  string(APPEND CMAKE_SHARED_LINKER_FLAGS_INIT " -Wl,-x")  # there -s keeps the names of local symbols
+endif()
 set(CMAKE_AR ${BPTT_ZIG}-ar CACHE FILEPATH "zig's archiver")
 set(CMAKE_RANLIB ${BPTT_ZIG}-ranlib CACHE FILEPATH "zig's ranlib")
 
