@@ -81,7 +81,7 @@ export interface Native {
   info(): NativeInfo
   stats(device: number): NativeStats
   /** Whether CUDA devices can be used; versions and devices, or what is missing and where it was looked for. */
-  cuda(): { available: boolean; words: string }
+  cuda(): { available: boolean; message: string }
   setNumThreads(threads: number): void
   getNumThreads(): number
   /** float32 operations per second of fused multiply-adds by the whole team; waits that long, at most 60. */

@@ -174,9 +174,9 @@ export function checkFloatDType<D extends DType>(where: string, dtype: D): D {
 export function checkDevice(where: string, device: unknown): Device {
   if (device === 'cpu') return 'cpu'
   if (typeof device === 'string' && /^cuda(:\d{1,4})?$/.test(device)) {
-    const { available, words } = native().cuda()
+    const { available, message } = native().cuda()
     if (!available) {
-      throw new BpttError('ERR_BPTT_DEVICE', `[${where}] device '${device}' is not available: ${words}`)
+      throw new BpttError('ERR_BPTT_DEVICE', `[${where}] device '${device}' is not available: ${message}`)
     }
     return device === 'cuda' ? 'cuda:0' : (device as Device)
   }

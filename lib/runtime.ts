@@ -58,12 +58,12 @@ export const cuda = Object.freeze({
   },
   /** Versions of driver and libraries, and the devices; null where CUDA is not available. */
   description(): string | null {
-    const { available, words } = native().cuda()
-    return available ? words : null
+    const { available, message } = native().cuda()
+    return available ? message : null
   },
   /** Why not: which library is missing and where it was looked for; null where CUDA is available. */
   unavailableReason(): string | null {
-    const { available, words } = native().cuda()
-    return available ? null : words
+    const { available, message } = native().cuda()
+    return available ? null : message
   },
 })

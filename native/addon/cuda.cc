@@ -30,9 +30,9 @@ CudaBackend open_backend() {
   const std::string path = library_path();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    const char* words = dlerror();
+    const char* error = dlerror();
     return {nullptr, "this installation has no CUDA backend: " +
-                         std::string(words ? words : path + " cannot be opened") +
+                         std::string(error ? error : path + " cannot be opened") +
                          "; build it with `npm run build:cuda`, or use device 'cpu'"};
   }
   const auto entrance =

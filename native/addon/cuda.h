@@ -9,7 +9,7 @@ namespace bptt::addon {
 
 struct CudaBackend {
   const bptt_backend* table;  // null where it cannot be used
-  std::string words;          // what was found, or why it cannot be used
+  std::string message;        // what was found, or why it cannot be used
 };
 
 // The library that the environment variable BPTT_CUDA_LIBRARY names, or else

@@ -127,7 +127,7 @@ Stream& Environment::stream(int device) {
     stream = std::make_unique<Stream>(cpu_backend(), 0, StreamLimits{}, hooks());
   } else {
     const CudaBackend& cuda = cuda_backend();
-    if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.words);
+    if (!cuda.table) throw JsError("ERR_BPTT_DEVICE", cuda.message);
     stream = std::make_unique<Stream>(cuda.table, device, StreamLimits{}, hooks());
   }
   return *streams_.emplace(device, std::move(stream)).first->second;

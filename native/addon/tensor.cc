@@ -80,7 +80,7 @@ napi_value cuda(Call& call) {
   const CudaBackend& backend = cuda_backend();
   Napi::Object found = Napi::Object::New(call.env());
   found.Set("available", backend.table != nullptr);
-  found.Set("words", backend.words);
+  found.Set("message", backend.message);
   return found;
 }
 

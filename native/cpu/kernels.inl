@@ -12,10 +12,10 @@
 #include "cpu/recurrent/gru.inl"
 #include "cpu/recurrent/rows.inl"
 #include "cpu/recurrent/weights.inl"
-#include "cpu/recurrent/recurrence_forward.inl"
+#include "cpu/recurrent/forward.inl"
 #include "cpu/recurrent/gradients.inl"
-#include "cpu/recurrent/recurrence_backward.inl"
-#include "cpu/recurrent/recurrence.inl"
+#include "cpu/recurrent/backward.inl"
+#include "cpu/recurrent/entries.inl"
 // operations
 #include "cpu/ops/random.inl"
 #include "cpu/ops/softmax.inl"

@@ -9,7 +9,7 @@
 #include "cuda/device.h"
 #include "cuda/recurrent_plan.h"
 
-// What the driver loads: the compiled kernels (kernels.cc).
+// What the driver loads: the compiled kernels (kernel_image.cc).
 extern "C" const unsigned char bptt_cuda_kernels[];
 
 namespace bptt::cuda {
@@ -297,7 +297,7 @@ bptt_ops make_ops() {
 const bptt_backend* bptt_cuda_backend(char* message, size_t size) {
   using namespace bptt::cuda;
   const Library& found = library();
-  if (size > 0) std::snprintf(message, size, "%s", found.words.c_str());
+  if (size > 0) std::snprintf(message, size, "%s", found.message.c_str());
   if (!found.usable) return nullptr;
   static const bptt_backend backend = {BPTT_BACKEND_VERSION,
                                        "cuda",

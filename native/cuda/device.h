@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "backend.h"
-#include "cuda/kernels.h"
+#include "cuda/kernel_arguments.h"
 #include "cuda/library.h"
 
 namespace bptt::cuda {

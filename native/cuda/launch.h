@@ -1,8 +1,8 @@
-// Starts a kernel of kernels.h on a device's stream.
+// Starts a kernel of kernel_arguments.h on a device's stream.
 #pragma once
 
 #include "cuda/device.h"
-#include "cuda/kernels.h"
+#include "cuda/kernel_arguments.h"
 
 namespace bptt::cuda {
 

@@ -25,9 +25,9 @@ constexpr const char* kCublasName = "cublasLt64_13.dll";
 constexpr const char* kCudnnName = "cudnn64_9.dll";
 constexpr const char* kFolder = "bin";
 
-void* open_library(const std::string& path, std::string& words) {
+void* open_library(const std::string& path, std::string& message) {
   if (HMODULE module = LoadLibraryA(path.c_str())) return reinterpret_cast<void*>(module);
-  words = "error " + std::to_string(GetLastError());
+  message = "error " + std::to_string(GetLastError());
   return nullptr;
 }
 void* find_symbol(void* library, const char* name) {
@@ -40,10 +40,10 @@ constexpr const char* kCublasName = "libcublasLt.so.13";
 constexpr const char* kCudnnName = "libcudnn.so.9";
 constexpr const char* kFolder = "lib";
 
-void* open_library(const std::string& path, std::string& words) {
+void* open_library(const std::string& path, std::string& message) {
   if (void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
   const char* error = dlerror();
-  words = error ? error : "unknown error";
+  message = error ? error : "unknown error";
   return nullptr;
 }
 void* find_symbol(void* library, const char* name) { return dlsym(library, name); }
@@ -107,25 +107,25 @@ std::vector<fs::path> usual_folders() {
   return folders;
 }
 
-// Null where it is nowhere; then `words` say where it was looked for and what the loader said.
-void* find_library(const char* name, std::string& words) {
+// Null where it is nowhere; then `message` says where it was looked for and what the loader said.
+void* find_library(const char* name, std::string& message) {
   std::string said;
   const auto try_in = [&](const std::vector<fs::path>& folders) -> void* {
     for (const fs::path& folder : folders) {
       const fs::path file = folder / name;
       std::error_code error;
       if (!fs::exists(file, error)) {
-        words += "; not in " + folder.string();
+        message += "; not in " + folder.string();
         continue;
       }
       if (void* found = open_library(file.string(), said)) return found;
-      words += "; " + file.string() + ": " + said;
+      message += "; " + file.string() + ": " + said;
     }
     return nullptr;
   };
   if (void* found = try_in(named_folders())) return found;
   if (void* found = open_library(name, said)) return found;
-  words += "; " + said;
+  message += "; " + said;
   return try_in(usual_folders());
 }
 
@@ -160,9 +160,9 @@ const char* bind_all(void* found, Cudnn& table) {
 // Empty, or why the library cannot be used.
 template <class Table>
 std::string load(const char* name, Table& table) {
-  std::string words;
-  void* found = find_library(name, words);
-  if (!found) return std::string(name) + " cannot be opened" + words;
+  std::string message;
+  void* found = find_library(name, message);
+  if (!found) return std::string(name) + " cannot be opened" + message;
   if (const char* missing = bind_all(found, table)) {
     return std::string(name) + " is too old: it has no " + missing;
   }
@@ -213,18 +213,18 @@ std::string description(const Library& library) {
   const auto dotted = [](size_t major, size_t minor, size_t patch) {
     return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
   };
-  std::string words = "driver of CUDA " + version_text(library.driver_version);
-  words += ", cuBLASLt " + dotted(cublas / 10000, cublas / 100 % 100, cublas % 100);
-  words += ", cuDNN " + dotted(cudnn / 10000, cudnn / 100 % 100, cudnn % 100);
+  std::string message = "driver of CUDA " + version_text(library.driver_version);
+  message += ", cuBLASLt " + dotted(cublas / 10000, cublas / 100 % 100, cublas % 100);
+  message += ", cuDNN " + dotted(cudnn / 10000, cudnn / 100 % 100, cudnn % 100);
   for (int number = 0; number < library.devices; ++number) {
     char name[128] = "unknown";
     CUdevice device;
     if (library.driver.cuDeviceGet(&device, number) == CUDA_SUCCESS) {
       library.driver.cuDeviceGetName(name, sizeof(name), device);
     }
-    words += "; cuda:" + std::to_string(number) + " " + name;
+    message += "; cuda:" + std::to_string(number) + " " + name;
   }
-  return words;
+  return message;
 }
 
 }  // namespace
@@ -234,7 +234,7 @@ const Library& library() {
     auto* fresh = new Library;
     const std::string reason = load_all(*fresh);
     fresh->usable = reason.empty();
-    fresh->words = fresh->usable ? description(*fresh) : reason;
+    fresh->message = fresh->usable ? description(*fresh) : reason;
     return fresh;
   }();
   return *loaded;

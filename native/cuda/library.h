@@ -66,7 +66,7 @@ struct Library {
   size_t cublas_version = 0, cudnn_version = 0;
   int devices = 0;
   bool usable = false;
-  std::string words;  // what was found, or why it cannot be used
+  std::string message;  // what was found, or why it cannot be used
 };
 
 // Opened at the first call and never closed. Each library is looked for, in this order:

@@ -108,7 +108,7 @@ async function listProblems(kernels) {
   const file = join(scratch, 'list.cu')
   writeFileSync(
     file,
-    '#include "cuda/kernels.h"\n#define LISTED(name, Arguments) listed: name;\nBPTT_CUDA_KERNELS(LISTED)\n',
+    '#include "cuda/kernel_arguments.h"\n#define LISTED(name, Arguments) listed: name;\nBPTT_CUDA_KERNELS(LISTED)\n',
   )
   const text = await nvcc(['-E', '--options-file', join(here, 'nvcc.options'), `-I${join(here, '..')}`, file])
   const listed = [...text.matchAll(/\blisted: (\w+)/g)].flatMap(([, name]) => [

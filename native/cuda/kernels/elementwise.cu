@@ -1,6 +1,6 @@
 // Elementwise operations, forward beside backward; binary ones broadcast by stride 0.
+#include "define.h"
 #include "functions.h"
-#include "kernel.h"
 #include "walk.h"
 
 BPTT_KERNEL(fill, Fill) {

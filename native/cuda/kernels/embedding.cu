@@ -1,6 +1,6 @@
 // Embedding: rows of a table picked by index, and their gradient.
+#include "define.h"
 #include "functions.h"
-#include "kernel.h"
 
 namespace bptt::cuda {
 __device__ inline bool is_row(int32_t index, int64_t rows) { return index >= 0 && index < rows; }

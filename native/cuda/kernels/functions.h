@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "kernel.h"
+#include "define.h"
 
 namespace bptt::cuda {
 

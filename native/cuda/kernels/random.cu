@@ -1,7 +1,7 @@
 // Dropout and random tensors, with the CPU's numbers: what an element draws depends on its
 // index alone (shared/philox.h). A thread does the four elements of one Philox block.
+#include "define.h"
 #include "functions.h"
-#include "kernel.h"
 #include "shared/philox.h"
 
 // Every block b of elements [4 b, 4 b + 4) of [0, n).

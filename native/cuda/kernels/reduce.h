@@ -4,8 +4,8 @@
 // lanes) ascending.
 #pragma once
 
+#include "define.h"
 #include "functions.h"
-#include "kernel.h"
 
 namespace bptt::cuda {
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "kernel.h"
+#include "define.h"
 
 namespace bptt::cuda {
 

@@ -1,7 +1,7 @@
 // Where item i of a shape lies under strides.
 #pragma once
 
-#include "kernel.h"
+#include "define.h"
 
 namespace bptt::cuda {
 

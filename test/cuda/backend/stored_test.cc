@@ -6,7 +6,7 @@
 #include <functional>
 #include <random>
 
-#include "cuda/recurrent_kernels.h"
+#include "cuda/recurrent_kernel_arguments.h"
 #include "cudnn/number.h"
 #include "driver/fake_test.h"
 

@@ -258,7 +258,7 @@ void bugs_end_the_process() {
 
 int main() {
   const bptt::cuda::Library& found = bptt::cuda::library();
-  CHECK_MSG(found.usable, "%s", found.words.c_str());
+  CHECK_MSG(found.usable, "%s", found.message.c_str());
   if (!found.usable) return bptt_test::finish();
   products();
   old_values_are_not_read();

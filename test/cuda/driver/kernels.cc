@@ -1,12 +1,11 @@
 // The kernels that the fake driver can launch: those of the lists, by name. They are compiled
 // by the host's compiler, or interpreted from what nvcc made of them (BPTT_FAKE_CUDA_PTX).
-#include "cuda/kernels.h"
-
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
 
+#include "cuda/kernel_arguments.h"
 #include "driver/fake_driver.h"
 #include "ptx/ptx.h"
 

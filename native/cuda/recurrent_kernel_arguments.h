@@ -1,4 +1,4 @@
-// The arguments of kernels/recurrent.cu; kernels.h lists them.
+// The arguments of kernels/recurrent.cu; kernel_arguments.h lists them.
 #pragma once
 
 #include <stdint.h>

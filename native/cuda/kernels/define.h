@@ -9,7 +9,7 @@
 #include "emulation/emulation.h"  // test/cuda
 #endif
 
-#include "cuda/kernels.h"
+#include "cuda/kernel_arguments.h"
 
 // An array in shared memory: BPTT_SHARED(T, sums, 32);
 #if !defined(BPTT_CUDA_EMULATION)
