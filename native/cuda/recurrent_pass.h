@@ -29,7 +29,7 @@ struct Pass {
     return base ? static_cast<char*>(const_cast<void*>(base)) + elements * scalar() : nullptr;
   }
 
-  // The same in what runs read and write.
+  // The same in the type that runs read and write.
   void* run_offset(const void* base, int64_t elements) const {
     return base ? static_cast<char*>(const_cast<void*>(base)) + elements * plan.element : nullptr;
   }
@@ -47,12 +47,13 @@ bptt_code zero(const Pass&, void* out, int64_t elements);
 bptt_code copy(const Pass&, void* out, const void* in, int64_t elements);
 bptt_code upload_maps(const Pass&);
 
-// The caller's [T,B,columns] or [B,T,columns] as packed rows of what runs compute in, and
-// back; rows past their length become zero.
+// The caller's [T,B,columns] or [B,T,columns] as packed rows in the type that runs read and
+// write, and back; rows past their length become zero.
 bptt_code gather_rows(const Pass&, int64_t columns, const void* user, void* packed);
 bptt_code scatter_rows(const Pass&, int64_t columns, const void* packed, void* user);
 
-// States of rows that have a step, sorted, of what runs compute in: where they lie then.
+// Sorts the states of the rows that have a step into the slice, in the type that runs read and
+// write, and returns where they are: at the caller's own place where nothing need change.
 // Null stays null: zeros.
 const void* gather_states(Pass&, int64_t columns, const void* user, size_t slice);
 // Where states are written that scatter_states brings to the caller.

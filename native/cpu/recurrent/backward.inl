@@ -127,15 +127,15 @@ void backward_product(const BackwardDirection<V>& at, const Step& step, Rows row
 
 // True: the call is cancelled.
 template <class V, class Cell, int kStage>
-bool backward_stages(const BackwardDirection<V>& at, const Step& step, Pace& pace) {
+bool backward_stages(const BackwardDirection<V>& at, const Step& step, Phases& phases) {
   for (int half = 0; half < 2; ++half) {
     backward_units<V, Cell, kStage>(at, step, rows_of(at.plan, at.part, step, half));
   }
-  if (!at.part.by_rows && pace.next()) return true;
+  if (!at.part.by_rows && phases.next()) return true;
   for (int half = 0; half < 2; ++half) {
     backward_product<V, Cell, kStage>(at, step, rows_of(at.plan, at.part, step, half));
   }
-  if constexpr (kStage > 0) return backward_stages<V, Cell, kStage - 1>(at, step, pace);
+  if constexpr (kStage > 0) return backward_stages<V, Cell, kStage - 1>(at, step, phases);
   return false;
 }
 
@@ -159,23 +159,23 @@ void project_gradient(const BackwardDirection<V>& at, const Step& step) {
 
 // True: the call is cancelled.
 template <class V, class Cell>
-bool backward_steps(const BackwardDirection<V>& at, Pace& pace) {
+bool backward_steps(const BackwardDirection<V>& at, Phases& phases) {
   const bptt_plan& plan = at.plan;
   for (int64_t s = plan.steps; s-- > 0;) {
-    if (pace.cancelled() && at.part.by_rows) return pace.next();
+    if (phases.cancelled() && at.part.by_rows) return phases.next();
     const Step step = step_of(plan, at.direction, s);
     if (plan.desc.P > 0) {
-      if (!at.part.by_rows && pace.next()) return true;
+      if (!at.part.by_rows && phases.next()) return true;
       project_gradient(at, step);
     }
-    if (backward_stages<V, Cell, stage_count<Cell> - 1>(at, step, pace)) return true;
+    if (backward_stages<V, Cell, stage_count<Cell> - 1>(at, step, phases)) return true;
   }
-  return pace.next();
+  return phases.next();
 }
 
 // Gradients of one direction's weights, as far as they are wanted. True: cancelled.
 template <class V, class Cell>
-bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& at, Pace& pace,
+bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& at, Phases& phases,
                       const bptt_recurrent_params& wanted, const typename V::Scalar* x,
                       int64_t input) {
   using Scalar = typename V::Scalar;
@@ -190,34 +190,34 @@ bool weight_gradients(const BackwardCall<V>& call, const BackwardDirection<V>& a
   const RowSource<Scalar> ms = {at.c, H, nullptr, 0};
 
   if (wanted.weight_ih &&
-      weight_gradient<V>(plan, pace, Cell::kGates * H, input, at.gates, stride, inputs, block, run,
-                         lost, static_cast<Scalar*>(wanted.weight_ih))) {
+      weight_gradient<V>(plan, phases, Cell::kGates * H, input, at.gates, stride, inputs, block,
+                         run, lost, static_cast<Scalar*>(wanted.weight_ih))) {
     return true;
   }
   for (const Stage& stage : Cell::kStages) {
     for (int i = 0; wanted.weight_hh && i < stage.terms; ++i) {
       const Term& term = stage.term[i];
       const int64_t n = stage.of_h ? plan.Hout : H;
-      if (weight_gradient<V>(plan, pace, term.count * H, n, at.gates + term.group * H, stride,
+      if (weight_gradient<V>(plan, phases, term.count * H, n, at.gates + term.group * H, stride,
                              stage.of_h ? h_prev : operands, block, run, lost,
                              static_cast<Scalar*>(wanted.weight_hh) + term.gate * H * n)) {
         return true;
       }
     }
   }
-  if (wanted.weight_hr && weight_gradient<V>(plan, pace, P, H, at.dy, plan.width, ms, block, run,
+  if (wanted.weight_hr && weight_gradient<V>(plan, phases, P, H, at.dy, plan.width, ms, block, run,
                                              lost, static_cast<Scalar*>(wanted.weight_hr))) {
     return true;
   }
   if (void* out = unit_weights_in<Cell>(wanted)) {
     const int64_t n = plan.cell.unit_weights * H;
-    column_sums<V>(plan, pace.member, n, at.dunit_weights, n, static_cast<Scalar*>(out));
+    column_sums<V>(plan, phases.member, n, at.dunit_weights, n, static_cast<Scalar*>(out));
   }
   if (!wanted.bias_ih && !wanted.bias_hh) return false;
   Scalar* sums = call.work(plan.backward.bias);
-  column_sums<V>(plan, pace.member, Cell::kGroups * H, at.gates, stride, sums);
-  if (pace.next()) return true;
-  if (pace.member.index != 0) return false;
+  column_sums<V>(plan, phases.member, Cell::kGroups * H, at.gates, stride, sums);
+  if (phases.next()) return true;
+  if (phases.member.index != 0) return false;
   for (int gate = 0; gate < Cell::kGates; ++gate) {
     const Scalar* recurrent = sums + recurrent_group<Cell>(gate) * H;
     if (wanted.bias_ih) {
@@ -260,12 +260,12 @@ void begin_states(const BackwardCall<V>& call, const BackwardDirection<V>& at, R
 
 // What one member does of a backward call.
 template <class V, class Cell>
-void backward_member(const BackwardCall<V>& call, Pace& pace) {
+void backward_member(const BackwardCall<V>& call, Phases& phases) {
   using Scalar = typename V::Scalar;
   const bptt_plan& plan = call.plan;
   const bptt_recurrent_backward& args = call.args;
   const BackwardWorkspace& work = plan.backward;
-  const Member& member = pace.member;
+  const Member& member = phases.member;
   const int64_t B = plan.desc.B, I = plan.desc.I, H = plan.desc.H, D = plan.desc.D;
   const int64_t top = plan.desc.L - 1, Hout = plan.Hout;
   const Part part = part_of<V>(plan, member);
@@ -286,7 +286,7 @@ void backward_member(const BackwardCall<V>& call, Pace& pace) {
     if (call.lowest == 0) gather_rows(plan, member, I, x0, call.work(work.x));
     x0 = call.work(work.x);
   }
-  if (pace.next()) return;
+  if (phases.next()) return;
 
   for (int64_t layer = top; layer >= call.lowest; --layer) {
     const int64_t input = plan.input(layer);
@@ -326,7 +326,7 @@ void backward_member(const BackwardCall<V>& call, Pace& pace) {
           .dunit_weights = call.work(work.unit_weights),
           .dh0_wanted = args.dh0 != nullptr};
       begin_states<V, Cell>(call, at, states, index, h0, c0);
-      if (pace.next() || backward_steps<V, Cell>(at, pace)) return;
+      if (phases.next() || backward_steps<V, Cell>(at, phases)) return;
 
       if (args.dh0) {
         scatter_state(plan, states, Hout, at.dh0,
@@ -335,16 +335,16 @@ void backward_member(const BackwardCall<V>& call, Pace& pace) {
       if (Cell::kStates == 2 && args.dc0) {
         scatter_state(plan, states, H, at.dc, static_cast<Scalar*>(args.dc0) + index * B * H);
       }
-      if (weight_gradients<V, Cell>(call, at, pace, wanted, x, input)) return;
+      if (weight_gradients<V, Cell>(call, at, phases, wanted, x, input)) return;
       if (dx) {
         input_gradient<V>(plan, member, Cell::kGates * H, input, at.gates, at.weights.back_ih,
                           direction == 0 ? Init::kZero : Init::kAccumulate, dx);
       }
     }
-    if (pace.next()) return;
+    if (phases.next()) return;
     if (dx && layer > 0 && plan.desc.dropout > 0) {
       dropout_rows(plan, member, layer - 1, args.rng, dx, dx);
-      if (pace.next()) return;
+      if (phases.next()) return;
     }
   }
   if (args.dx && !plan.in_place) {

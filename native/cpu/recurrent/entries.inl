@@ -28,20 +28,20 @@ inline bool runs_alone(const bptt_plan& plan) {
 }
 
 template <class V, class Cell>
-void run_member(const ForwardCall<V>& call, Pace& pace) {
-  forward_member<V, Cell>(call, pace);
+void run_member(const ForwardCall<V>& call, Phases& phases) {
+  forward_member<V, Cell>(call, phases);
 }
 template <class V, class Cell>
-void run_member(const BackwardCall<V>& call, Pace& pace) {
-  backward_member<V, Cell>(call, pace);
+void run_member(const BackwardCall<V>& call, Phases& phases) {
+  backward_member<V, Cell>(call, phases);
 }
 
 template <class V, class Cell, class Call>
 bptt_code run_members(bptt_context* context, const Call& call) {
-  std::atomic<int64_t> leave_after{Pace::kNever};
+  std::atomic<int64_t> leave_after{Phases::kNever};
   auto body = [&](Member& member) {
-    Pace pace = {member, leave_after, context};
-    run_member<V, Cell>(call, pace);
+    Phases phases = {member, leave_after, context};
+    run_member<V, Cell>(call, phases);
   };
   if (runs_alone(call.plan)) {
     Team::instance().parallel_for(1, 1, [&](int64_t, int64_t) {
@@ -51,7 +51,7 @@ bptt_code run_members(bptt_context* context, const Call& call) {
   } else {
     Team::instance().run(body);
   }
-  if (leave_after.load() == Pace::kNever) return BPTT_OK;
+  if (leave_after.load() == Phases::kNever) return BPTT_OK;
   std::snprintf(context->message, sizeof context->message, "recurrent layer: cancelled");
   return BPTT_CANCELLED;
 }

@@ -203,7 +203,7 @@ void project_output(const ForwardDirection<V>& at, const Step& step) {
 
 // True: the call is cancelled.
 template <class V, class Cell>
-bool forward_steps(ForwardDirection<V>& at, Pace& pace) {
+bool forward_steps(ForwardDirection<V>& at, Phases& phases) {
   const bptt_plan& plan = at.plan;
   const bool in_gates = at.save && Cell::kSavesGroups;
   at.own_places = !in_gates && at.part.rows.size() < plan.desc.B;
@@ -213,31 +213,31 @@ bool forward_steps(ForwardDirection<V>& at, Pace& pace) {
     at.t_begin = in_gates ? 0 : t_begin;
     project_input<V, Cell>(at, t_begin, t_begin + (end - begin));
     for (int64_t s = begin; s < end; ++s) {
-      if (pace.cancelled() && at.part.by_rows) return pace.next();
-      if (!at.part.by_rows && pace.next()) return true;
+      if (phases.cancelled() && at.part.by_rows) return phases.next();
+      if (!at.part.by_rows && phases.next()) return true;
       const Step step = step_of(plan, at.direction, s);
       forward_stage<V, Cell, 0>(at, step);
       if constexpr (stage_count<Cell> > 1) {
-        if (!at.part.by_rows && pace.next()) return true;
+        if (!at.part.by_rows && phases.next()) return true;
         forward_stage<V, Cell, 1>(at, step);
       }
       if (plan.desc.P > 0) {
-        if (!at.part.by_rows && pace.next()) return true;
+        if (!at.part.by_rows && phases.next()) return true;
         project_output(at, step);
       }
     }
   }
-  return pace.next();
+  return phases.next();
 }
 
 // What one member does of a forward call.
 template <class V, class Cell>
-void forward_member(const ForwardCall<V>& call, Pace& pace) {
+void forward_member(const ForwardCall<V>& call, Phases& phases) {
   using Scalar = typename V::Scalar;
   const bptt_plan& plan = call.plan;
   const bptt_recurrent_forward& args = call.args;
   const ForwardWorkspace& work = plan.forward;
-  const Member& member = pace.member;
+  const Member& member = phases.member;
   const int64_t B = plan.desc.B, H = plan.desc.H, D = plan.desc.D, Hout = plan.Hout;
   const bool two = Cell::kStates == 2;
   const Part part = part_of<V>(plan, member);
@@ -289,7 +289,7 @@ void forward_member(const ForwardCall<V>& call, Pace& pace) {
           .operand = call.work(work.operand),
           .m = call.work(work.m),
           .unit_weights = static_cast<const Scalar*>(unit_weights_in<Cell>(args.params[index]))};
-      if (pace.next() || forward_steps<V, Cell>(at, pace)) return;
+      if (phases.next() || forward_steps<V, Cell>(at, phases)) return;
 
       for (int64_t r = states.begin; r < states.end; ++r) {
         const bool moved = plan.length[r] > 0;

@@ -44,27 +44,27 @@ void pack_rows(const bptt_plan& plan, int64_t begin, int64_t k, int64_t n,
 // Ends with its last block in use: a barrier must pass before `block` is written again.
 // True: the call is cancelled.
 template <class V>
-bool weight_gradient(const bptt_plan& plan, Pace& pace, int64_t m, int64_t n,
+bool weight_gradient(const bptt_plan& plan, Phases& phases, int64_t m, int64_t n,
                      const typename V::Scalar* left, int64_t left_row,  // [rows,m]
                      const RowSource<typename V::Scalar>& right,        // [rows,n]
                      typename V::Scalar* block, typename V::Scalar* run,
                      typename V::Scalar* lost,   // [m,n], of several runs
                      typename V::Scalar* out) {  // [m,n]
   using Scalar = typename V::Scalar;
-  const Range panels = share(panel_count<V>(n), pace.member);
+  const Range panels = share(panel_count<V>(n), phases.member);
   // Every member has as many tiles as every other.
-  const int64_t members = pace.member.count, fitting = (m + kTileColumns - 1) / kTileColumns;
+  const int64_t members = phases.member.count, fitting = (m + kTileColumns - 1) / kTileColumns;
   const int64_t all = (fitting + members - 1) / members * members;
-  const Range tiles = share(all, pace.member);
+  const Range tiles = share(all, phases.member);
   // The member's own part of out, which is whole rows.
   const int64_t first = m * tiles.begin / all * n, own = m * tiles.end / all * n - first;
   int64_t begin = 0;
   do {
     const int64_t k = least(plan.rows - begin, kBlockRows);
-    pace.cancelled();
-    if (pace.next()) return true;
+    phases.cancelled();
+    if (phases.next()) return true;
     pack_rows<V>(plan, begin, k, n, right, panels, block);
-    if (pace.next()) return true;
+    if (phases.next()) return true;
     if (begin == kRunRows) std::memset(lost + first, 0, own * sizeof(Scalar));
     Scalar* sums = begin < kRunRows ? out : run;
     const Init init = begin % kRunRows == 0 ? Init::kZero : Init::kAdd;

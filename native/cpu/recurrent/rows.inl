@@ -14,7 +14,7 @@ inline Range share(int64_t n, const Member& member) {
 // A member's way through the phases of a call. Barriers part the phases; a member
 // that finds the call cancelled says after which phase all members leave, so all
 // leave at the same barrier.
-struct Pace {
+struct Phases {
   Member& member;
   std::atomic<int64_t>& leave_after;  // kNever at first
   bptt_context* context;
