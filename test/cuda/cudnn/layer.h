@@ -132,7 +132,7 @@ class Layer {
   // visit(address or null, numbers, the tensor of torch, offset in it) for each part.
   template <class Visit>
   void for_each_part(Bytes& space, Inputs<double>& tensors, Visit visit) {
-    const int64_t G = at.gates(), H = at.H;
+    const int64_t G = bptt::gates_of(at.cell), H = at.H;
     for (int64_t p = 0; p < at.L * at.D; ++p) {
       Params<double>& params = tensors.params[p];
       const int64_t n = at.input(p / at.D);
