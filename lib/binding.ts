@@ -8,11 +8,10 @@
  * it may throw ERR_BPTT_OOM, and blocks only while the queue is full.
  */
 import { BpttError, type ErrorCode } from './errors.ts'
-
-export * from './enums.ts'
-
 import { loadAddon } from './load.ts'
 import { root } from './root.ts'
+
+export * from './enums.ts'
 
 /** Reference-counted device memory. Released by {@link Native.release} or, later, by the collector. */
 export interface Handle {

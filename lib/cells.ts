@@ -1,6 +1,6 @@
 /**
  * What the cells of recurrent layers are: gates, states, parameters and their shapes. The two lists are
- * native/cells.h's, written here by native/cells.mjs. Imports nothing: the reference and the benchmark use it, too.
+ * native/cells.h's, written here by native/generate.mjs. Imports nothing: the reference and the benchmark use it, too.
  */
 
 export interface CellFacts {

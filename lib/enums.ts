@@ -1,4 +1,4 @@
-/** The enums of native/backend.h, by native/enums.mjs. */
+/** The enums of native/backend.h, by native/generate.mjs. */
 
 export const DTYPE = {
   float32: 0,

@@ -28,7 +28,7 @@ enum {
 #define BPTT_MAX_RANK 8
 
 // An enum is a list of ENTRY(enumerator, name), in the order of their values, which count from
-// 0. The bounds and names of enums.h come of it, and lib/enums.ts by enums.mjs.
+// 0. The bounds and names of enums.h come of it, and lib/enums.ts by generate.mjs.
 #define BPTT_ENUMERATOR(enumerator, name) enumerator,
 
 #define BPTT_DTYPE(ENTRY) \

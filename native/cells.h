@@ -1,5 +1,5 @@
 // The cells of recurrent layers and their parameters, as data: everything that knows the
-// cells one by one is made of these lists, in C++ and, by cells.mjs, in lib/cells.ts.
+// cells one by one is made of these lists, in C++ and, by generate.mjs, in lib/cells.ts.
 // Equations, gate order and what is saved: docs/equations.md.
 #pragma once
 
