@@ -55,6 +55,8 @@ void for_each_parameter(const bptt_recurrent& desc, int64_t index, Visit visit) 
 struct UnitWeights {
   Parameter which = nullptr;  // null: none
   int64_t count = 0;          // n
+
+  void* in(const bptt_recurrent_params& params) const { return which ? params.*which : nullptr; }
 };
 
 constexpr UnitWeights unit_weights_of(bptt_cell cell) {

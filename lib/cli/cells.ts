@@ -1,6 +1,11 @@
 /** The cells that the commands take, by the names of their layers, and the parameters of a stack of them. */
 
-import { type CellStack, type CellName as LibraryCell, parameterShapes as shapesOf } from '../cells.ts'
+import {
+  type CellStack,
+  type CellName as LibraryCell,
+  parameterShapes as shapesOf,
+  outputSize as sizeOf,
+} from '../cells.ts'
 
 export const CELLS = ['lstm', 'gru', 'rnn'] as const
 export type CellName = (typeof CELLS)[number]
@@ -19,7 +24,8 @@ export interface Stack {
 }
 
 /** Width of the layer's output per direction. */
-export const outputSize = ({ H, projSize }: Pick<Stack, 'H' | 'projSize'>): number => projSize || H
+export const outputSize = ({ H, projSize }: Pick<Stack, 'H' | 'projSize'>): number =>
+  sizeOf({ hiddenSize: H, projSize })
 
 export const directions = ({ bidirectional }: Pick<Stack, 'bidirectional'>): number => (bidirectional ? 2 : 1)
 

@@ -89,6 +89,13 @@ Enum to_enum(double value) {
 }
 bptt_dtype to_float_dtype(double value);
 
+// A copy of adjacent elements.
+inline bptt_code copy_adjacent(const bptt_ops& ops, bptt_context* context, bptt_dtype dtype,
+                               int64_t count, const void* from, void* to) {
+  constexpr int64_t kOne = 1;
+  return ops.copy(context, dtype, 1, &count, from, &kOne, to, &kOne);
+}
+
 // Reads a Float64Array of numbers one after the other, each once.
 class Numbers {
  public:

@@ -365,9 +365,8 @@ struct Copies {
   std::vector<Copy> copies;
 
   bptt_code operator()(const bptt_ops& ops, bptt_context* context) const {
-    constexpr int64_t kOne = 1;
     for (const Copy& c : copies) {
-      const bptt_code code = ops.copy(context, c.dtype, 1, &c.count, c.from, &kOne, c.to, &kOne);
+      const bptt_code code = copy_adjacent(ops, context, c.dtype, c.count, c.from, c.to);
       if (code != BPTT_OK) return code;
     }
     return BPTT_OK;

@@ -167,9 +167,7 @@ napi_value recurrentBackward(Call& call) {
         if (copy) {
           // Blocks come in multiples of 64 bytes.
           const auto words = static_cast<int64_t>((plan->sizes.reserve_bytes + 3) / 4);
-          const int64_t stride = 1;
-          const bptt_code code =
-              ops.copy(context, BPTT_INT32, 1, &words, args.reserve, &stride, copy, &stride);
+          const bptt_code code = copy_adjacent(ops, context, BPTT_INT32, words, args.reserve, copy);
           if (code != BPTT_OK) return code;
           args.reserve = copy;
         }

@@ -158,12 +158,13 @@ struct LayerNorm {
 };
 
 // From mean and rstd: how the backward normalizes each row, as (x * [0] + [1]) * [2].
+constexpr int64_t kNormalizeNumbers = 3;
 struct LayerNormSaved {
   int64_t rows, cols;
   Lanes lanes;
   const void* x;            // T[rows,cols]
   const void *mean, *rstd;  // T[rows]
-  void* normalize;          // T[rows,3]
+  void* normalize;          // T[rows, kNormalizeNumbers]
 };
 
 struct LayerNormBackward {
@@ -172,7 +173,7 @@ struct LayerNormBackward {
   double part;            // a power of two, 1 / cols at most
   const void* x;          // T[rows,cols]
   const void* gamma;      // T[cols] or null
-  const void* normalize;  // T[rows,3]
+  const void* normalize;  // T[rows, kNormalizeNumbers]
   const void* dy;         // T[rows,cols]
   void* dx;               // T[rows,cols]
 };
@@ -183,7 +184,7 @@ struct LayerNormGamma {
   int64_t chunks, chunk_rows;
   Lanes lanes;
   const void* x;          // T[rows,cols]
-  const void* normalize;  // T[rows,3]
+  const void* normalize;  // T[rows, kNormalizeNumbers]
   const void* dy;         // T[rows,cols]
   void* out;              // T[chunks,cols]
 };

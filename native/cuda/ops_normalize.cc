@@ -65,7 +65,7 @@ bptt_code layer_norm_by_rows(bptt_context* context, bptt_dtype dtype, int64_t ro
   const Lanes lanes = lanes_of(cols, true);
   const GammaSum sum(rows, cols);
   Scratch& scratch = device_of(context).reduction;
-  const int64_t places = 3 * rows + sum.places() + sum_scratch(sum.rest);
+  const int64_t places = kNormalizeNumbers * rows + sum.places() + sum_scratch(sum.rest);
   bptt_code code = reserve(context, scratch, bytes_of(dtype, places));
   if (code) return code;
   void* const normalize = pointer<void>(scratch);
@@ -77,7 +77,7 @@ bptt_code layer_norm_by_rows(bptt_context* context, bptt_dtype dtype, int64_t ro
         LayerNormBackward{rows, cols, lanes, power_of_two_part(cols), x, gamma, normalize, dy, dx});
   if (!code && dgamma)
     code = layer_norm_gamma(context, dtype, rows, cols, sum, x, normalize, dy, dgamma,
-                            element(dtype, normalize, 3 * rows));
+                            element(dtype, normalize, kNormalizeNumbers * rows));
   return code;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cuda/recurrent_plan.h"
+#include "enums.h"
 
 namespace bptt::cuda {
 
@@ -30,12 +31,11 @@ bool persists_in_float16(const CudaPlan& plan, const Run& run, const CudaDevice&
 // 9.13 (https://github.com/pytorch/pytorch/pull/164411); it and TF32 are in devices since
 // capability 8.0 (CUDA C++ Programming Guide, "Compute Capabilities").
 bptt_code check_compute(bptt_context* context, const bptt_recurrent& desc) {
-  constexpr const char* kNames[] = {"", "tf32", "float16", "bfloat16"};
   constexpr int kCapability = 80;
   constexpr size_t kVersion = 91300;
   const CudaDevice& device = device_of(context);
   const auto refuse = [&](const char* format, auto... values) {
-    std::snprintf(context->message, sizeof(context->message), format, kNames[desc.compute],
+    std::snprintf(context->message, sizeof(context->message), format, name_of(desc.compute),
                   values...);
     return BPTT_UNSUPPORTED;
   };

@@ -198,13 +198,12 @@ void forward_step(const Direction& at, int64_t t, const ForwardRows& rows) {
   const bool projected = at.P() > 0;
   char* gates = at.at(at.gates, of.first * gate_row);
   const void* weights = at.params.weight_hh;  // [G*H,Hout]
-  const UnitWeights unit_weights = at.unit_weights();
   char* saved_h = static_cast<char*>(at.at(at.h_prev, of.first * Hout));
   const CellStep step = {
       .rows = of.m,
       .H = H,
       .bias = at.params.bias_hh,
-      .unit_weights = unit_weights.which ? at.params.*unit_weights.which : nullptr,
+      .unit_weights = at.unit_weights().in(at.params),
       .gates = gates,
       .h = projected ? nullptr : at.h,
       .c = at.c,
@@ -248,12 +247,11 @@ void backward_step(const Direction& at, int64_t t, const BackwardRows& rows) {
   const bool projected = at.P() > 0;
   char* gates = at.at(at.gates, of.first * gate_row);
   const void* weights = at.params.weight_hh;  // [G*H,Hout]
-  const UnitWeights unit_weights = at.unit_weights();
   if (projected) project_step_backward(at, of, rows);
   const CellStepBackward step = {
       .rows = of.m,
       .H = H,
-      .unit_weights = unit_weights.which ? at.params.*unit_weights.which : nullptr,
+      .unit_weights = at.unit_weights().in(at.params),
       .gates = gates,
       .h_prev = at.at(at.h_prev, of.first * Hout),
       .c_prev = at.at(at.c_prev, of.first * H),
@@ -263,7 +261,7 @@ void backward_step(const Direction& at, int64_t t, const BackwardRows& rows) {
       .dc = at.c,
       .operand = at.at(at.operand, of.first * H),
       .doperand = at.doperand,
-      .dunit_weights = at.at(at.dunit_weights, of.first * unit_weights.count * H)};
+      .dunit_weights = at.at(at.dunit_weights, of.first * at.unit_weights().count * H)};
   for_each_stage(at.plan().desc.cell, true, [&](const Stage& stage) {
     pass.then([&] {
       return launch(pass.context, stage.backward, pass.dtype(), grid_of(of.m * H), step);
@@ -308,9 +306,7 @@ void weight_gradients(const Direction& at, const BackwardRows& rows,
   }
   for (void* bias : {wanted.bias_ih, wanted.bias_hh}) sum_rows(at, gate_row, at.gates, bias);
   const UnitWeights unit_weights = at.unit_weights();
-  if (unit_weights.which) {
-    sum_rows(at, unit_weights.count * H, at.dunit_weights, wanted.*unit_weights.which);
-  }
+  sum_rows(at, unit_weights.count * H, at.dunit_weights, unit_weights.in(wanted));
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ constexpr bool has_unit_weights = requires { Cell::kUnitWeights; };
 
 template <class Cell>
 void* unit_weights_in(const bptt_recurrent_params& params) {
-  if constexpr (has_unit_weights<Cell>) return params.*Cell::kUnitWeights.which;
+  if constexpr (has_unit_weights<Cell>) return Cell::kUnitWeights.in(params);
   return nullptr;
 }
 

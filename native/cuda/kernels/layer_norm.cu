@@ -21,6 +21,7 @@ struct Normalize {
   __device__ T operator()(T x) const { return deviation(x) * factor; }
   __device__ T rstd() const { return factor * scale; }
 };
+static_assert(sizeof(Normalize<double>) == kNormalizeNumbers * sizeof(double));
 
 // One row, as the lanes of a place see it.
 template <class T>
