@@ -9,7 +9,6 @@ import { MAX_RANK, product, sameShape } from './layout.ts'
 import {
   argumentError,
   describe,
-  doubleBackwardError,
   dtypeError,
   memoryError,
   message,
@@ -185,14 +184,11 @@ export function checkDevice(where: string, device: unknown): Device {
   })
 }
 
-/** The arguments of backward(), as other libraries have them. */
-export function checkBackward(gradient: unknown, options: unknown): void {
-  for (const value of [gradient, options]) {
-    if (typeof value !== 'object' || value === null || isTensor(value)) continue
-    if ('createGraph' in value || 'create_graph' in value) throw doubleBackwardError()
-    if (value === gradient && 'retainGraph' in value) {
-      throw argumentError('backward', 'a gradient before the options', value, 'pass null first')
-    }
+/** The first argument of backward(), where other libraries have options. */
+export function checkBackward(gradient: unknown): void {
+  if (typeof gradient !== 'object' || gradient === null || isTensor(gradient)) return
+  if ('retainGraph' in gradient || 'createGraph' in gradient) {
+    throw argumentError('backward', 'a gradient before the options', gradient, 'pass null first')
   }
 }
 

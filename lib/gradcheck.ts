@@ -6,7 +6,7 @@ import { tensor } from './create.ts'
 import { BpttError } from './errors.ts'
 import { argumentError, dtypeError, graphError, valueError } from './messages.ts'
 import './methods.ts'
-import { detached, noGrad, tidy } from './scope.ts'
+import { detached, tidy } from './scope.ts'
 import type { Tensor } from './tensor.ts'
 
 /** Options of {@link gradcheck}. */
@@ -134,7 +134,7 @@ function quotient(input: Tensor, values: Float64Array, i: number, eps: number, r
   const at = (x: number): number => {
     values[i] = x
     overwrite(input, values)
-    return noGrad(() => tidy(() => run().itemSync()))
+    return tidy(() => run().itemSync())
   }
   try {
     const high = value + eps

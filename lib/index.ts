@@ -8,6 +8,8 @@
  */
 import './methods.ts'
 
+export { setDetectAnomaly } from './anomaly.ts'
+export { type BackwardOptions, type GradOptions, grad } from './backward.ts'
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NumberArray } from './elements.ts'

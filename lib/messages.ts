@@ -70,9 +70,9 @@ export function modifiedError(op: string): BpttError {
 }
 
 /** For a graph that an earlier backward() consumed: `carried` if this one was made after it, on its results. */
-export function usedError(op: string, carried: boolean): BpttError {
+export function usedError(where: string, op: string, carried: boolean): BpttError {
   return graphError(
-    'backward',
+    where,
     carried
       ? `the graph leads to a result of ${op} from before an earlier backward(), which freed what it had saved; ` +
           'detach() what is carried from step to step (h0: hn.detach()), ' +
@@ -83,19 +83,36 @@ export function usedError(op: string, carried: boolean): BpttError {
   )
 }
 
-const NO_DOUBLE = 'double backward is not supported: gradients have no graph of their own'
-
-export const doubleBackwardError = (): BpttError => graphError('backward', NO_DOUBLE)
-
 /** For backward() of a tensor without a graph. */
-export function graphlessError(isGradient: boolean): BpttError {
+export function graphlessError(where: string, isGradient: boolean): BpttError {
   return graphError(
-    'backward',
+    where,
     isGradient
-      ? NO_DOUBLE
+      ? 'expected a tensor that requires grad, got a gradient without a graph of its own; ' +
+          'pass { createGraph: true } to the backward() or grad() that made it'
       : 'expected a tensor that requires grad, got one that does not; make an input with { requiresGrad: true }, ' +
-          `and compute outside noGrad(); of what is computed from .grad, know that ${NO_DOUBLE}`,
+          'and compute outside noGrad(); what is computed from .grad needs backward({ createGraph: true }) before',
   )
+}
+
+/** For grad() of an input that no output was computed from. */
+export function unusedError(where: string, input: number): BpttError {
+  return graphError(
+    where,
+    `expected outputs that were computed from every input, got none for input ${input}; ` +
+      'pass { allowUnused: true } to get null for it',
+  )
+}
+
+/** For an op whose gradient has no derivative here. */
+export function twiceError(op: string): BpttError {
+  return graphError('backward', `the gradient of ${op} has no graph of its own: leave createGraph out`)
+}
+
+/** What anomaly mode found. `trace` is where the op was called, of a gradient. */
+export function anomalyError(op: string, what: string, trace: string | undefined): BpttError {
+  const called = trace === undefined ? '' : `; it was called here:\n${trace.replace(/^.*\n/, '')}\n`
+  return new BpttError('ERR_BPTT_NONFINITE', `[anomaly] ${op} gave ${what} that holds a NaN${called}`)
 }
 
 export function disposedError(

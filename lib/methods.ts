@@ -1,5 +1,5 @@
 /** The methods of tensors that compute: declared, and attached to the class, here alone. */
-import { runBackward } from './autograd.ts'
+import { type BackwardOptions, runBackward } from './backward.ts'
 import type { DType } from './dtype.ts'
 import { add, div, mul, neg, sub, unary } from './ops/elementwise.ts'
 import { matmul } from './ops/matmul.ts'
@@ -14,14 +14,15 @@ export interface TensorMethods<D extends DType> {
 
   /**
    * Computes the gradient of this tensor with respect to every leaf it was computed
-   * from, and adds it to their {@link Tensor.grad}. Frees the graph unless `retainGraph`.
+   * from, and adds it to their {@link Tensor.grad}. Frees the graph unless `retainGraph`, which `createGraph`
+   * implies. With `createGraph` the gradients are results of ops and can be differentiated in turn.
    *
    * @param gradient of the shape of this tensor; 1 where omitted, for tensors of one element
    * @throws BpttError ERR_BPTT_GRAPH if it does not require grad, or the graph was already used
    * @throws BpttError ERR_BPTT_MODIFIED if a tensor saved for backward was changed in place
    * @throws RangeError ERR_BPTT_SHAPE if the gradient does not fit
    */
-  backward(gradient?: Tensor<D> | null, options?: { retainGraph?: boolean | undefined }): void
+  backward(gradient?: Tensor<D> | null, options?: BackwardOptions): void
 
   // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
 

@@ -63,12 +63,19 @@ export function tidy<T>(fn: () => T): T {
   }
 }
 
-/** Runs the library's own work: neither recorded nor owned by a tidy(). */
-export function detached<T>(fn: () => T): T {
+/** From now on new tensors are entered in this list, or nowhere. Returns the list of before. */
+export function openScope(created: Tensor[] | null): Tensor[] | null {
+  const outer = scope
+  scope = created
+  return outer
+}
+
+/** Runs the library's own work: not owned by a tidy(), and only recorded where that is asked for. */
+export function detached<T>(fn: () => T, recorded = false): T {
   const outer = scope
   const before = recording
   scope = null
-  recording = false
+  recording = recorded
   try {
     return fn()
   } finally {

@@ -1,114 +1,20 @@
 /** Every op against finite differences. */
 import {
   type BpttError,
-  bceWithLogits,
-  concat,
-  crossEntropy,
   dropout,
-  embedding,
   GRU,
   getRandomState,
   gradcheck,
   LSTM,
-  layerNorm,
-  linear,
-  logSoftmax,
-  manualSeed,
-  mseLoss,
   RNN,
   randn,
   setRandomState,
-  softmax,
-  stack,
   type Tensor,
   tensor,
 } from 'bptt'
 import { describe, expect, it } from 'vitest'
 import { codeOf } from './support/failure.ts'
-
-type F64 = Tensor<'float64'>
-
-manualSeed(11)
-const x = (...shape: number[]): F64 => randn(shape, { dtype: 'float64', requiresGrad: true })
-/** Away from zero, where relu has no derivative and log no value. */
-const positive = (...shape: number[]): F64 => {
-  const made = randn(shape, { dtype: 'float64' }).exp().add(0.5)
-  made.requiresGrad = true
-  return made
-}
-const int = (values: number[], shape?: number[]) => tensor(values, shape, { dtype: 'int32' })
-
-type Case = [name: string, fn: (p: F64, q: F64, r: F64) => Tensor | Tensor[], inputs: F64[]]
-
-const pairs: [string, number[], number[]][] = [
-  ['equal shapes', [2, 3], [2, 3]],
-  ['a row', [2, 3], [3]],
-  ['a column', [2, 3], [2, 1]],
-  ['both', [2, 1], [1, 3]],
-  ['a scalar', [2, 3], []],
-  ['more dimensions', [3], [2, 4, 3]],
-  ['nothing', [0, 3], [3]],
-]
-
-const cases: Case[] = [
-  ...pairs.flatMap(([name, a, b]): Case[] => [
-    [`add: ${name}`, (p, q) => p.add(q), [x(...a), x(...b)]],
-    [`sub: ${name}`, (p, q) => p.sub(q), [x(...a), x(...b)]],
-    [`mul: ${name}`, (p, q) => p.mul(q), [x(...a), x(...b)]],
-    [`div: ${name}`, (p, q) => p.div(q), [x(...a), positive(...b)]],
-  ]),
-  ['numbers', (p) => p.add(2).mul(3).sub(1).div(7), [x(2, 3)]],
-  ['neg', (p) => p.neg(), [x(3)]],
-  ['tanh', (p) => p.tanh(), [x(2, 3)]],
-  ['sigmoid', (p) => p.sigmoid(), [x(2, 3)]],
-  ['relu', (p) => p.relu().add(p.neg().relu()), [positive(2, 3)]],
-  ['exp', (p) => p.exp(), [x(2, 3)]],
-  ['log', (p) => p.log(), [positive(2, 3)]],
-  ['sqrt', (p) => p.sqrt(), [positive(2, 3)]],
-  ['abs', (p) => p.abs().add(p.neg().abs().mul(2)), [positive(2, 3)]],
-  ['sum of all', (p) => p.sum(), [x(2, 3)]],
-  ['sum over an axis', (p) => p.sum(-1), [x(2, 3, 4)]],
-  ['sum over axes', (p) => p.sum([0, 2], { keepDims: true }), [x(2, 3, 4)]],
-  ['mean of all', (p) => p.mean(), [x(2, 3)]],
-  ['mean over an axis', (p) => p.mean(1, { keepDims: true }), [x(2, 3, 4)]],
-  ['softmax', (p) => p.softmax(), [x(3, 4)]],
-  ['softmax over the first axis', (p) => softmax(p, 0), [x(3, 4)]],
-  ['logSoftmax', (p) => logSoftmax(p, 1), [x(2, 3, 2)]],
-  ['reshape', (p) => p.reshape([3, -1]).mul(p.reshape([3, 2])), [x(2, 3)]],
-  ['transpose', (p) => p.transpose().mul(p.reshape([2, 4, 3])), [x(2, 3, 4)]],
-  ['transpose of outer axes', (p) => p.transpose(0, 2).exp(), [x(2, 3, 4)]],
-  ['slice', (p) => p.slice(1, 3, 1).exp(), [x(2, 4, 2)]],
-  ['slice from the end', (p) => p.slice(-1), [x(3, 2)]],
-  ['expand', (p) => p.expand([2, 3, 4]).mul(p), [x(3, 1)]],
-  ['concat', (p, q) => concat([p, q, p], 1).exp(), [x(2, 1, 2), x(2, 3, 2)]],
-  ['stack', (p, q) => stack([p, q], -1).exp(), [x(2, 3), x(2, 3)]],
-  ['matmul', (p, q) => p.matmul(q), [x(2, 3), x(3, 4)]],
-  ['matmul: batches', (p, q) => p.matmul(q), [x(2, 2, 3), x(2, 3, 4)]],
-  ['matmul: broadcast batches', (p, q) => p.matmul(q), [x(2, 1, 2, 3), x(3, 3, 2)]],
-  ['matmul: a matrix on the right', (p, q) => p.matmul(q), [x(2, 2, 2, 3), x(3, 2)]],
-  ['matmul: a matrix on the left', (p, q) => p.matmul(q), [x(2, 3), x(2, 2, 3, 2)]],
-  ['matmul: vectors', (p, q) => p.matmul(q), [x(3), x(3)]],
-  ['matmul: a vector on the right', (p, q) => p.matmul(q), [x(2, 2, 3), x(3)]],
-  ['matmul: a vector on the left', (p, q) => p.matmul(q), [x(3), x(2, 3, 2)]],
-  ['linear', (p, w, b) => linear(p, w, b), [x(2, 2, 3), x(4, 3), x(4)]],
-  ['linear: a vector', (p, w) => linear(p, w), [x(3), x(4, 3)]],
-  ['embedding', (w) => embedding(int([2, 0, 2, 1], [2, 2]), w), [x(3, 2)]],
-  ['layerNorm', (p, w, b) => layerNorm(p, 4, { weight: w, bias: b }), [x(3, 4), x(4), x(4)]],
-  ['layerNorm over two axes', (p) => layerNorm(p, [3, 2]), [x(2, 3, 2)]],
-  ['crossEntropy', (p) => crossEntropy(p, int([2, -100, 0])), [x(3, 4)]],
-  [
-    'crossEntropy: sum',
-    (p) => crossEntropy(p, int([2, 1, 0]), { reduction: 'sum', ignoreIndex: 1 }),
-    [x(3, 4)],
-  ],
-  ['crossEntropy: none', (p) => crossEntropy(p, int([2, 1, 0]), { reduction: 'none' }), [x(3, 4)]],
-  ['crossEntropy: one', (p) => crossEntropy(p, int([2], [])), [x(4)]],
-  ['crossEntropy: positions', (p) => crossEntropy(p, int([0, 1, 2, 0, 1, 2], [2, 3])), [x(2, 4, 3)]],
-  ['mseLoss', (p, q) => mseLoss(p, q), [x(2, 3), x(2, 3)]],
-  ['mseLoss: none', (p, q) => mseLoss(p, q, { reduction: 'none' }), [x(2, 3), x(2, 3)]],
-  ['bceWithLogits', (p, q) => bceWithLogits(p, q), [x(2, 3), x(2, 3)]],
-  ['bceWithLogits: sum', (p, q) => bceWithLogits(p, q, { reduction: 'sum' }), [x(2, 3), x(2, 3)]],
-]
+import { cases, type F64, x } from './support/gradient_cases.ts'
 
 describe('gradients equal differences', () => {
   it.each(cases)('%s', (_, fn, inputs) => {

@@ -9,7 +9,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['cells.ts', 'errors.ts', 'brand.ts', 'messages.ts', 'root.ts', 'load.ts', 'enums.ts', 'binding.ts'],
   ['layout.ts', 'dtype.ts', 'check.ts', 'elements.ts', 'random.ts', 'runtime.ts', 'scope.ts', 'storage.ts'],
   ['tensor.ts', 'create.ts', 'state.ts'],
-  ['autograd.ts'],
+  ['anomaly.ts', 'autograd.ts', 'backward.ts'],
   ['ops/'],
   ['methods.ts'],
   ['nn/', 'optim/', 'io/', 'stream.ts', 'gradcheck.ts', 'reference/'],

@@ -1,8 +1,11 @@
-/** Strided copies and sums without the tape: broadcasting, and its gradient. */
+/** Strided copies and sums: broadcasting, and its gradient. */
+
+import { needsGrad, record, view } from '../autograd.ts'
 import { native } from '../binding.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastStrides, denseStrides, layoutOf, sameShape } from '../layout.ts'
 import { result, type Tensor } from '../tensor.ts'
+import { scaled } from './map.ts'
 
 /** A strided copy of `shape` elements from one tensor into another; of none, an offset may be past the end. */
 export function copyStrided(
@@ -31,32 +34,41 @@ export function expanded<D extends DType>(
 ): Tensor<D> {
   const y = result(to, x.dtype, x.device)
   copyStrided(x, y, to, broadcastStrides(from, to), denseStrides(to))
+  if (needsGrad(x)) {
+    const before = x._shape
+    record('expand', [x], [y], [], (dy) => [view(sumTo(dy, from), before)])
+  }
   return y
 }
 
-/** scale * sum over the flagged axes; `shape` is that of the result. */
+/** scale * sum over the flagged axes, which stay with length 1 if `keepDims`. */
 export function summed<D extends DType>(
   where: string,
   x: Tensor<D>,
   reduced: readonly number[],
-  shape: readonly number[],
+  keepDims = false,
   scale = 1,
 ): Tensor<D> {
+  const full = x._shape
+  const kept = full.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))
   const handle = x._handle(where)
-  const y = result(shape, x.dtype, x.device)
-  const layout = layoutOf(x._shape.length, x._shape, reduced)
-  native().sum(dtypeNumber(x.dtype), layout, scale, handle, y._handle(where))
+  const y = result(keepDims ? kept : full.filter((_, i) => reduced[i] === 0), x.dtype, x.device)
+  native().sum(dtypeNumber(x.dtype), layoutOf(full.length, full, reduced), scale, handle, y._handle(where))
+  if (needsGrad(x)) {
+    record(scale === 1 ? 'sum' : 'mean', [x], [y], [], (dy) => [
+      expanded(scale === 1 ? dy : scaled(where, dy, scale), kept, full),
+    ])
+  }
   return y
 }
 
-/** The gradient of broadcasting: sums `x` down to `shape`. Consumes x. */
+/** The gradient of broadcasting: `x` summed down to `shape`; `x` itself where that is its shape. */
 export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
   if (sameShape(x._shape, shape)) return x
   const missing = x._shape.length - shape.length
   const reduced = x._shape.map((dimension, i) =>
     i < missing || (shape[i - missing] === 1 && dimension !== 1) ? 1 : 0,
   )
-  const y = summed('backward', x, reduced, shape)
-  x.dispose()
-  return y
+  // Leading axes go, those of length 1 stay: the elements are the same either way.
+  return view(summed('backward', x, reduced), shape)
 }

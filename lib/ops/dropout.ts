@@ -25,19 +25,15 @@ export function dropout<D extends DType>(x: Tensor<D>, p = 0.5, options: Dropout
   checkNumber(where, 'p', p, 0, 1)
   options = checkOptions(where, options, ['training'])
   if (!checkBoolean(where, 'training', options.training ?? true) || p === 0) return alias(x)
-  const dtype = dtypeNumber(x.dtype)
-  const { size } = x
-  const handle = x._handle(where)
+  const { seed, offset } = draw(x.size)
+  return dropped(x, p, seed, offset)
+}
+
+/** Its own gradient, with the same random numbers: the mask is not stored. */
+export function dropped<D extends DType>(x: Tensor<D>, p: number, seed: number, offset: number): Tensor<D> {
+  const handle = x._handle('dropout')
   const y = resultLike(x)
-  const { seed, offset } = draw(size)
-  native().dropout(dtype, size, p, seed, offset, handle, y._handle(where))
-  if (needsGrad(x)) {
-    // The same numbers again: the mask is not stored.
-    record(where, [x], [y], [], (dy) => {
-      const dx = resultLike(dy)
-      native().dropout(dtype, size, p, seed, offset, dy._handle(where), dx._handle(where))
-      return [dx]
-    })
-  }
+  native().dropout(dtypeNumber(x.dtype), x.size, p, seed, offset, handle, y._handle('dropout'))
+  if (needsGrad(x)) record('dropout', [x], [y], [], (dy) => [dropped(dy, p, seed, offset)])
   return y
 }

@@ -1,168 +1,145 @@
 /** Elementwise ops: unary functions, arithmetic with broadcasting or a number. */
 import { needsGrad, record } from '../autograd.ts'
-import { BINARY, type Handle, native, UNARY } from '../binding.ts'
+import { BINARY, native, UNARY } from '../binding.ts'
 import { checkFloat, checkLike } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastShapes, broadcastStrides, denseLayout, layoutOf, sameShape } from '../layout.ts'
 import { argumentError } from '../messages.ts'
+import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { sumTo } from './broadcast.ts'
-
-// -- kernels without the tape ---------------------------------------------------
-
-export function mapped<D extends DType>(where: string, op: number, x: Tensor<D>, alpha = 0): Tensor<D> {
-  const handle = x._handle(where)
-  const y = resultLike(x)
-  native().unary(dtypeNumber(x.dtype), op, alpha, x.size, handle, y._handle(where))
-  return y
-}
-
-/** a op b, each a handle with its shape, over the broadcast `shape`. */
-function combine(
-  op: number,
-  shape: readonly number[],
-  like: Tensor,
-  a: Handle,
-  aShape: readonly number[],
-  b: Handle,
-  bShape: readonly number[],
-): Tensor {
-  const out = result(shape, like.dtype, like.device)
-  const layout =
-    sameShape(aShape, shape) && sameShape(bShape, shape)
-      ? denseLayout(out.size)
-      : layoutOf(shape.length, shape, broadcastStrides(aShape, shape), broadcastStrides(bShape, shape))
-  native().binary(dtypeNumber(like.dtype), op, layout, a, b, out._handle('binary'))
-  return out
-}
-
-function negated(x: Tensor): Tensor {
-  const y = mapped('backward', UNARY.neg, x)
-  x.dispose()
-  return y
-}
+import { mapped, negated, scaled, shifted } from './map.ts'
 
 // -- unary ------------------------------------------------------------------------
 
 type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar'>
 
-/** Functions whose derivative follows from their result (log and abs: from their input). */
+/** What the derivative is computed from: the result, but for these. */
+const OF_INPUT: ReadonlySet<UnaryName> = new Set(['log', 'abs'])
+
+/** dx from dy and what is saved, for functions that have a second derivative. */
+const GRADIENT: { readonly [K in UnaryName]?: (dy: Tensor, saved: Tensor) => Tensor } = {
+  tanh: (dy, y) => mul(dy, shifted('tanh', negated('tanh', mul(y, y)), 1)),
+  sigmoid: (dy, y) => mul(dy, mul(y, shifted('sigmoid', negated('sigmoid', y), 1))),
+  exp: (dy, y) => mul(dy, y),
+  log: (dy, x) => div(dy, x),
+  sqrt: (dy, y) => div(dy, mul(y, 2)),
+}
+
 export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
   const where = `Tensor.${name}`
   checkFloat(where, 'input', x)
-  const op = UNARY[name]
-  const y = mapped(where, op, x)
+  const y = mapped(where, UNARY[name], x)
   if (needsGrad(x)) {
-    const saved = name === 'log' || name === 'abs' ? x : y
-    record(name, [x], [y], [saved._live(where)], (dy, node) => {
-      const dx = resultLike(dy)
-      native().unaryBackward(
-        dtypeNumber(dy.dtype),
-        op,
-        dy.size,
-        node.saved(0),
-        dy._handle(where),
-        dx._handle(where),
-      )
-      return [dx]
+    record(name, [x], [y], [OF_INPUT.has(name) ? x : y], (dy, node) => {
+      const gradient = isRecording() ? GRADIENT[name] : undefined
+      return [gradient?.(dy, node.tensor(0)) ?? pulled(name, node.tensor(0), dy)]
     })
   }
   return y
 }
 
+/** The gradient by its kernel: linear in dy. On the tape only where the function is linear in pieces. */
+function pulled(name: UnaryName, saved: Tensor, dy: Tensor): Tensor {
+  const dx = resultLike(dy)
+  native().unaryBackward(
+    dtypeNumber(dy.dtype),
+    UNARY[name],
+    dy.size,
+    saved._handle(name),
+    dy._handle(name),
+    dx._handle(name),
+  )
+  if (needsGrad(dy)) record(name, [dy], [dx], [saved], (ddx, node) => [pulled(name, node.tensor(0), ddx)])
+  return dx
+}
+
 export function neg<D extends DType>(x: Tensor<D>): Tensor<D> {
   checkFloat('Tensor.neg', 'input', x)
-  const y = mapped('Tensor.neg', UNARY.neg, x)
-  if (needsGrad(x)) record('neg', [x], [y], [], (dy) => [mapped('backward', UNARY.neg, dy)])
-  return y
-}
-
-/** alpha * x */
-function scale<D extends DType>(where: string, x: Tensor<D>, alpha: number): Tensor<D> {
-  const y = mapped(where, UNARY.scale, x, alpha)
-  if (needsGrad(x)) record('mul', [x], [y], [], (dy) => [mapped('backward', UNARY.scale, dy, alpha)])
-  return y
-}
-
-/** x + alpha */
-function shift<D extends DType>(where: string, x: Tensor<D>, alpha: number): Tensor<D> {
-  const y = mapped(where, UNARY.addScalar, x, alpha)
-  if (needsGrad(x)) record('add', [x], [y], [], (dy) => [dy._share(dy._shape)])
-  return y
+  return negated('Tensor.neg', x)
 }
 
 // -- binary -------------------------------------------------------------------------
 
-/** Checks the operands; returns the shape of the result. */
-function checkOperands(where: string, a: Tensor, b: unknown): readonly number[] {
+/** a op b over the shape that they broadcast to, without the tape. */
+function combined<D extends DType>(where: string, op: number, a: Tensor<D>, b: Tensor<D>): Tensor<D> {
+  const aShape = a._shape
+  const bShape = b._shape
+  const shape = broadcastShapes(where, aShape, bShape)
+  const left = a._handle(where)
+  const right = b._handle(where)
+  const y = result(shape, a.dtype, a.device)
+  const layout =
+    sameShape(aShape, shape) && sameShape(bShape, shape)
+      ? denseLayout(y.size)
+      : layoutOf(shape.length, shape, broadcastStrides(aShape, shape), broadcastStrides(bShape, shape))
+  native().binary(dtypeNumber(a.dtype), op, layout, left, right, y._handle(where))
+  return y
+}
+
+function checkOperands<D extends DType>(where: string, a: Tensor<D>, b: unknown): asserts b is Tensor<D> {
   checkFloat(where, 'left operand', a)
   if (typeof b !== 'object') throw argumentError(where, 'a tensor or a number', b)
   checkLike(where, 'right operand', a, b)
-  return broadcastShapes(where, a._shape, (b as Tensor)._shape)
 }
 
 export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.add'
   if (typeof b === 'number') {
     checkFloat(where, 'left operand', a)
-    return shift(where, a, b)
+    return shifted(where, a, b)
   }
-  const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.add, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
+  checkOperands(where, a, b)
+  const y = combined(where, BINARY.add, a, b)
   if (needsGrad(a) || needsGrad(b)) {
     const aShape = a._shape
     const bShape = b._shape
     record('add', [a, b], [y], [], (dy, node) => [
-      node.wants(0) ? sumTo(dy._share(dy._shape), aShape) : null,
-      node.wants(1) ? sumTo(dy._share(dy._shape), bShape) : null,
+      node.wants(0) ? sumTo(dy, aShape) : null,
+      node.wants(1) ? sumTo(dy, bShape) : null,
     ])
   }
-  return y as Tensor<D>
+  return y
 }
 
 export function sub<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.sub'
   if (typeof b === 'number') {
     checkFloat(where, 'left operand', a)
-    return shift(where, a, -b)
+    return shifted(where, a, -b)
   }
-  const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.sub, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
+  checkOperands(where, a, b)
+  const y = combined(where, BINARY.sub, a, b)
   if (needsGrad(a) || needsGrad(b)) {
     const aShape = a._shape
     const bShape = b._shape
     record('sub', [a, b], [y], [], (dy, node) => [
-      node.wants(0) ? sumTo(dy._share(dy._shape), aShape) : null,
-      node.wants(1) ? negated(sumTo(dy._share(dy._shape), bShape)) : null,
+      node.wants(0) ? sumTo(dy, aShape) : null,
+      node.wants(1) ? negated(where, sumTo(dy, bShape)) : null,
     ])
   }
-  return y as Tensor<D>
+  return y
 }
 
 export function mul<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.mul'
   if (typeof b === 'number') {
     checkFloat(where, 'left operand', a)
-    return scale(where, a, b)
+    return scaled(where, a, b)
   }
-  const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.mul, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
+  checkOperands(where, a, b)
+  const y = combined(where, BINARY.mul, a, b)
   const wantA = needsGrad(a)
   const wantB = needsGrad(b)
   if (wantA || wantB) {
     const aShape = a._shape
     const bShape = b._shape
-    const saved = [wantB ? a._live(where) : null, wantA ? b._live(where) : null]
-    record('mul', [a, b], [y], saved, (dy, node) => {
-      const times = (handle: Handle, from: readonly number[], to: readonly number[]) =>
-        sumTo(combine(BINARY.mul, shape, dy, dy._handle(where), shape, handle, from), to)
-      return [
-        node.wants(0) ? times(node.saved(1), bShape, aShape) : null,
-        node.wants(1) ? times(node.saved(0), aShape, bShape) : null,
-      ]
-    })
+    record('mul', [a, b], [y], [wantB ? a : null, wantA ? b : null], (dy, node) => [
+      node.wants(0) ? sumTo(mul(dy, node.tensor(1)), aShape) : null,
+      node.wants(1) ? sumTo(mul(dy, node.tensor(0)), bShape) : null,
+    ])
   }
-  return y as Tensor<D>
+  return y
 }
 
 export function div<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
@@ -171,46 +148,30 @@ export function div<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
     checkFloat(where, 'left operand', a)
     return divideByNumber(where, a, b)
   }
-  const shape = checkOperands(where, a, b)
-  const y = combine(BINARY.div, shape, a, a._handle(where), a._shape, b._handle(where), b._shape)
+  checkOperands(where, a, b)
+  const y = combined(where, BINARY.div, a, b)
   const wantB = needsGrad(b)
   if (wantB || needsGrad(a)) {
     const aShape = a._shape
     const bShape = b._shape
     // da = dy / b, db = -(dy * y) / b = -da * y
-    record('div', [a, b], [y], [b._live(where), wantB ? y._live(where) : null], (dy, node) => {
-      const quotient = combine(BINARY.div, shape, dy, dy._handle(where), shape, node.saved(0), bShape)
-      let db: Tensor | null = null
-      if (node.wants(1)) {
-        const handle = quotient._handle(where)
-        db = negated(sumTo(combine(BINARY.mul, shape, dy, handle, shape, node.saved(1), shape), bShape))
-      }
-      if (node.wants(0)) return [sumTo(quotient, aShape), db]
-      quotient.dispose()
-      return [null, db]
+    record('div', [a, b], [y], [b, wantB ? y : null], (dy, node) => {
+      const quotient = div(dy, node.tensor(0))
+      return [
+        node.wants(0) ? sumTo(quotient, aShape) : null,
+        node.wants(1) ? negated(where, sumTo(mul(quotient, node.tensor(1)), bShape)) : null,
+      ]
     })
   }
-  return y as Tensor<D>
+  return y
 }
 
 /** A true division: x * (1 / divisor) would round twice. */
 function divideByNumber<D extends DType>(where: string, x: Tensor<D>, divisor: number): Tensor<D> {
-  const divided = (from: Tensor): Tensor => {
-    const scalar = result([], from.dtype, from.device)
-    native().fill(dtypeNumber(from.dtype), 1, divisor, scalar._handle(where))
-    const y = combine(
-      BINARY.div,
-      from._shape,
-      from,
-      from._handle(where),
-      from._shape,
-      scalar._handle(where),
-      [],
-    )
-    scalar.dispose()
-    return y
-  }
-  const y = divided(x)
-  if (needsGrad(x)) record('div', [x], [y], [], (dy) => [divided(dy)])
-  return y as Tensor<D>
+  const scalar = result([], x.dtype, x.device)
+  native().fill(dtypeNumber(x.dtype), 1, divisor, scalar._handle(where))
+  const y = combined(where, BINARY.div, x, scalar)
+  scalar.dispose()
+  if (needsGrad(x)) record('div', [x], [y], [], (dy) => [divideByNumber(where, dy, divisor)])
+  return y
 }

@@ -5,6 +5,8 @@ import { checkFloat, checkInt32, checkInteger, checkOptions, checkPlacement, che
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
+import { scaled } from './map.ts'
+import { concat, slice } from './shape.ts'
 
 /** Options of {@link embedding}. */
 export interface EmbeddingOptions {
@@ -36,30 +38,57 @@ export function embedding<D extends DType>(
   const padding = paddingRow(where, options.paddingIdx, rows)
   const shape = [...index._shape, cols]
   checkShape(where, shape)
-  const { size } = index
-  const dtype = dtypeNumber(weight.dtype)
-  const indices = index._live(where)
-  const table = weight._handle(where)
+  return rowsOf(index, weight, padding < 0 ? rows : padding, shape)
+}
+
+/** @param padding the row without gradient, or V */
+function rowsOf<D extends DType>(
+  index: Tensor,
+  weight: Tensor<D>,
+  padding: number,
+  shape: readonly number[],
+): Tensor<D> {
+  const [rows, cols] = weight._shape as [number, number]
+  const indices = index._handle('embedding')
+  const table = weight._handle('embedding')
   const y = result(shape, weight.dtype, weight.device)
-  native().embedding(dtype, size, rows, cols, table, indices.handle, y._handle(where))
+  const out = y._handle('embedding')
+  native().embedding(dtypeNumber(weight.dtype), index.size, rows, cols, table, indices, out)
   if (needsGrad(weight)) {
-    record(where, [weight], [y], [indices], (dy, node) => {
-      const dweight = result([rows, cols], dy.dtype, dy.device)
-      const dout = dy._handle(where)
-      native().embeddingBackward(
-        dtype,
-        size,
-        rows,
-        cols,
-        padding < 0 ? rows : padding,
-        node.saved(0),
-        dout,
-        dweight._handle(where),
-      )
-      return [dweight]
-    })
+    record('embedding', [weight], [y], [index], (dy, node) => [
+      gathered(node.tensor(0), dy, rows, cols, padding),
+    ])
   }
   return y
+}
+
+/** The gradient of the table: sums of the rows of dy. */
+function gathered(index: Tensor, dy: Tensor, rows: number, cols: number, padding: number): Tensor {
+  const dweight = result([rows, cols], dy.dtype, dy.device)
+  native().embeddingBackward(
+    dtypeNumber(dy.dtype),
+    index.size,
+    rows,
+    cols,
+    padding,
+    index._handle('embedding'),
+    dy._handle('embedding'),
+    dweight._handle('embedding'),
+  )
+  if (needsGrad(dy)) {
+    const shape = dy._shape
+    record('embedding', [dy], [dweight], [index], (ddweight, node) => [
+      rowsOf(node.tensor(0), withoutRow(ddweight, padding), padding, shape),
+    ])
+  }
+  return dweight
+}
+
+/** A table with zeros in one row; the table where it has no such row. */
+function withoutRow(table: Tensor, row: number): Tensor {
+  if (row >= (table._shape[0] as number)) return table
+  const zeros = scaled('embedding', slice(table, row, row + 1, 0), 0)
+  return concat([slice(table, 0, row, 0), zeros, slice(table, row + 1, undefined, 0)])
 }
 
 /** The row without gradient, or -1. */

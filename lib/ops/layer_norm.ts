@@ -1,5 +1,6 @@
 /** Layer normalization. */
 import { needsGrad, record } from '../autograd.ts'
+import { unfolded } from '../backward.ts'
 import { native } from '../binding.ts'
 import {
   checkFloat,
@@ -13,7 +14,11 @@ import {
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { product, sameShape } from '../layout.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
+import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
+import { sumTo } from './broadcast.ts'
+import { add, div, mul, sub, unary } from './elementwise.ts'
+import { mean } from './reduce.ts'
 
 /** Options of {@link layerNorm}. */
 export interface LayerNormOptions<D extends DType> {
@@ -63,28 +68,36 @@ export function layerNorm<D extends DType>(
   const rows = product(x._shape, 0, split)
   const cols = product(tail)
   const dtype = dtypeNumber(x.dtype)
-  const source = x._live(where)
-  const gamma = weight?._live(where) ?? null
+  const source = x._handle(where)
+  const gamma = weight?._handle(where) ?? null
   const beta = bias?._handle(where) ?? null
   const recorded = needsGrad(x) || needsGrad(weight) || needsGrad(bias)
   const y = resultLike(x)
-  const mean = recorded ? result([rows], x.dtype, x.device) : null
+  const average = recorded ? result([rows], x.dtype, x.device) : null
   const rstd = recorded ? result([rows], x.dtype, x.device) : null
   native().layerNorm(
     dtype,
     rows,
     cols,
     eps,
-    source.handle,
-    gamma?.handle ?? null,
+    source,
+    gamma,
     beta,
     y._handle(where),
-    mean?._handle(where) ?? null,
+    average?._handle(where) ?? null,
     rstd?._handle(where) ?? null,
   )
-  if (mean !== null && rstd !== null) {
-    const saved = [source, gamma, mean._live(where), rstd._live(where)]
-    record(where, [x, weight, bias], [y], saved, (dy, node) => {
+  if (average !== null && rstd !== null) {
+    record(where, [x, weight, bias], [y], [x, weight, average, rstd], (dy, node) => {
+      if (isRecording()) {
+        const [dx, dweight] = unfolded(
+          node,
+          [node.tensor(0), node.tensorOrNull(1)],
+          [dy],
+          ([input, scale]) => [composed(input as Tensor, split, eps, scale as Tensor | null)],
+        )
+        return [dx ?? null, dweight ?? null, node.wants(2) ? sumTo(dy, tail) : null]
+      }
       const dx = node.wants(0) ? resultLike(dy) : null
       const dweight = node.wants(1) ? result(tail, dy.dtype, dy.device) : null
       const dbias = node.wants(2) ? result(tail, dy.dtype, dy.device) : null
@@ -103,10 +116,19 @@ export function layerNorm<D extends DType>(
       )
       return [dx, dweight, dbias]
     })
-    mean.dispose()
+    average.dispose()
     rstd.dispose()
   }
   return y
+}
+
+/** The same made of other ops, without the bias. */
+function composed(x: Tensor, split: number, eps: number, weight: Tensor | null): Tensor {
+  const axes = x._shape.map((_, axis) => axis).slice(split)
+  const centered = sub(x, mean(x, axes, { keepDims: true }))
+  const variance = mean(mul(centered, centered), axes, { keepDims: true })
+  const y = div(centered, unary('sqrt', add(variance, eps)))
+  return weight === null ? y : mul(y, weight)
 }
 
 /** The normalized dimensions as a list. */

@@ -1,5 +1,6 @@
 /** Losses, fused: one kernel forward, one backward. */
-import { needsGrad, record } from '../autograd.ts'
+import { needsGrad, record, view } from '../autograd.ts'
+import { unfolded } from '../backward.ts'
 import { native, PAIRWISE_LOSS, REDUCTION } from '../binding.ts'
 import {
   checkClasses,
@@ -12,8 +13,14 @@ import {
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { product, splitAt } from '../layout.ts'
-import { shapeError } from '../messages.ts'
+import { shapeError, twiceError } from '../messages.ts'
+import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
+import { add, mul, neg, sub } from './elementwise.ts'
+import { scaled } from './map.ts'
+import { mean, sum } from './reduce.ts'
+import { slice, stack } from './shape.ts'
+import { logSoftmax } from './softmax.ts'
 
 /** 'mean' over the elements that count, 'sum' over them, or 'none': one loss each. */
 export type Reduction = 'none' | 'mean' | 'sum'
@@ -61,8 +68,8 @@ export function crossEntropy<D extends DType>(
   const [outer, classes, inner] = splitAt(shape, axis)
   const dtype = dtypeNumber(logits.dtype)
   const reduction = REDUCTION[mode]
-  const source = logits._live(where)
-  const labels = target._live(where)
+  const source = logits._handle(where)
+  const labels = target._handle(where)
   const loss = result(mode === 'none' ? target._shape : [], logits.dtype, logits.device)
   const lse = result([outer * inner + 1], logits.dtype, logits.device)
   native().crossEntropy(
@@ -72,13 +79,14 @@ export function crossEntropy<D extends DType>(
     classes,
     inner,
     ignore,
-    source.handle,
-    labels.handle,
+    source,
+    labels,
     loss._handle(where),
     lse._handle(where),
   )
   if (needsGrad(logits)) {
-    record(where, [logits], [loss], [source, labels, lse._live(where)], (dloss, node) => {
+    record(where, [logits], [loss], [logits, target, lse], (dloss, node) => {
+      if (isRecording()) throw twiceError(where)
       const dlogits = result(shape, dloss.dtype, dloss.device)
       native().crossEntropyBackward(
         dtype,
@@ -144,13 +152,18 @@ function pairwise<D extends DType>(
   const reduction = REDUCTION[mode]
   const dtype = dtypeNumber(x.dtype)
   const size = product(x._shape)
-  const left = x._live(where)
-  const right = target._live(where)
+  const left = x._handle(where)
+  const right = target._handle(where)
   const loss = result(mode === 'none' ? x._shape : [], x.dtype, x.device)
-  native().pairwiseLoss(dtype, kind, reduction, size, left.handle, right.handle, loss._handle(where))
+  native().pairwiseLoss(dtype, kind, reduction, size, left, right, loss._handle(where))
   if (needsGrad(x) || needsGrad(target)) {
     const { shape } = x
-    record(where, [x, target], [loss], [left, right], (dloss, node) => {
+    record(where, [x, target], [loss], [x, target], (dloss, node) => {
+      if (isRecording()) {
+        return unfolded(node, [node.tensor(0), node.tensor(1)], [dloss], ([a, b]) => [
+          reduced(COMPOSED[where](a as Tensor, b as Tensor), mode),
+        ])
+      }
       const dx = node.wants(0) ? result(shape, dloss.dtype, dloss.device) : null
       const dtarget = node.wants(1) ? result(shape, dloss.dtype, dloss.device) : null
       native().pairwiseLossBackward(
@@ -168,4 +181,24 @@ function pairwise<D extends DType>(
     })
   }
   return loss
+}
+
+/** The single losses, made of other ops. */
+const COMPOSED = {
+  mseLoss: (x: Tensor, target: Tensor) => {
+    const difference = sub(x, target)
+    return mul(difference, difference)
+  },
+  // max(x, 0) - x * target + log(1 + exp(-|x|)), in the form whose derivatives are right at 0:
+  // -log(sigmoid(x)) = -logSoftmax([x, 0])
+  bceWithLogits: (x: Tensor, target: Tensor) => {
+    const pair = logSoftmax(stack([x, scaled('bceWithLogits', x, 0)], -1), -1)
+    const of = (i: number) => view(slice(pair, i, i + 1, -1), x._shape)
+    return neg(add(mul(target, of(0)), sub(of(1), mul(target, of(1)))))
+  },
+}
+
+function reduced(losses: Tensor, mode: Reduction): Tensor {
+  if (mode === 'none') return losses
+  return mode === 'sum' ? sum(losses) : mean(losses)
 }

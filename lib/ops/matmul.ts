@@ -1,12 +1,14 @@
 /** Products: matmul, batched and broadcasting, and linear. */
-import { needsGrad, record } from '../autograd.ts'
+import { needsGrad, record, view } from '../autograd.ts'
 import { type Handle, native } from '../binding.ts'
 import { checkFloat, checkLike, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastShapes, denseStrides, MAX_RANK, product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
+import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { summed, sumTo } from './broadcast.ts'
+import { transpose } from './shape.ts'
 
 /** A stack of matrices inside dense memory: handle, batch dimensions, and the strides of a matrix. */
 interface Matrices {
@@ -116,8 +118,17 @@ export function matmul<D extends DType>(a: Tensor<D>, b: Tensor<D>): Tensor<D> {
   if (needsGrad(a) || needsGrad(b)) {
     const aShape = a._shape
     const bShape = b._shape
-    const saved = [needsGrad(b) ? a._live(where) : null, needsGrad(a) ? b._live(where) : null]
-    record('matmul', [a, b], [y], saved, (dy, node) => {
+    record('matmul', [a, b], [y], [needsGrad(b) ? a : null, needsGrad(a) ? b : null], (dy, node) => {
+      if (isRecording()) {
+        const dout = view(dy, [...batch, m, n])
+        const times = (left: Tensor, right: Tensor, to: readonly number[], shape: readonly number[]) =>
+          view(sumTo(matmul(left, right), to), shape)
+        const turned = (i: number, shape: readonly number[]) => transpose(view(node.tensor(i), shape), -2, -1)
+        return [
+          node.wants(0) ? times(dout, turned(1, bMatrix), aMatrix, aShape) : null,
+          node.wants(1) ? times(turned(0, aMatrix), dout, bMatrix, bShape) : null,
+        ]
+      }
       const { dtype, device } = dy
       const dout = matrices(dy._handle(where), outBatch, rows, n)
       let da: Tensor | null = null
@@ -125,28 +136,18 @@ export function matmul<D extends DType>(a: Tensor<D>, b: Tensor<D>): Tensor<D> {
       if (node.wants(0)) {
         const right = flipped(matrices(node.saved(1), bBatch, k, n))
         const full = [...outBatch, rows, k]
-        da = reduceTo(
-          multiply(dout, right, null, outBatch, full, dtype, device),
-          [...leftBatch, rows, k],
-          aShape,
-        )
+        const product = multiply(dout, right, null, outBatch, full, dtype, device)
+        da = view(sumTo(product, [...leftBatch, rows, k]), aShape)
       }
       if (node.wants(1)) {
         const left = flipped(matrices(node.saved(0), leftBatch, rows, k))
         const full = [...outBatch, k, n]
-        db = reduceTo(multiply(left, dout, null, outBatch, full, dtype, device), [...bBatch, k, n], bShape)
+        const product = multiply(left, dout, null, outBatch, full, dtype, device)
+        db = view(sumTo(product, [...bBatch, k, n]), bShape)
       }
       return [da, db]
     })
   }
-  return y
-}
-
-/** Sums `x` down to `to`, then reads it as `shape`. Consumes x. */
-function reduceTo(x: Tensor, to: readonly number[], shape: readonly number[]): Tensor {
-  const small = sumTo(x, to)
-  const y = small._share(shape)
-  small.dispose()
   return y
 }
 
@@ -191,16 +192,21 @@ export function linear<D extends DType>(
   )
   if (needsGrad(input) || needsGrad(weight) || needsGrad(bias)) {
     const inputShape = input._shape
-    const saved = [
-      needsGrad(weight) ? input._live(where) : null,
-      needsGrad(input) ? weight._live(where) : null,
-    ]
+    const saved = [needsGrad(weight) ? input : null, needsGrad(input) ? weight : null]
     record('linear', [input, weight, bias], [y], saved, (dy, node) => {
+      const flat = node.wants(2) || isRecording() ? view(dy, [rows, outs]) : dy
+      const dbias = node.wants(2) ? summed(where, flat, [1, 0]) : null
+      if (isRecording()) {
+        return [
+          node.wants(0) ? view(matmul(flat, node.tensor(1)), inputShape) : null,
+          node.wants(1) ? matmul(transpose(flat, 0, 1), view(node.tensor(0), [rows, ins])) : null,
+          dbias,
+        ]
+      }
       const { dtype, device } = dy
       const dout = matrices(dy._handle(where), [], rows, outs)
       let dinput: Tensor | null = null
       let dweight: Tensor | null = null
-      let dbias: Tensor | null = null
       if (node.wants(0)) {
         const right = matrices(node.saved(1), [], outs, ins)
         dinput = multiply(dout, right, null, [], inputShape, dtype, device)
@@ -208,11 +214,6 @@ export function linear<D extends DType>(
       if (node.wants(1)) {
         const right = matrices(node.saved(0), [], rows, ins)
         dweight = multiply(flipped(dout), right, null, [], [outs, ins], dtype, device)
-      }
-      if (node.wants(2)) {
-        const flat = dy._share([rows, outs])
-        dbias = summed(where, flat, [1, 0], [outs])
-        flat.dispose()
       }
       return [dinput, dweight, dbias]
     })

@@ -4,8 +4,9 @@ import { COMPUTE, native, type RecurrentCall } from '../binding.ts'
 import { CELLS, type CellStack, hasC, outputSize } from '../cells.ts'
 import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
-import { computeError, shapeError, shapeText } from '../messages.ts'
+import { computeError, shapeError, shapeText, twiceError } from '../messages.ts'
 import { draw } from '../random.ts'
+import { isRecording } from '../scope.ts'
 import { Storage } from '../storage.ts'
 import { result, type Tensor } from '../tensor.ts'
 
@@ -154,10 +155,11 @@ export function recurrent<D extends FloatDType>(
   const reserve = native().recurrentForward(...call, hn._handle(where), cn?._handle(where) ?? null)
   if (training && reserve !== null) {
     const held = new Storage(reserve, 0)
-    const saved = [read.x, read.h0, read.c0, ...read.weights, y, cache, held]
+    const saved = [...inputs, output, cache, held]
     const shapes = inputs.map((one) => one?._shape ?? [])
     const outputs = cn === null ? [output, hn] : [output, hn, cn]
     record(shape.name, inputs, outputs, saved, (_, node, gradients) => {
+      if (isRecording()) throw twiceError(shape.name)
       const wanted = shapes.map((one, i) => (node.wants(i) ? result(one, dtype, device) : null))
       const handleOf = (one: Tensor | null | undefined) => one?._handle(where) ?? null
       const [dx, dh0, dc0, ...dparameters] = wanted

@@ -1,13 +1,10 @@
 /** Sums and means over axes. */
-import { needsGrad, record } from '../autograd.ts'
-import { UNARY } from '../binding.ts'
 import { checkAxis, checkBoolean, checkFloat, checkOptions } from '../check.ts'
 import type { DType } from '../dtype.ts'
 import { product } from '../layout.ts'
 import { argumentError, refusal } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
-import { expanded, summed } from './broadcast.ts'
-import { mapped } from './elementwise.ts'
+import { summed } from './broadcast.ts'
 
 /** Options of {@link Tensor.sum} and {@link Tensor.mean}. */
 export interface ReduceOptions {
@@ -36,21 +33,8 @@ function reduce<D extends DType>(
   options = checkOptions(where, options, ['keepDims'])
   const keepDims = checkBoolean(where, 'keepDims', options.keepDims ?? false)
   const reduced = flags(where, axes ?? null, x._shape.length)
-  const kept = x._shape.map((dimension, i) => (reduced[i] === 1 ? 1 : dimension))
-  const shape = keepDims ? kept : x._shape.filter((_, i) => reduced[i] === 0)
   const scale = name === 'sum' ? 1 : 1 / product(x._shape.filter((_, i) => reduced[i] === 1))
-  const y = summed(where, x, reduced, shape, scale)
-  if (needsGrad(x)) {
-    const full = x._shape
-    record(name, [x], [y], [], (dy) => {
-      if (scale === 1) return [expanded(dy, kept, full)]
-      const scaled = mapped(where, UNARY.scale, dy, scale)
-      const dx = expanded(scaled, kept, full)
-      scaled.dispose()
-      return [dx]
-    })
-  }
-  return y
+  return summed(where, x, reduced, keepDims, scale)
 }
 
 /** One flag per axis: whether it is reduced. */

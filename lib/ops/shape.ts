@@ -1,5 +1,5 @@
 /** Ops that move elements: reshape shares the storage, all others copy. */
-import { needsGrad, record } from '../autograd.ts'
+import { needsGrad, record, view } from '../autograd.ts'
 import { native } from '../binding.ts'
 import {
   checkAxis,
@@ -14,14 +14,15 @@ import { type DType, dtypeNumber } from '../dtype.ts'
 import { denseStrides, sameShape } from '../layout.ts'
 import { argumentError, shapeError, shapeText, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { copyStrided, expanded, sumTo } from './broadcast.ts'
+import { copyStrided, expanded } from './broadcast.ts'
 
-// -- kernels without the tape -----------------------------------------------------
+// -- without checks -----------------------------------------------------------------
 
 function transposed<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
   const shape = swapped(x._shape, a, b)
   const y = result(shape, x.dtype, x.device)
   copyStrided(x, y, shape, swapped(denseStrides(x._shape), a, b), denseStrides(shape))
+  if (needsGrad(x)) record('transpose', [x], [y], [], (dy) => [transposed(dy, a, b)])
   return y
 }
 
@@ -42,6 +43,27 @@ function cut<D extends DType>(
   const y = result(shape, x.dtype, x.device)
   const strides = denseStrides(x._shape)
   copyStrided(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
+  if (needsGrad(x)) {
+    const full = x._shape
+    record('slice', [x], [y], [], (dy) => [surrounded(dy, full, axis, start)])
+  }
+  return y
+}
+
+/** Zeros of shape `shape`, with `x` from `start` along an axis. */
+function surrounded<D extends DType>(
+  x: Tensor<D>,
+  shape: readonly number[],
+  axis: number,
+  start: number,
+): Tensor<D> {
+  const y = result(shape, x.dtype, x.device)
+  native().fill(dtypeNumber(y.dtype), y.size, 0, y._handle('slice'))
+  paste(x, x._shape, y, axis, start)
+  if (needsGrad(x)) {
+    const part = x._shape
+    record('pad', [x], [y], [], (dy) => [cut(dy, part, axis, start)])
+  }
   return y
 }
 
@@ -56,12 +78,7 @@ function paste(x: Tensor, shape: readonly number[], to: Tensor, axis: number, st
 export function reshape<D extends DType>(x: Tensor<D>, shape: readonly number[]): Tensor<D> {
   const where = 'Tensor.reshape'
   checkTensor(where, 'input', x)
-  const y = x._share(inferred(where, shape, x))
-  if (needsGrad(x)) {
-    const before = x._shape
-    record('reshape', [x], [y], [], (dy) => [dy._share(before)])
-  }
-  return y
+  return view(x, inferred(where, shape, x))
 }
 
 /** The same tensor under a new owner: disposing one leaves the other. */
@@ -89,9 +106,7 @@ export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): 
   const second = checkAxis(where, b, x._shape.length)
   x._live(where)
   if (first === second) return alias(x)
-  const y = transposed(x, first, second)
-  if (needsGrad(x)) record('transpose', [x], [y], [], (dy) => [transposed(dy, first, second)])
-  return y
+  return transposed(x, first, second)
 }
 
 export function slice<D extends DType>(
@@ -109,17 +124,7 @@ export function slice<D extends DType>(
   const to = end === undefined ? length : clamped(where, 'end', end, length)
   const shape = x._shape.map((dimension, i) => (i === at ? Math.max(to - from, 0) : dimension))
   x._live(where)
-  const y = cut(x, shape, at, from)
-  if (needsGrad(x)) {
-    const full = x._shape
-    record('slice', [x], [y], [], (dy) => {
-      const dx = result(full, dy.dtype, dy.device)
-      native().fill(dtypeNumber(dx.dtype), dx.size, 0, dx._handle(where))
-      paste(dy, dy._shape, dx, at, from)
-      return [dx]
-    })
-  }
-  return y
+  return cut(x, shape, at, from)
 }
 
 /** An index as Array.slice reads it, infinity included. */
@@ -140,12 +145,7 @@ export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]):
   if (!fits) throw shapeError(where, `a shape that ${shapeText(x._shape)} broadcasts to`, shapeText(sizes))
   x._live(where)
   if (sameShape(sizes, x._shape)) return alias(x)
-  const y = expanded(x, x._shape, sizes)
-  if (needsGrad(x)) {
-    const before = x._shape
-    record('expand', [x], [y], [], (dy) => [sumTo(dy._share(dy._shape), before)])
-  }
-  return y
+  return expanded(x, x._shape, sizes)
 }
 
 /**
@@ -246,14 +246,11 @@ function join<D extends DType>(
   if (tensors.some(needsGrad)) {
     const shapes = tensors.map((x) => x._shape)
     record(op, tensors, [y], [], (dy, node) =>
-      pieces.map((piece, i) => {
-        if (!node.wants(i)) return null
-        const part = cut(dy, piece, axis, starts[i] as number)
-        if (op === 'concat') return part
-        const dx = part._share(shapes[i] as readonly number[])
-        part.dispose()
-        return dx
-      }),
+      pieces.map((piece, i) =>
+        node.wants(i)
+          ? view(cut(dy, piece, axis, starts[i] as number), shapes[i] as readonly number[])
+          : null,
+      ),
     )
   }
   return y

@@ -77,3 +77,13 @@ export async function expectFailure(codes: Short | Short[], run: () => unknown):
 
 export const snapshot = (module: { parameters(): Tensor[] }): Promise<Float32Array[]> =>
   Promise.all(module.parameters().map((parameter) => parameter.data() as Promise<Float32Array>))
+
+/** What a call throws at once. */
+export function thrownBy(run: () => unknown): Error {
+  try {
+    run()
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error('nothing was thrown')
+}
