@@ -8,7 +8,7 @@
  */
 import { watchForward } from './anomaly.ts'
 import type { Handle } from './binding.ts'
-import type { DType } from './dtype.ts'
+import { type DType, isFloat } from './dtype.ts'
 import { isRecording, track } from './scope.ts'
 import { Storage } from './storage.ts'
 import { Tensor } from './tensor.ts'
@@ -163,6 +163,7 @@ export function needsGrad(x: Tensor | null): boolean {
 /**
  * Records an op. To be called only when needsGrad() of some input.
  *
+ * @param outputs those of an integer type stay off the tape
  * @param saved what backward reads; each is retained, and checked for changes
  */
 export function record(
@@ -173,7 +174,10 @@ export function record(
   backward: Backward,
 ): void {
   const node = new Node(op, inputs, outputs.length, saved, backward)
-  for (let i = 0; i < outputs.length; i++) (outputs[i] as Tensor)._setNode(node, i)
+  for (let i = 0; i < outputs.length; i++) {
+    const output = outputs[i] as Tensor
+    if (isFloat(output.dtype)) output._setNode(node, i)
+  }
   watchForward(node, outputs)
 }
 

@@ -24,7 +24,7 @@ import {
   unusedError,
   usedError,
 } from './messages.ts'
-import { detached, openScope, track } from './scope.ts'
+import { detached, isRecording, openScope, recorded, track } from './scope.ts'
 import { copyElements } from './state.ts'
 import { result, type Tensor } from './tensor.ts'
 
@@ -130,16 +130,62 @@ export function grad(
 export function unfolded(
   node: Node,
   inputs: readonly (Tensor | null)[],
-  seeds: readonly (Tensor | null)[],
-  forward: (inputs: readonly (Tensor | null)[]) => readonly Tensor[],
-): (Tensor | null)[] {
+  seeds: Gradients,
+  forward: (inputs: Gradients) => readonly Tensor[],
+): Gradients {
+  return again(node, inputs, [], seeds, forward)
+}
+
+/**
+ * Runs `forward` on the inputs, on the tape, and gives its gradients: of the inputs, then of the leaves that it
+ * reaches by itself, in the order of the node's inputs. They are recorded where backward is.
+ */
+export function again(
+  node: Node,
+  inputs: readonly (Tensor | null)[],
+  leaves: readonly Tensor[],
+  seeds: Gradients,
+  forward: (inputs: Gradients) => readonly Tensor[],
+): Gradients {
   const first = newest()
-  const own = inputs.map((input) => (input === null ? null : view(input, input._shape)))
-  const outputs = forward(own).filter((_, i) => seeds[i])
-  const wanted = own.filter((input, i): input is Tensor => input !== null && node.wants(i))
-  const given = seeds.filter((seed) => seed !== null)
-  const found = gradients(node.op, outputs, wanted, given, { retainGraph: true, createGraph: true }, first)
-  return own.map((input) => (input === null ? null : (found[wanted.indexOf(input)] ?? null)))
+  const createGraph = isRecording()
+  const [own, outputs] = recorded(() => {
+    const views = inputs.map((input, i) => {
+      if (input === null) return null
+      const own = view(input, input._shape)
+      if (node.wants(i) && !own.requiresGrad) own._setLeaf(true)
+      return own
+    })
+    return [views, forward(views)] as const
+  })
+  const all = [...own, ...leaves]
+  const wanted = all.filter((input, i): input is Tensor => input !== null && node.wants(i))
+  const roots = outputs.filter((output, i) => seeds[i] && output.requiresGrad)
+  const given = seeds.filter((seed, i) => seed && (outputs[i] as Tensor).requiresGrad)
+  const modes = { retainGraph: createGraph, createGraph }
+  const found = gradients(node.op, roots, wanted, given, modes, first)
+  return all.map((input) => (input === null ? null : (found[wanted.indexOf(input)] ?? null)))
+}
+
+/**
+ * The leaves that `outputs` were computed from, but for `inputs`, of which they may be made as well; null where
+ * they lead to a node up to number `since` otherwise.
+ */
+export function leavesOf(
+  outputs: readonly Tensor[],
+  inputs: readonly Tensor[],
+  since: number,
+): Set<Tensor> | null {
+  const leaves = new Set<Tensor>()
+  const ends = new Set<Place>(inputs.map(placeOf))
+  const seen = new Set<Place>(outputs.filter((output) => output.requiresGrad).map(placeOf))
+  for (const place of seen) {
+    if (ends.has(place)) continue
+    if (!(place instanceof Node)) leaves.add(place)
+    else if (place.sequence <= since) return null
+    else for (const parent of place.parents) if (parent !== null) seen.add(parent)
+  }
+  return leaves
 }
 
 /** @param since nodes up to this number are not entered */

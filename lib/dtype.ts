@@ -7,6 +7,10 @@ export type DType = 'float32' | 'float64' | 'int32'
 /** Element types that compute and have gradients. */
 export type FloatDType = 'float32' | 'float64'
 
+export function isFloat(dtype: DType): dtype is FloatDType {
+  return dtype === 'float32' || dtype === 'float64'
+}
+
 /** The typed array that holds the elements of a dtype. */
 export type DataOf<D extends DType> = D extends 'float32'
   ? Float32Array

@@ -33,6 +33,14 @@ export type { LayerOptions } from './nn/options.ts'
 export { Recurrent, type RecurrentOptions, type StateOptions } from './nn/recurrent.ts'
 export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
 export { Sequential } from './nn/sequential.ts'
+export { checkpoint } from './ops/checkpoint.ts'
+export {
+  type CustomArrayOp,
+  type CustomContext,
+  type CustomOp,
+  customOp,
+  type PlainArray,
+} from './ops/custom.ts'
 export { type DropoutOptions, dropout } from './ops/dropout.ts'
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts'
 export { type LayerNormOptions, layerNorm } from './ops/layer_norm.ts'

@@ -84,6 +84,17 @@ export function detached<T>(fn: () => T, recorded = false): T {
   }
 }
 
+/** Records what `fn` does, also inside noGrad() and backward(). */
+export function recorded<T>(fn: () => T): T {
+  const before = recording
+  recording = true
+  try {
+    return fn()
+  } finally {
+    recording = before
+  }
+}
+
 /** Adds everything reachable through arrays, plain objects, maps and sets to `seen`. */
 function collect(value: unknown, seen: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || seen.has(value)) return
