@@ -26,7 +26,7 @@ import {
 } from './messages.ts'
 import { detached, isRecording, openScope, recorded, track } from './scope.ts'
 import { copyElements } from './state.ts'
-import { result, type Tensor } from './tensor.ts'
+import { result, resultLike, type Tensor } from './tensor.ts'
 
 /** Options of {@link Tensor.backward}. */
 export interface BackwardOptions {
@@ -130,10 +130,13 @@ export function grad(
 export function unfolded(
   node: Node,
   inputs: readonly (Tensor | null)[],
-  seeds: Gradients,
+  seeds: readonly (Tensor | null)[],
   forward: (inputs: Gradients) => readonly Tensor[],
 ): Gradients {
-  return again(node, inputs, [], seeds, forward)
+  return again(node, inputs, [], seeds, forward).map((dx, i) => {
+    const input = inputs[i] ?? null
+    return dx ?? (input !== null && node.wants(i) ? filled(input, 0) : null)
+  })
 }
 
 /**
@@ -144,7 +147,7 @@ export function again(
   node: Node,
   inputs: readonly (Tensor | null)[],
   leaves: readonly Tensor[],
-  seeds: Gradients,
+  seeds: readonly (Tensor | null)[],
   forward: (inputs: Gradients) => readonly Tensor[],
 ): Gradients {
   const first = newest()
@@ -442,8 +445,12 @@ function deliver(leaf: Tensor, gradient: Tensor): void {
 /** What a walk begins with: a view of the gradient given, or ones. */
 function seeded(root: Tensor, gradient: Tensor | null): Tensor {
   if (gradient !== null) return view(gradient, gradient._shape)
-  const out = result(root._shape, root.dtype, root.device)
-  native().fill(dtypeNumber(root.dtype), root.size, 1, out._handle('backward'))
+  return filled(root, 1)
+}
+
+function filled(like: Tensor, value: number): Tensor {
+  const out = resultLike(like)
+  native().fill(dtypeNumber(like.dtype), like.size, value, out._handle('backward'))
   return out
 }
 

@@ -1,13 +1,18 @@
 /** Gradients of gradients: grad(), backward({ createGraph: true }), and anomaly mode. */
 import {
   type BpttError,
+  GRU,
+  getRandomState,
   grad,
   gradcheck,
   info,
   Linear,
+  LSTM,
+  RNN,
   randn,
   SGD,
   setDetectAnomaly,
+  setRandomState,
   type Tensor,
   tensor,
   tidy,
@@ -32,6 +37,79 @@ describe('second derivatives equal differences', () => {
         .filter((dx) => dx.requiresGrad)
     }
     expect(gradcheck(first, [...inputs, ...seeds])).toBe(true)
+  })
+})
+
+describe('second derivatives of recurrent layers', () => {
+  const deep = { dtype: 'float64', numLayers: 2, bidirectional: true } as const
+  const plain = { dtype: 'float64' } as const
+  type Layer = LSTM<'float64'> | GRU<'float64'> | RNN<'float64'>
+  const layers: [string, (options: typeof deep | typeof plain) => Layer][] = [
+    ['LSTM', (options) => new LSTM(2, 2, options)],
+    ['LSTM with projection', (options) => new LSTM(2, 2, { ...options, projSize: 1, batchFirst: true })],
+    ['LSTM with peepholes', (options) => new LSTM(2, 2, { ...options, peephole: true })],
+    ['GRU', (options) => new GRU(2, 2, { ...options, dropout: 'numLayers' in options ? 0.4 : 0 })],
+    ['GRU, reset before', (options) => new GRU(2, 2, { ...options, resetAfter: false })],
+    ['RNN', (options) => new RNN(2, 2, { ...options, bias: false })],
+    ['RNN with relu', (options) => new RNN(2, 2, { ...options, nonlinearity: 'relu' })],
+  ]
+  /** First derivatives of everything, by everything. */
+  const firstOf = (layer: Layer, lengths: number[]) => {
+    const lstm = layer instanceof LSTM
+    const steps = Math.max(...lengths)
+    const stack = layer.numLayers * (layer.bidirectional ? 2 : 1)
+    const h0 = x(stack, lengths.length, lstm && layer.projSize ? layer.projSize : 2)
+    const c0 = x(stack, lengths.length, 2)
+    const input = layer.batchFirst ? x(lengths.length, steps, 2) : x(steps, lengths.length, 2)
+    const random = getRandomState()
+    const run = (): Tensor[] => {
+      setRandomState(random)
+      return lstm
+        ? Object.values(layer.forward(input, { h0, c0, lengths }))
+        : Object.values(layer.forward(input, { h0, lengths }))
+    }
+    const inputs: Tensor[] = [input, h0, ...(lstm ? [c0] : []), ...layer.parameters()]
+    const gradOutputs = run().map((output) => randn(output.shape, { dtype: 'float64' }))
+    const first = (createGraph: boolean): Tensor[] => grad(run(), inputs, { gradOutputs, createGraph })
+    return { inputs, first }
+  }
+
+  it.each(layers)('%s: the layer unrolled is the layer', (_, make) => {
+    const { first } = firstOf(make(deep), [3, 0, 2])
+    const [kernels, ops] = [first(false), first(true)]
+    for (const [i, dx] of ops.entries()) {
+      const expected = valuesOf(kernels[i] as Tensor)
+      expect(
+        Math.max(0, ...valuesOf(dx).map((value, k) => Math.abs(value - (expected[k] as number)))),
+      ).toBeLessThan(1e-12)
+    }
+  })
+
+  it.each(layers)('%s: equal differences', (_, make) => {
+    const { inputs, first } = firstOf(make(plain), [2, 1])
+    expect(gradcheck<Tensor[]>(() => first(true), inputs)).toBe(true)
+  })
+
+  it('of a sequence without a batch, and of one of no steps', () => {
+    const layer = new LSTM(2, 2, { dtype: 'float64' })
+    const twice = (input: F64) => grad(layer.forward(input).cn.sum(), [input], { createGraph: true })
+    expect(gradcheck<F64[]>(twice as never, [x(3, 2), ...(layer.parameters() as F64[])])).toBe(true)
+    expect(twice(x(0, 2, 2)).map((dx) => [dx.shape, dx.requiresGrad])).toEqual([[[0, 2, 2], false]])
+  })
+
+  it('keeps padding out, whatever it holds', () => {
+    const layer = new GRU(1, 2, { dtype: 'float64' })
+    const input = tensor(
+      [
+        [[1], [2]],
+        [[3], [Number.NaN]],
+      ],
+      { dtype: 'float64', requiresGrad: true },
+    )
+    const [dx] = grad(layer.forward(input, { lengths: [2, 1] }).output.sum(), [input], { createGraph: true })
+    dx.mul(dx).sum().backward()
+    expect(valuesOf(input.grad)[3]).toBe(0)
+    expect(layer.parameters().every((one) => valuesOf(one.grad).every(Number.isFinite))).toBe(true)
   })
 })
 

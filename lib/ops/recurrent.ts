@@ -1,14 +1,16 @@
 /** Recurrent layers: one call and one node for the whole stack. */
 import { needsGrad, record } from '../autograd.ts'
+import { unfolded } from '../backward.ts'
 import { COMPUTE, native, type RecurrentCall } from '../binding.ts'
 import { CELLS, type CellStack, hasC, outputSize } from '../cells.ts'
 import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
-import { computeError, shapeError, shapeText, twiceError } from '../messages.ts'
+import { computeError, shapeError, shapeText } from '../messages.ts'
 import { draw } from '../random.ts'
 import { isRecording } from '../scope.ts'
 import { Storage } from '../storage.ts'
 import { result, type Tensor } from '../tensor.ts'
+import { unrolled } from './unrolled.ts'
 
 /** What products inside a recurrent layer may compute in, instead of its dtype. @useDeclaredType */
 export type Compute = Exclude<keyof typeof COMPUTE, 'dtype'>
@@ -158,8 +160,21 @@ export function recurrent<D extends FloatDType>(
     const saved = [...inputs, output, cache, held]
     const shapes = inputs.map((one) => one?._shape ?? [])
     const outputs = cn === null ? [output, hn] : [output, hn, cn]
-    record(shape.name, inputs, outputs, saved, (_, node, gradients) => {
-      if (isRecording()) throw twiceError(shape.name)
+    record(shape.name, inputs, outputs, saved, (_dy, node, gradients) => {
+      if (isRecording()) {
+        const own = inputs.map((_, i) => node.tensorOrNull(i))
+        return unfolded(node, own, gradients, ([x, h, c, ...weights]) =>
+          unrolled(
+            shape,
+            weights as Tensor[],
+            { p: dropout, seed, offset },
+            x as Tensor,
+            h ?? null,
+            c ?? null,
+            rows,
+          ),
+        )
+      }
       const wanted = shapes.map((one, i) => (node.wants(i) ? result(one, dtype, device) : null))
       const handleOf = (one: Tensor | null | undefined) => one?._handle(where) ?? null
       const [dx, dh0, dc0, ...dparameters] = wanted
