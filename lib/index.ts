@@ -22,6 +22,18 @@ export {
   type SkippedTensor,
   saveSafetensors,
 } from './io/safetensors.ts'
+export {
+  type CellOptions,
+  type CellState,
+  GRUCell,
+  type GRUCellOptions,
+  LSTMCell,
+  type LSTMCellOptions,
+  type LSTMCellState,
+  RecurrentCell,
+  RNNCell,
+  type RNNCellOptions,
+} from './nn/cell.ts'
 export { Dropout } from './nn/dropout.ts'
 export { Embedding, type EmbeddingLayerOptions } from './nn/embedding.ts'
 export { GRU, type GRUOptions, type GRUResult } from './nn/gru.ts'

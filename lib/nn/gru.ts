@@ -1,6 +1,7 @@
 import { checkBoolean, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { GRUCell, sharing } from './cell.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
@@ -40,6 +41,15 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
     ])
     this.resetAfter = resetAfter
     fixFields(this)
+  }
+
+  override cell(layer = 0, given: { reverse?: boolean | undefined } = {}): GRUCell<D> {
+    const { inputSize, hiddenSize, options, parameters } = this.partsOf(layer, given)
+    return new GRUCell<D>(
+      inputSize,
+      hiddenSize,
+      sharing({ ...options, resetAfter: this.resetAfter }, parameters),
+    )
   }
 
   /**

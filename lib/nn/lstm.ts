@@ -1,6 +1,7 @@
 import { checkBoolean, checkInteger, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { LSTMCell, sharing } from './cell.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
@@ -57,6 +58,15 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
     this.projSize = projSize
     this.peephole = peephole
     fixFields(this)
+  }
+
+  override cell(layer = 0, given: { reverse?: boolean | undefined } = {}): LSTMCell<D> {
+    const { inputSize, hiddenSize, options, parameters } = this.partsOf(layer, given)
+    return new LSTMCell<D>(
+      inputSize,
+      hiddenSize,
+      sharing({ ...options, projSize: this.projSize, peephole: this.peephole }, parameters),
+    )
   }
 
   /**

@@ -1,6 +1,13 @@
 /** What RNN, LSTM and GRU share: options, parameters, the packed weights, streams. */
-import { CELLS, type CellName, parameterShapes } from '../cells.ts'
-import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkStateOptions } from '../check.ts'
+import { CELLS, type CellName, outputSize, parameterShapes } from '../cells.ts'
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkStateOptions,
+} from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import { dtypeError, refusal, warnDropout } from '../messages.ts'
 import {
@@ -13,6 +20,7 @@ import {
 } from '../ops/recurrent.ts'
 import { RecurrentStream, type StreamOptions } from '../stream.ts'
 import type { Tensor } from '../tensor.ts'
+import type { CellOptions, CellState, RecurrentCell } from './cell.ts'
 import { defineParameter, Module, type Parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, type Placement, placement, uniformParameters } from './options.ts'
 
@@ -166,6 +174,35 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     return new RecurrentStream<D>(this.#shape, this.#parameters, options)
   }
 
+  /**
+   * One step of one of the layers, over the same parameters: what trains one trains the other. A parameter that is
+   * assigned later is not shared.
+   *
+   * @param layer which, default 0; its input has the size of the layer's
+   * @param options reverse: of the backward direction (default false)
+   * @throws RangeError ERR_BPTT_VALUE if there is no such layer
+   */
+  abstract cell(layer?: number, options?: { reverse?: boolean | undefined }): RecurrentCell<D, CellState<D>>
+
+  /** @internal What the cell of one layer is made of. */
+  protected partsOf(layer: number, options: { reverse?: boolean | undefined }): CellParts<D> {
+    const where = `${this.#shape.name}.cell`
+    const { directions, numLayers, inputSize, hiddenSize, bias } = this.#shape
+    checkInteger(where, 'layer', layer, 0, numLayers - 1)
+    const { reverse = false } = checkOptions(where, options, ['reverse'])
+    checkBoolean(where, 'reverse', reverse)
+    if (reverse && directions === 1)
+      throw refusal(where, 'expected a bidirectional layer for { reverse: true }')
+    const suffix = `_l${layer}${reverse ? '_reverse' : ''}`
+    const names = [...parameterShapes(this.#shape).keys()]
+    return {
+      inputSize: layer === 0 ? inputSize : directions * outputSize(this.#shape),
+      hiddenSize,
+      options: { bias, dtype: this.dtype, device: (this.#parameters[0] as Tensor).device },
+      parameters: this.#parameters.filter((_, i) => (names[i] as string).endsWith(suffix)),
+    }
+  }
+
   /** @internal */
   override _moved(): void {
     this.#packed.dispose()
@@ -195,6 +232,13 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
       options.lengths ?? null,
     )
   }
+}
+
+interface CellParts<D extends FloatDType> {
+  inputSize: number
+  hiddenSize: number
+  options: CellOptions<D>
+  parameters: Parameter<D>[]
 }
 
 type Choice = readonly [option: string, value: boolean]

@@ -1,6 +1,7 @@
 import { checkOneOf, checkOptions } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
 import type { Tensor } from '../tensor.ts'
+import { RNNCell, sharing } from './cell.ts'
 import { fixFields } from './module.ts'
 import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './recurrent.ts'
 
@@ -34,6 +35,15 @@ export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResul
     super('RNN', nonlinearity === 'tanh' ? 'rnnTanh' : 'rnnRelu', inputSize, hiddenSize, options)
     this.nonlinearity = nonlinearity
     fixFields(this)
+  }
+
+  override cell(layer = 0, given: { reverse?: boolean | undefined } = {}): RNNCell<D> {
+    const { inputSize, hiddenSize, options, parameters } = this.partsOf(layer, given)
+    return new RNNCell<D>(
+      inputSize,
+      hiddenSize,
+      sharing({ ...options, nonlinearity: this.nonlinearity }, parameters),
+    )
   }
 
   /**

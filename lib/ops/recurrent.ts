@@ -1,7 +1,7 @@
 /** Recurrent layers: one call and one node for the whole stack. */
-import { needsGrad, record } from '../autograd.ts'
+import { needsGrad, record, view } from '../autograd.ts'
 import { unfolded } from '../backward.ts'
-import { COMPUTE, native, type RecurrentCall } from '../binding.ts'
+import { COMPUTE, type Handle, native, type RecurrentCall } from '../binding.ts'
 import { CELLS, type CellStack, hasC, outputSize } from '../cells.ts'
 import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
@@ -115,76 +115,151 @@ export function recurrent<D extends FloatDType>(
   const width = outputSize(shape)
   const stack = numLayers * directions
   const stateShape = (size: number) => (batched ? [stack, B, size] : [stack, size])
-  checkState(where, 'h0', input, h0, stateShape(width), batched, shape.projSize ? 'Hproj' : 'H')
-  checkState(where, 'c0', input, c0, stateShape(hiddenSize), batched, 'H')
+  const named = batched ? 'L*D,B,' : 'L*D,'
+  checkState(where, 'h0', input, h0, stateShape(width), `${named}${shape.projSize ? 'Hproj' : 'H'}`)
+  checkState(where, 'c0', input, c0, stateShape(hiddenSize), `${named}H`)
   const rows = checkLengths(where, lengths, T, B)
 
-  const inputs = [input, h0, c0, ...parameters]
-  const training = inputs.some(needsGrad)
-  const desc = describeStack(shape, T, B, batched && shape.batchFirst, training, dropout)
-  const { dtype, device } = input
-  const read = {
-    x: input._live(where),
-    h0: h0?._live(where) ?? null,
-    c0: c0?._live(where) ?? null,
-    weights: parameters.map((parameter) => parameter._live(where)),
+  const outputs: Outputs = {
+    y: [...input._shape.slice(0, -1), directions * width],
+    h: stateShape(width),
+    c: stateShape(hiddenSize),
   }
-  const stamp = read.weights.reduce((latest, { version }) => Math.max(latest, version), 0)
-  const cache = packed.storage(desc, training, device)
-
-  const outputShape = [...input._shape.slice(0, -1), directions * width]
-  checkShape(where, outputShape)
-  const output = result(outputShape, dtype, device)
-  const hn = result(stateShape(width), dtype, device)
-  const cn = hasC(shape.cell) ? result(stateShape(hiddenSize), dtype, device) : null
+  checkShape(where, outputs.y)
   const between = dropout > 0 ? numLayers - 1 : 0
   const { seed, offset } = between > 0 ? drawFor(between, T * B * directions * width) : NO_RANDOM
-  const y = output._live(where)
+  const [output, hn, cn] = run(
+    { shape, T, B, batchFirst: batched && shape.batchFirst, dropout, seed, offset, rows },
+    parameters,
+    packed,
+    [input, h0, c0],
+    outputs,
+    ([x, h, c], weights) =>
+      unrolled(shape, weights, { p: dropout, seed, offset }, x as Tensor, h ?? null, c ?? null, rows),
+  )
+  return { output: output as Tensor<D>, hn: hn as Tensor<D>, cn: cn ?? null }
+}
+
+/**
+ * One step of one layer: h' and, of a cell with c, c'.
+ *
+ * @param input [B,I] or [I]
+ * @param h [B,Hout] or [Hout], null: zeros
+ * @param c [B,H] or [H], null: zeros
+ */
+export function recurrentStep<D extends FloatDType>(
+  shape: RecurrentShape,
+  parameters: readonly Tensor<D>[],
+  packed: PackedWeights,
+  input: Tensor<D>,
+  h: Tensor<D> | null,
+  c: Tensor<D> | null,
+): [h: Tensor<D>, c: Tensor<D> | null] {
+  const where = `${shape.name}.forward`
+  const B = checkStep(where, shape, (parameters[0] as Tensor).device, input)
+  const width = outputSize(shape)
+  const stateShape = (size: number) => [...input._shape.slice(0, -1), size]
+  const batched = input._shape.length === 2
+  const named = batched ? 'B,' : ''
+  checkState(where, 'h', input, h, stateShape(width), `${named}${shape.projSize ? 'Hproj' : 'H'}`)
+  checkState(where, 'c', input, c, stateShape(shape.hiddenSize), `${named}H`)
+  const [next, , cn] = run(
+    { shape, T: 1, B, batchFirst: false, dropout: 0, ...NO_RANDOM, rows: null },
+    parameters,
+    packed,
+    [input, h, c],
+    { y: stateShape(width), h: null, c: stateShape(shape.hiddenSize) },
+    ([x, h, c], weights) => {
+      const step = (one: Tensor | null | undefined) =>
+        one == null ? null : view(one, [1, B, one._shape.at(-1) as number])
+      const [, hn, cn] = unrolled(shape, weights, NO_DROPOUT, step(x) as Tensor, step(h), step(c), null)
+      const out = (one: Tensor) => view(one, stateShape(one._shape.at(-1) as number))
+      return cn === undefined ? [out(hn as Tensor)] : [out(hn as Tensor), out(cn)]
+    },
+  )
+  return [next as Tensor<D>, cn ?? null]
+}
+
+/** Shapes of the results; hn is left out where it is null. */
+interface Outputs {
+  y: readonly number[]
+  h: readonly number[] | null
+  c: readonly number[]
+}
+
+interface Work {
+  shape: RecurrentShape
+  T: number
+  B: number
+  batchFirst: boolean
+  dropout: number
+  seed: number
+  offset: number
+  rows: Int32Array | null
+}
+
+/**
+ * Enqueues the forward call, and records the backward one.
+ *
+ * @param inputs x, h0 and c0
+ * @param composed the results again, made of ops of the tape
+ */
+function run<D extends FloatDType>(
+  { shape, T, B, batchFirst, dropout, seed, offset, rows }: Work,
+  parameters: readonly Tensor<D>[],
+  packed: PackedWeights,
+  given: readonly [x: Tensor<D>, h0: Tensor<D> | null, c0: Tensor<D> | null],
+  shapes: Outputs,
+  composed: (given: (Tensor | null)[], weights: Tensor[]) => Tensor[],
+): [y: Tensor<D>, hn: Tensor<D> | null, cn: Tensor<D> | null] {
+  const where = `${shape.name}.forward`
+  const inputs = [...given, ...parameters]
+  const training = inputs.some(needsGrad)
+  const desc = describeStack(shape, T, B, batchFirst, training, dropout)
+  const { dtype, device } = given[0]
+  const [x, h0, c0] = given.map((one) => one?._handle(where) ?? null)
+  const weights = parameters.map((parameter) => parameter._live(where))
+  const stamp = weights.reduce((latest, { version }) => Math.max(latest, version), 0)
+  const cache = packed.storage(desc, training, device)
+
+  const y = result(shapes.y, dtype, device)
+  const hn = shapes.h && result(shapes.h, dtype, device)
+  const cn = hasC(shape.cell) ? result(shapes.c, dtype, device) : null
   // The tape holds all of it until backward has run.
   const call: RecurrentCall = [
     desc,
-    read.weights.map(({ handle }) => handle),
+    weights.map(({ handle }) => handle),
     rows,
-    y.handle,
+    y._handle(where),
     cache.handle,
     stamp,
     seed,
     offset,
-    read.x.handle,
-    read.h0?.handle ?? null,
-    read.c0?.handle ?? null,
+    x as Handle,
+    h0 ?? null,
+    c0 ?? null,
   ]
-  const reserve = native().recurrentForward(...call, hn._handle(where), cn?._handle(where) ?? null)
+  const handleOf = (one: Tensor | null | undefined) => one?._handle(where) ?? null
+  const reserve = native().recurrentForward(...call, handleOf(hn), handleOf(cn))
   if (training && reserve !== null) {
     const held = new Storage(reserve, 0)
-    const saved = [...inputs, output, cache, held]
-    const shapes = inputs.map((one) => one?._shape ?? [])
-    const outputs = cn === null ? [output, hn] : [output, hn, cn]
-    record(shape.name, inputs, outputs, saved, (_dy, node, gradients) => {
+    const outputs = [y, hn, cn].filter((one) => one !== null)
+    const before = inputs.map((one) => one?._shape ?? [])
+    record(shape.name, inputs, outputs, [...inputs, y, cache, held], (_dy, node, gradients) => {
       if (isRecording()) {
         const own = inputs.map((_, i) => node.tensorOrNull(i))
-        return unfolded(node, own, gradients, ([x, h, c, ...weights]) =>
-          unrolled(
-            shape,
-            weights as Tensor[],
-            { p: dropout, seed, offset },
-            x as Tensor,
-            h ?? null,
-            c ?? null,
-            rows,
-          ),
-        )
+        return unfolded(node, own, gradients, (all) => composed(all.slice(0, 3), all.slice(3) as Tensor[]))
       }
-      const wanted = shapes.map((one, i) => (node.wants(i) ? result(one, dtype, device) : null))
-      const handleOf = (one: Tensor | null | undefined) => one?._handle(where) ?? null
+      const wanted = before.map((one, i) => (node.wants(i) ? result(one, dtype, device) : null))
       const [dx, dh0, dc0, ...dparameters] = wanted
-      const [dy, dhn, dcn] = gradients
+      const [dy, ...dstates] = gradients
+      const dhn = hn === null ? null : dstates.shift()
       native().recurrentBackward(
         dparameters.map(handleOf),
         ...call,
         handleOf(dy),
         handleOf(dhn),
-        handleOf(dcn),
+        handleOf(dstates[0]),
         handleOf(dx),
         handleOf(dh0),
         handleOf(dc0),
@@ -195,9 +270,10 @@ export function recurrent<D extends FloatDType>(
     })
     held.release()
   }
-  return { output, hn, cn }
+  return [y, hn, cn]
 }
 
+const NO_DROPOUT = { p: 0, seed: 0, offset: 0 }
 const NO_RANDOM = { seed: 0, offset: 0 }
 
 /** Numbers for one mask per boundary between layers; each mask starts at a counter of its own. */
@@ -225,18 +301,34 @@ function checkInput(where: string, shape: RecurrentShape, device: Device, input:
   return batchFirst ? { T: b, B: a, batched: true } : { T: a, B: b, batched: true }
 }
 
+/** Checks the input of a step; returns B. */
+function checkStep(where: string, shape: RecurrentShape, device: Device, input: Tensor): number {
+  checkFloat(where, 'input', input)
+  checkPlacement(where, 'input', input, shape.dtype, device)
+  const [first = 0] = input._shape
+  const rank = input._shape.length
+  if ((rank !== 1 && rank !== 2) || input._shape[rank - 1] !== shape.inputSize) {
+    throw shapeError(
+      where,
+      `input of shape [B,I] = [*,${shape.inputSize}] or [I] = [${shape.inputSize}]`,
+      shapeText(input._shape),
+      rank === 3 ? 'a cell takes one step; a layer takes a sequence' : undefined,
+    )
+  }
+  return rank === 1 ? 1 : first
+}
+
 function checkState(
   where: string,
   name: string,
   input: Tensor,
   state: Tensor | null,
   shape: readonly number[],
-  batched: boolean,
-  width: string,
+  named: string,
 ): void {
   if (state === null) return
   checkLike(where, name, input, state)
-  checkShapeIs(where, name, state, shape, batched ? `L*D,B,${width}` : `L*D,${width}`)
+  checkShapeIs(where, name, state, shape, named)
 }
 
 const BATCH_FIRST = 'a layer takes [T,B,I], one made with { batchFirst: true } takes [B,T,I]'
