@@ -108,6 +108,11 @@ export interface Native {
   unaryBackward(dtype: number, op: number, size: number, saved: Handle, dout: Handle, dx: Handle): void
   /** layout: [rank, shape.., aStrides.., bStrides..] */
   binary(dtype: number, op: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
+  /** As binary, into bool. */
+  compare(dtype: number, comparison: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
+  convert(from: number, to: number, size: number, x: Handle, out: Handle): void
+  /** Where mask is 1, out becomes src; layout: [rank, shape.., maskStrides.., srcStrides..] */
+  maskedCopy(dtype: number, layout: Float64Array, mask: Handle, src: Handle, out: Handle): void
   /** layout: [rank, srcOffset, dstOffset, shape.., srcStrides.., dstStrides..] */
   copy(dtype: number, layout: Float64Array, src: Handle, dst: Handle): void
   /**

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { native } from './binding.ts'
 import { isGeneratorObject, isMap, isPlainObject, isPromise, isTensor, isURL } from './brand.ts'
-import type { Device, DType } from './dtype.ts'
+import { type Device, type DType, isFloat } from './dtype.ts'
 import { BpttError, typeError } from './errors.ts'
 import { MAX_RANK, product, sameShape } from './layout.ts'
 import {
@@ -153,17 +153,17 @@ export function checkFunction(where: string, value: unknown): void {
   if (typeof value !== 'function') throw argumentError(where, 'a function', value)
 }
 
-const DTYPES: readonly string[] = ['float32', 'float64', 'int32']
+const DTYPES: readonly string[] = ['float32', 'float64', 'int32', 'bool']
 
 export function checkDType<D extends DType>(where: string, dtype: D): D {
   if (!DTYPES.includes(dtype)) {
-    throw dtypeError(where, "dtype 'float32', 'float64' or 'int32'", describe(dtype))
+    throw dtypeError(where, "dtype 'float32', 'float64', 'int32' or 'bool'", describe(dtype))
   }
   return dtype
 }
 
 export function checkFloatDType<D extends DType>(where: string, dtype: D): D {
-  if (dtype !== 'float32' && dtype !== 'float64') {
+  if (!isFloat(dtype)) {
     throw dtypeError(where, "dtype 'float32' or 'float64'", describe(dtype))
   }
   return dtype
@@ -338,12 +338,46 @@ export function checkTensorMap(where: string, value: unknown): Map<string, Tenso
 export function checkFloat(where: string, name: string, value: unknown): void {
   checkTensor(where, name, value)
   const { dtype } = value as Tensor
-  if (dtype === 'int32') {
+  if (!isFloat(dtype)) {
+    throw dtypeError(where, `${name} to be float32 or float64`, dtype, "convert it with .to('float32')")
+  }
+}
+
+/** A tensor of numbers. */
+export function checkNumeric(where: string, name: string, value: unknown): void {
+  checkTensor(where, name, value)
+  if ((value as Tensor).dtype === 'bool') {
     throw dtypeError(
       where,
-      `${name} to be float32 or float64`,
-      'int32',
-      "int32 is for indices; make the tensor with { dtype: 'float32' }",
+      `${name} to be float32, float64 or int32`,
+      'bool',
+      "convert it with .to('int32') or .to('float32')",
+    )
+  }
+}
+
+/** A number beside a tensor of that dtype, which must hold it where it holds integers. */
+export function checkScalar(where: string, dtype: DType, value: number): void {
+  if (dtype === 'int32' && (value | 0) !== value) {
+    throw valueError(
+      where,
+      'an integer from -2147483648 to 2147483647 beside int32',
+      value,
+      "convert the tensor with .to('float32')",
+    )
+  }
+  if (dtype === 'bool' && value !== 0 && value !== 1) throw valueError(where, '0 or 1 beside bool', value)
+}
+
+export function checkBool(where: string, name: string, value: unknown): void {
+  checkTensor(where, name, value)
+  const { dtype } = value as Tensor
+  if (dtype !== 'bool') {
+    throw dtypeError(
+      where,
+      `${name} to be bool`,
+      dtype,
+      "make it by a comparison, e.g. x.gt(0), or with .to('bool')",
     )
   }
 }
@@ -408,7 +442,12 @@ export function checkLike(where: string, name: string, a: Tensor, b: unknown): v
 
 export function checkPlacement(where: string, name: string, x: Tensor, dtype: DType, device: Device): void {
   if (x.dtype !== dtype) {
-    throw dtypeError(where, `${name} to be ${dtype}`, x.dtype, 'dtypes are never converted silently')
+    throw dtypeError(
+      where,
+      `${name} to be ${dtype}`,
+      x.dtype,
+      'dtypes are never converted silently: use .to()',
+    )
   }
   if (x.device !== device) {
     throw new BpttError(

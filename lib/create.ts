@@ -10,7 +10,13 @@ import {
   copyShape,
 } from './check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from './dtype.ts'
-import { elementsOf, type IntegerArray, type NestedArray, type NumberArray } from './elements.ts'
+import {
+  elementsOf,
+  type IntegerArray,
+  type NestedArray,
+  type NestedBooleans,
+  type NumberArray,
+} from './elements.ts'
 import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
 import { result, type Tensor } from './tensor.ts'
@@ -21,7 +27,7 @@ export interface TensorOptions<D extends DType = DType> {
   dtype?: D | undefined
   /** Default 'cpu'. */
   device?: Device | undefined
-  /** Whether backward() computes a gradient for it. Default false; int32 cannot. */
+  /** Whether backward() computes a gradient for it. Default false; int32 and bool cannot. */
   requiresGrad?: boolean | undefined
 }
 
@@ -30,24 +36,26 @@ type Options<D extends DType> = TensorOptions<D> & { dtype: D }
 /** @inline */
 type Implied = TensorOptions & { dtype?: undefined }
 /** @inline */
-type Data = number | NestedArray | NumberArray
+type Data = number | boolean | NestedArray | NestedBooleans | NumberArray
 
 /**
  * A tensor with a copy of `data`: a number, nested arrays, or a typed array (any view,
  * also of a SharedArrayBuffer; nested arrays may hold typed arrays as rows).
  *
- * The dtype is float32, except that a Float64Array gives float64 and an integer array
- * int32, unless `dtype` says otherwise. Values for int32 must be integers in its range.
+ * The dtype is float32, except that a Float64Array gives float64, an integer array int32 and
+ * booleans bool, unless `dtype` says otherwise. Values for int32 must be integers in its range,
+ * those for bool true, false, 1 or 0; booleans are for bool alone.
  *
  * @param shape default: the nesting of the data
  * @throws RangeError ERR_BPTT_SHAPE if rows differ in length or the shape does not fit
- * @throws RangeError ERR_BPTT_VALUE if a value does not fit int32
+ * @throws RangeError ERR_BPTT_VALUE if a value does not fit int32 or bool
  * @throws TypeError ERR_BPTT_TYPE if an element is not a number, or the buffer is detached
  *
  * @example
  * tensor([[1, 2], [3, 4]])                       // float32 [2,2]
  * tensor(new Float32Array(6), [2, 3])
  * tensor([0, 2, 1], { dtype: 'int32' })
+ * tensor([true, false])                          // bool [2]
  */
 export function tensor<D extends DType>(
   data: Data,
@@ -70,6 +78,11 @@ export function tensor(
   shape?: readonly number[] | Implied | null,
   options?: Implied,
 ): Tensor<'float32'>
+export function tensor(
+  data: boolean | NestedBooleans,
+  shape?: readonly number[] | Implied | null,
+  options?: Implied,
+): Tensor<'bool'>
 export function tensor(
   data: Data,
   shape?: readonly number[] | TensorOptions | null,
@@ -126,7 +139,7 @@ export function ones<D extends DType = 'float32'>(
 /**
  * A tensor with every element `value`; float32 by default.
  *
- * @throws RangeError ERR_BPTT_VALUE if the dtype is int32 and the value does not fit
+ * @throws RangeError ERR_BPTT_VALUE if the dtype is int32 or bool and the value does not fit
  */
 export function full<D extends DType = 'float32'>(
   shape: readonly number[],
@@ -181,6 +194,7 @@ function filled<D extends DType>(
   if (made.dtype === 'int32' && (value | 0) !== value) {
     throw valueError(where, 'an integer from -2147483648 to 2147483647 for int32', value)
   }
+  if (made.dtype === 'bool' && value !== 0 && value !== 1) throw valueError(where, '0 or 1 for bool', value)
   native().fill(dtypeNumber(made.dtype), made.size, value, made._handle(where))
   return made
 }

@@ -1,10 +1,13 @@
 /** Element types and devices. */
 import { CPU_DEVICE, DTYPE } from './binding.ts'
 
-/** Element types. `int32` holds indices and lengths; arithmetic is for the other two. */
-export type DType = 'float32' | 'float64' | 'int32'
+/**
+ * Element types. `int32` holds indices and lengths; its arithmetic wraps, and it has no division. `bool` holds
+ * masks, a byte of 0 or 1 each; no arithmetic. {@link Tensor.to} converts.
+ */
+export type DType = 'float32' | 'float64' | 'int32' | 'bool'
 
-/** Element types that compute and have gradients. */
+/** Element types that have gradients. */
 export type FloatDType = 'float32' | 'float64'
 
 export function isFloat(dtype: DType): dtype is FloatDType {
@@ -16,12 +19,14 @@ export type DataOf<D extends DType> = D extends 'float32'
   ? Float32Array
   : D extends 'float64'
     ? Float64Array
-    : Int32Array
+    : D extends 'int32'
+      ? Int32Array
+      : Uint8Array
 
 /** Where a tensor lives. `cuda` is `cuda:0`. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`
 
-export const BYTES = { float32: 4, float64: 8, int32: 4 } as const
+export const BYTES = { float32: 4, float64: 8, int32: 4, bool: 1 } as const
 
 /** The dtype's number in the addon's interface. */
 export function dtypeNumber(dtype: DType): number {
@@ -40,8 +45,10 @@ export function arrayOf<D extends DType>(dtype: D, buffer: ArrayBuffer): DataOf<
       return new Float32Array(buffer) as DataOf<D>
     case 'float64':
       return new Float64Array(buffer) as DataOf<D>
-    default:
+    case 'int32':
       return new Int32Array(buffer) as DataOf<D>
+    default:
+      return new Uint8Array(buffer) as DataOf<D>
   }
 }
 

@@ -22,7 +22,10 @@ export type NumberArray = Float32Array | Float64Array | IntegerArray
 /** Numbers in rows of rows; a row may be a typed array. */
 export type NestedArray = readonly (number | NestedArray | NumberArray)[]
 
-type Values = Float32Array | Float64Array | Int32Array
+/** Booleans in rows of rows. */
+export type NestedBooleans = readonly (boolean | NestedBooleans)[]
+
+type Values = Float32Array | Float64Array | Int32Array | Uint8Array
 
 export interface Elements {
   data: Values
@@ -30,7 +33,7 @@ export interface Elements {
   dtype: DType
 }
 
-const ARRAY = { float32: Float32Array, float64: Float64Array, int32: Int32Array } as const
+const ARRAY = { float32: Float32Array, float64: Float64Array, int32: Int32Array, bool: Uint8Array } as const
 
 /** Copies unless `data` is already a suitable typed array. */
 export function elementsOf(where: string, data: unknown, dtype: DType | undefined): Elements {
@@ -40,15 +43,23 @@ export function elementsOf(where: string, data: unknown, dtype: DType | undefine
     const values = converted(where, data as NumberArray, kind, implied)
     return { data: values, shape: [typedArrayLength(values)], dtype: implied }
   }
-  const kind = dtype ?? 'float32'
-  if (typeof data !== 'number' && !Array.isArray(data)) {
+  const kind = dtype ?? (typeof firstOf(data) === 'boolean' ? 'bool' : 'float32')
+  const single = typeof data === 'number' || typeof data === 'boolean'
+  if (!single && !Array.isArray(data)) {
     throw argumentError(where, 'a number, an array of numbers or a typed array', data)
   }
-  const shape = typeof data === 'number' ? [] : shapeOf(where, data)
+  const shape = single ? [] : shapeOf(where, data)
   const values = room(where, kind, product(shape))
-  if (typeof data === 'number') store(where, [data], values, 0, 1)
+  if (single) store(where, [data], values, 0, 1)
   else flatten(where, data, shape, 0, values, 0)
   return { data: values, shape, dtype: kind }
+}
+
+/** What stands first, at the bottom of nested arrays; of any depth that shapeOf() takes. */
+function firstOf(data: unknown): unknown {
+  let first = data
+  for (let depth = 0; Array.isArray(first) && depth <= MAX_RANK; depth++) first = first[0]
+  return first
 }
 
 /** What a typed array's kind makes a tensor; of the others it is int32. */
@@ -89,8 +100,9 @@ function room(where: string, dtype: DType, size: number): Values {
 function converted(where: string, view: NumberArray, kind: string, dtype: DType): Values {
   // A view of shared memory may change while it is read: copy it in one go.
   const shared = isSharedArrayBuffer(view.buffer)
-  if (kind === ARRAY[dtype].name && !shared) return view as Values
-  if (dtype !== 'int32' || kind === 'Int32Array') {
+  const fits = dtype !== 'bool' && (dtype !== 'int32' || kind === 'Int32Array')
+  if (fits && kind === ARRAY[dtype].name && !shared) return view as Values
+  if (fits) {
     try {
       return new ARRAY[dtype](view)
     } catch {
@@ -154,9 +166,15 @@ function flatten(
 }
 
 function store(where: string, items: ArrayLike<unknown>, out: Values, start: number, length: number): void {
-  const isInt = typedArrayKind(out) === 'Int32Array'
+  const kind = typedArrayKind(out)
+  const isInt = kind === 'Int32Array'
+  const isBool = kind === 'Uint8Array'
   for (let i = 0; i < length; i++) {
     const value = items[i]
+    if (isBool && typeof value === 'boolean') {
+      out[start + i] = Number(value)
+      continue
+    }
     if (typeof value !== 'number') {
       throw isRow(value)
         ? shapeError(where, 'rows of equal depth', `${describe(value)} among numbers`)
@@ -165,6 +183,7 @@ function store(where: string, items: ArrayLike<unknown>, out: Values, start: num
     if (isInt && (value | 0) !== value) {
       throw valueError(where, 'integers from -2147483648 to 2147483647 for int32', value)
     }
+    if (isBool && value !== 0 && value !== 1) throw valueError(where, 'true, false, 1 or 0 for bool', value)
     out[start + i] = value
   }
 }

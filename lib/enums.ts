@@ -4,6 +4,7 @@ export const DTYPE = {
   float32: 0,
   float64: 1,
   int32: 2,
+  bool: 3,
 } as const
 
 export const UNARY = {
@@ -17,6 +18,7 @@ export const UNARY = {
   abs: 7,
   scale: 8,
   addScalar: 9,
+  sign: 10,
 } as const
 
 export const BINARY = {
@@ -24,6 +26,17 @@ export const BINARY = {
   sub: 1,
   mul: 2,
   div: 3,
+  maximum: 4,
+  minimum: 5,
+} as const
+
+export const COMPARISON = {
+  eq: 0,
+  ne: 1,
+  lt: 2,
+  le: 3,
+  gt: 4,
+  ge: 5,
 } as const
 
 export const REDUCTION = {

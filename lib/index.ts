@@ -12,7 +12,7 @@ export { setDetectAnomaly } from './anomaly.ts'
 export { type BackwardOptions, type GradOptions, grad } from './backward.ts'
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
-export type { NestedArray, NumberArray } from './elements.ts'
+export type { NestedArray, NestedBooleans, NumberArray } from './elements.ts'
 export { BpttError, type ErrorCode } from './errors.ts'
 export { type GradcheckOptions, gradcheck } from './gradcheck.ts'
 export type { FileSource, FileURL, OpenFile } from './io/place.ts'
@@ -46,6 +46,7 @@ export { Recurrent, type RecurrentOptions, type StateOptions } from './nn/recurr
 export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
 export { Sequential } from './nn/sequential.ts'
 export { checkpoint } from './ops/checkpoint.ts'
+export { where } from './ops/compare.ts'
 export {
   type CustomArrayOp,
   type CustomContext,

@@ -1,7 +1,8 @@
 /** The methods of tensors that compute: declared, and attached to the class, here alone. */
 import { type BackwardOptions, runBackward } from './backward.ts'
 import type { DType } from './dtype.ts'
-import { add, div, mul, neg, sub, unary } from './ops/elementwise.ts'
+import { compare, logical, logicalNot, maskedFill, to } from './ops/compare.ts'
+import { add, div, extreme, mul, neg, sign, sub, unary } from './ops/elementwise.ts'
 import { matmul } from './ops/matmul.ts'
 import { mean, type ReduceOptions, sum } from './ops/reduce.ts'
 import { expand, reshape, slice, transpose } from './ops/shape.ts'
@@ -25,20 +26,21 @@ export interface TensorMethods<D extends DType> {
   backward(gradient?: Tensor<D> | null, options?: BackwardOptions): void
 
   // -- elementwise: float32 and float64; shapes broadcast as in NumPy --------------------
+  // Those that say int32 take it too, and their results wrap; a number beside it must be an int32.
 
-  /** this + other */
+  /** this + other; also int32. */
   add(other: Tensor<D> | number): Tensor<D>
 
-  /** this - other */
+  /** this - other; also int32. */
   sub(other: Tensor<D> | number): Tensor<D>
 
-  /** this * other, element by element */
+  /** this * other, element by element; also int32. */
   mul(other: Tensor<D> | number): Tensor<D>
 
-  /** this / other */
+  /** this / other. Of int32, convert first: `x.to('float32').div(2)`. */
   div(other: Tensor<D> | number): Tensor<D>
 
-  /** -this */
+  /** -this; also int32. */
   neg(): Tensor<D>
 
   /** Hyperbolic tangent. */
@@ -59,13 +61,66 @@ export interface TensorMethods<D extends DType> {
   /** Square root; NaN below 0. */
   sqrt(): Tensor<D>
 
-  /** Absolute value. Its derivative at 0 is 0. */
+  /** Absolute value; also int32. Its derivative at 0 is 0. */
   abs(): Tensor<D>
+
+  /** -1, 0 or 1; also int32. 0 for NaN. Its gradient is 0. */
+  sign(): Tensor<D>
+
+  /** The larger of each two, NaN where either is; also int32. Where they are equal, each gets half the gradient. */
+  maximum(other: Tensor<D> | number): Tensor<D>
+
+  /** The smaller of each two, NaN where either is; also int32. Where they are equal, each gets half the gradient. */
+  minimum(other: Tensor<D> | number): Tensor<D>
+
+  // -- masks: any dtype; shapes broadcast as in NumPy -------------------------------------
+
+  /** this == other; false with NaN. */
+  eq(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** this != other; true with NaN. */
+  ne(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** this < other; false with NaN. */
+  lt(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** this <= other; false with NaN. */
+  le(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** this > other; false with NaN. */
+  gt(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** this >= other; false with NaN. */
+  ge(other: Tensor<D> | number): Tensor<'bool'>
+
+  /** Whether both are not 0. The dtypes may differ. */
+  logicalAnd(other: Tensor): Tensor<'bool'>
+
+  /** Whether at least one is not 0. The dtypes may differ. */
+  logicalOr(other: Tensor): Tensor<'bool'>
+
+  /** Whether this is 0. */
+  logicalNot(): Tensor<'bool'>
+
+  /**
+   * This, with `value` where the mask, which broadcasts to this shape, is true. No gradient flows there.
+   *
+   * @example
+   * scores.maskedFill(padding, -Infinity).softmax()
+   */
+  maskedFill(mask: Tensor<'bool'>, value: number): Tensor<D>
+
+  /**
+   * The elements as another dtype; the same, shared, where it is this one. Gradients flow between float32 and
+   * float64. To int32 goes toward zero, what is too large becomes the largest int32 there is and NaN 0; to bool is
+   * whether it is not 0.
+   */
+  to<E extends DType>(dtype: E): Tensor<E>
 
   // -- reductions and products -------------------------------------------------------------
 
   /**
-   * The sum over one axis, several, or (by default) all. Axes may be negative.
+   * The sum over one axis, several, or (by default) all. Axes may be negative. Of int32 it is int32, and wraps.
    *
    * @param options keepDims: keep the summed axes with length 1 (default false)
    */
@@ -155,6 +210,48 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   },
   abs() {
     return unary('abs', this)
+  },
+  sign() {
+    return sign(this)
+  },
+  maximum(other) {
+    return extreme('maximum', this, other)
+  },
+  minimum(other) {
+    return extreme('minimum', this, other)
+  },
+  eq(other) {
+    return compare('eq', this, other)
+  },
+  ne(other) {
+    return compare('ne', this, other)
+  },
+  lt(other) {
+    return compare('lt', this, other)
+  },
+  le(other) {
+    return compare('le', this, other)
+  },
+  gt(other) {
+    return compare('gt', this, other)
+  },
+  ge(other) {
+    return compare('ge', this, other)
+  },
+  logicalAnd(other) {
+    return logical('logicalAnd', this, other)
+  },
+  logicalOr(other) {
+    return logical('logicalOr', this, other)
+  },
+  logicalNot() {
+    return logicalNot(this)
+  },
+  maskedFill(mask, value) {
+    return maskedFill(this, mask, value)
+  },
+  to(dtype) {
+    return to(this, dtype)
   },
   sum(axes, options) {
     return sum(this, axes, options)

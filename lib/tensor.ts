@@ -344,7 +344,9 @@ function preview(x: Tensor): string {
   if (shown > 0 && native().stats(CPU_DEVICE).queuedOps > 0) return ' not computed yet'
   try {
     const values = arrayOf(x.dtype, native().readSync(x._handle('Tensor'), shown * BYTES[x.dtype]))
-    const texts = Array.from(values, (value) => String(Number(value.toPrecision(DIGITS_SHOWN))))
+    const texts = Array.from(values, (value) =>
+      x.dtype === 'bool' ? String(value === 1) : String(Number(value.toPrecision(DIGITS_SHOWN))),
+    )
     return ` [${texts.join(', ')}${x.size > shown ? ', ..' : ''}]`
   } catch (error) {
     return ` ${(error as Error).message}`

@@ -22,7 +22,7 @@ extern "C" {
 #define BPTT_ONE_MORE(...) +1
 enum {
   BPTT_BACKEND_VERSION =
-      6 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
+      7 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
 };
 #undef BPTT_ONE_MORE
 #define BPTT_MAX_RANK 8
@@ -31,8 +31,11 @@ enum {
 // 0. The bounds and names of enums.h come of it, and lib/enums.ts by generate.mjs.
 #define BPTT_ENUMERATOR(enumerator, name) enumerator,
 
-#define BPTT_DTYPE(ENTRY) \
-  ENTRY(BPTT_FLOAT32, float32) ENTRY(BPTT_FLOAT64, float64) ENTRY(BPTT_INT32, int32)
+#define BPTT_DTYPE(ENTRY)      \
+  ENTRY(BPTT_FLOAT32, float32) \
+  ENTRY(BPTT_FLOAT64, float64) \
+  ENTRY(BPTT_INT32, int32)     \
+  ENTRY(BPTT_BOOL, bool) /* a byte, 0 or 1 */
 
 typedef enum bptt_dtype { BPTT_DTYPE(BPTT_ENUMERATOR) } bptt_dtype;
 
@@ -71,10 +74,25 @@ typedef struct bptt_rng {
   ENTRY(BPTT_SQRT, sqrt)                            \
   ENTRY(BPTT_ABS, abs)                              \
   ENTRY(BPTT_SCALE, scale)          /* alpha * x */ \
-  ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */
+  ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */ \
+  ENTRY(BPTT_SIGN, sign)            /* 0 for NaN */
 
-#define BPTT_BINARY(ENTRY) \
-  ENTRY(BPTT_ADD, add) ENTRY(BPTT_SUB, sub) ENTRY(BPTT_MUL, mul) ENTRY(BPTT_DIV, div)
+#define BPTT_BINARY(ENTRY)                               \
+  ENTRY(BPTT_ADD, add)                                   \
+  ENTRY(BPTT_SUB, sub)                                   \
+  ENTRY(BPTT_MUL, mul)                                   \
+  ENTRY(BPTT_DIV, div)                                   \
+  ENTRY(BPTT_MAXIMUM, maximum) /* NaN where either is */ \
+  ENTRY(BPTT_MINIMUM, minimum)
+
+// As IEEE 754: with NaN all are false but ne.
+#define BPTT_COMPARISON(ENTRY) \
+  ENTRY(BPTT_EQ, eq)           \
+  ENTRY(BPTT_NE, ne)           \
+  ENTRY(BPTT_LT, lt)           \
+  ENTRY(BPTT_LE, le)           \
+  ENTRY(BPTT_GT, gt)           \
+  ENTRY(BPTT_GE, ge)
 
 #define BPTT_REDUCTION(ENTRY) ENTRY(BPTT_NONE, none) ENTRY(BPTT_MEAN, mean) ENTRY(BPTT_SUM, sum)
 
@@ -88,6 +106,7 @@ typedef struct bptt_rng {
 
 typedef enum bptt_unary_op { BPTT_UNARY(BPTT_ENUMERATOR) } bptt_unary_op;
 typedef enum bptt_binary_op { BPTT_BINARY(BPTT_ENUMERATOR) } bptt_binary_op;
+typedef enum bptt_comparison { BPTT_COMPARISON(BPTT_ENUMERATOR) } bptt_comparison;
 typedef enum bptt_reduction { BPTT_REDUCTION(BPTT_ENUMERATOR) } bptt_reduction;
 typedef enum bptt_pairwise_loss { BPTT_PAIRWISE_LOSS(BPTT_ENUMERATOR) } bptt_pairwise_loss;
 typedef enum bptt_softmax_kind { BPTT_SOFTMAX_KIND(BPTT_ENUMERATOR) } bptt_softmax_kind;
@@ -210,15 +229,16 @@ typedef struct bptt_recurrent_backward {
 // The operations. Tables, declarations and the exports of the addon are made of this list; the
 // struct below gives signatures and contracts.
 // clang-format off
-#define BPTT_ANY_DTYPE_OPS(OP) OP(fill) OP(copy)
+#define BPTT_ANY_DTYPE_OPS(OP) OP(fill) OP(copy) OP(convert) OP(compare) OP(masked_copy)
+#define BPTT_NUMBER_OPS(OP) OP(unary) OP(binary) OP(sum)
 #define BPTT_FLOAT_OPS(OP) \
-  OP(unary) OP(unary_backward) OP(binary) OP(dropout) OP(uniform) OP(normal) \
-  OP(sum) OP(softmax) OP(softmax_backward) OP(layer_norm) OP(layer_norm_backward) \
+  OP(unary_backward) OP(dropout) OP(uniform) OP(normal) \
+  OP(softmax) OP(softmax_backward) OP(layer_norm) OP(layer_norm_backward) \
   OP(matmul) OP(embedding) OP(embedding_backward) \
   OP(cross_entropy) OP(cross_entropy_backward) OP(pairwise_loss) OP(pairwise_loss_backward) \
   OP(optimize) OP(grad_norm) OP(clip_grads)
 // clang-format on
-#define BPTT_OPS(OP) BPTT_ANY_DTYPE_OPS(OP) BPTT_FLOAT_OPS(OP)
+#define BPTT_OPS(OP) BPTT_ANY_DTYPE_OPS(OP) BPTT_NUMBER_OPS(OP) BPTT_FLOAT_OPS(OP)
 
 // The CPU backend has one such table per instruction set.
 typedef struct bptt_ops {
@@ -226,18 +246,32 @@ typedef struct bptt_ops {
 
   // -- elementwise; out may be an input -------------------------------------
   bptt_code (*fill)(bptt_context*, bptt_dtype, int64_t n, double value, void* out);
+  // Of int32: neg, abs, sign, scale and addScalar, which wrap.
   bptt_code (*unary)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, int64_t n,
                      const void* x, void* out);
   // saved is the forward's x for log and abs, and its result for every other op.
   bptt_code (*unary_backward)(bptt_context*, bptt_dtype, bptt_unary_op, int64_t n,
                               const void* saved, const void* dout, void* dx);
-  // Broadcasting by stride 0; out is dense over shape.
+  // Broadcasting by stride 0; out is dense over shape. Of int32, all but div, which wrap; of bool,
+  // maximum (or) and minimum (and).
   bptt_code (*binary)(bptt_context*, bptt_dtype, bptt_binary_op, int rank, const int64_t* shape,
                       const void* a, const int64_t* a_strides, const void* b,
                       const int64_t* b_strides, void* out);
   // Strided copy: transpose, slice, concat, expand. Any dtype.
   bptt_code (*copy)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const void* src,
                     const int64_t* src_strides, void* dst, const int64_t* dst_strides);
+  // Any two dtypes. To int32 toward zero: what is too large becomes the largest, NaN becomes 0;
+  // to bool: whether it is not 0.
+  bptt_code (*convert)(bptt_context*, bptt_dtype from, bptt_dtype to, int64_t n, const void* x,
+                       void* out);
+  // As binary, into bool; any dtype.
+  bptt_code (*compare)(bptt_context*, bptt_dtype, bptt_comparison, int rank, const int64_t* shape,
+                       const void* a, const int64_t* a_strides, const void* b,
+                       const int64_t* b_strides, void* out);
+  // out, dense over shape, becomes src where the mask, of bool, is 1; any dtype.
+  bptt_code (*masked_copy)(bptt_context*, bptt_dtype, int rank, const int64_t* shape,
+                           const void* mask, const int64_t* mask_strides, const void* src,
+                           const int64_t* src_strides, void* out);
   // out = x / (1-p) where kept, else 0. Its own backward, with the same rng.
   bptt_code (*dropout)(bptt_context*, bptt_dtype, int64_t n, double p, bptt_rng, const void* x,
                        void* out);
@@ -247,7 +281,8 @@ typedef struct bptt_ops {
                       void* out);
 
   // -- reductions, by the fixed tree of docs/numerics.md --------------------
-  // out = scale * sum over the axes whose reduced flag is set; out is dense over the rest.
+  // out = scale * sum over the axes whose reduced flag is set; out is dense over the rest. Of
+  // int32 the sum wraps, and scale is 1.
   bptt_code (*sum)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const int* reduced,
                    double scale, const void* x, void* out);
   // x is [outer, classes, inner].

@@ -1,6 +1,7 @@
 // The enums of backend.h in C++: how many enumerators there are, and their names.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 
@@ -20,6 +21,7 @@ struct EnumNames;
 BPTT_NAMES(bptt_dtype, BPTT_DTYPE)
 BPTT_NAMES(bptt_unary_op, BPTT_UNARY)
 BPTT_NAMES(bptt_binary_op, BPTT_BINARY)
+BPTT_NAMES(bptt_comparison, BPTT_COMPARISON)
 BPTT_NAMES(bptt_reduction, BPTT_REDUCTION)
 BPTT_NAMES(bptt_pairwise_loss, BPTT_PAIRWISE_LOSS)
 BPTT_NAMES(bptt_softmax_kind, BPTT_SOFTMAX_KIND)
@@ -40,6 +42,10 @@ constexpr bool is_enumerator(Enum value) {
 template <class Enum>
 constexpr const char* name_of(Enum value) {
   return EnumNames<Enum>::names[value];
+}
+
+constexpr size_t size_of(bptt_dtype dtype) {
+  return dtype == BPTT_FLOAT64 ? 8 : dtype == BPTT_BOOL ? 1 : 4;
 }
 
 constexpr bool is_float(bptt_dtype dtype) { return dtype == BPTT_FLOAT32 || dtype == BPTT_FLOAT64; }

@@ -33,7 +33,7 @@ async function read(dtype: string, data: ArrayBufferView & { length: number }, s
 
 const inf = Infinity
 const same: [string, ArrayBufferView & { length: number }, string, number[]][] = [
-  ['BOOL', Uint8Array.of(0, 1, 1), 'int32', [0, 1, 1]],
+  ['BOOL', Uint8Array.of(0, 1, 2), 'bool', [0, 1, 1]],
   ['U8', Uint8Array.of(0, 255), 'int32', [0, 255]],
   ['I8', Int8Array.of(-128, 127), 'int32', [-128, 127]],
   ['U16', Uint16Array.of(0, 65535), 'int32', [0, 65535]],

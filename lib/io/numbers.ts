@@ -100,7 +100,10 @@ export const ELEMENT_TYPES: ReadonlyMap<string, ElementType> = new Map([
   ['I8', int32(1, (bytes) => new Int32Array(new Int8Array(bytes)))],
   ['U16', int32(2, (bytes) => new Int32Array(new Uint16Array(bytes)))],
   ['U8', int32(1, (bytes) => new Int32Array(new Uint8Array(bytes)))],
-  ['BOOL', int32(1, (bytes) => new Int32Array(new Uint8Array(bytes).map((byte) => (byte === 0 ? 0 : 1))))],
+  [
+    'BOOL',
+    { bytes: 1, dtype: 'bool', read: (bytes) => new Uint8Array(bytes).map((byte) => Number(byte !== 0)) },
+  ],
   ['U32', int32(4, (bytes) => narrow32(new Int32Array(bytes)))],
   ['I64', int32(8, (bytes) => narrow64(new BigInt64Array(bytes), true))],
   ['U64', int32(8, (bytes) => narrow64(new BigUint64Array(bytes), false))],

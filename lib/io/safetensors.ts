@@ -36,7 +36,7 @@ export interface SkippedTensor {
   reason: string
 }
 
-const WRITTEN_AS = { float32: 'F32', float64: 'F64', int32: 'I32' } as const
+const WRITTEN_AS = { float32: 'F32', float64: 'F64', int32: 'I32', bool: 'BOOL' } as const
 
 /** What is read from a file at once: a tensor of any size needs no more memory than its own and this. */
 const READ_BYTES = 2 ** 22
@@ -86,7 +86,7 @@ export async function saveSafetensors(
 /**
  * Reads a safetensors file.
  *
- * F32, F64 and I32 keep their type. F16, BF16, F8_E4M3 and F8_E5M2 become float32; BOOL (0 and 1), U8, I8,
+ * F32, F64, I32 and BOOL keep their type. F16, BF16, F8_E4M3 and F8_E5M2 become float32; U8, I8,
  * U16, I16, and U32, I64, U64 where every value fits, become int32: always exactly. A tensor of another
  * type, with a value that does not fit or of more than 8 dimensions is in `skipped` instead.
  *

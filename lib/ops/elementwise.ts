@@ -1,18 +1,19 @@
 /** Elementwise ops: unary functions, arithmetic with broadcasting or a number. */
 import { needsGrad, record } from '../autograd.ts'
 import { BINARY, native, UNARY } from '../binding.ts'
-import { checkFloat, checkLike } from '../check.ts'
+import { checkFloat, checkLike, checkNumeric, checkScalar } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
-import { broadcastShapes, broadcastStrides, denseLayout, layoutOf, sameShape } from '../layout.ts'
-import { argumentError } from '../messages.ts'
+import { broadcastShapes } from '../layout.ts'
+import { argumentError, dtypeError } from '../messages.ts'
 import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { sumTo } from './broadcast.ts'
+import { compare, maskedFill, pairLayout, scalarLike, where as select } from './compare.ts'
 import { mapped, negated, scaled, shifted } from './map.ts'
 
 // -- unary ------------------------------------------------------------------------
 
-type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar'>
+type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar' | 'sign'>
 
 /** What the derivative is computed from: the result, but for these. */
 const OF_INPUT: ReadonlySet<UnaryName> = new Set(['log', 'abs'])
@@ -28,7 +29,8 @@ const GRADIENT: { readonly [K in UnaryName]?: (dy: Tensor, saved: Tensor) => Ten
 
 export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
   const where = `Tensor.${name}`
-  checkFloat(where, 'input', x)
+  if (name === 'abs') checkNumeric(where, 'input', x)
+  else checkFloat(where, 'input', x)
   const y = mapped(where, UNARY[name], x)
   if (needsGrad(x)) {
     record(name, [x], [y], [OF_INPUT.has(name) ? x : y], (dy, node) => {
@@ -55,8 +57,24 @@ function pulled(name: UnaryName, saved: Tensor, dy: Tensor): Tensor {
 }
 
 export function neg<D extends DType>(x: Tensor<D>): Tensor<D> {
-  checkFloat('Tensor.neg', 'input', x)
+  checkNumeric('Tensor.neg', 'input', x)
   return negated('Tensor.neg', x)
+}
+
+/** Its gradient is 0 everywhere. */
+export function sign<D extends DType>(x: Tensor<D>): Tensor<D> {
+  const where = 'Tensor.sign'
+  checkNumeric(where, 'input', x)
+  const y = mapped(where, UNARY.sign, x)
+  if (needsGrad(x)) record('sign', [x], [y], [], (dy) => [constantLike(dy, 0)])
+  return y
+}
+
+/** A tensor of that value, of the shape of `x`. */
+function constantLike(x: Tensor, value: number): Tensor {
+  const y = resultLike(x)
+  native().fill(dtypeNumber(x.dtype), x.size, value, y._handle('fill'))
+  return y
 }
 
 // -- binary -------------------------------------------------------------------------
@@ -69,16 +87,13 @@ function combined<D extends DType>(where: string, op: number, a: Tensor<D>, b: T
   const left = a._handle(where)
   const right = b._handle(where)
   const y = result(shape, a.dtype, a.device)
-  const layout =
-    sameShape(aShape, shape) && sameShape(bShape, shape)
-      ? denseLayout(y.size)
-      : layoutOf(shape.length, shape, broadcastStrides(aShape, shape), broadcastStrides(bShape, shape))
+  const layout = pairLayout(shape, aShape, bShape, y.size)
   native().binary(dtypeNumber(a.dtype), op, layout, left, right, y._handle(where))
   return y
 }
 
 function checkOperands<D extends DType>(where: string, a: Tensor<D>, b: unknown): asserts b is Tensor<D> {
-  checkFloat(where, 'left operand', a)
+  checkNumeric(where, 'left operand', a)
   if (typeof b !== 'object') throw argumentError(where, 'a tensor or a number', b)
   checkLike(where, 'right operand', a, b)
 }
@@ -86,7 +101,8 @@ function checkOperands<D extends DType>(where: string, a: Tensor<D>, b: unknown)
 export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.add'
   if (typeof b === 'number') {
-    checkFloat(where, 'left operand', a)
+    checkNumeric(where, 'left operand', a)
+    checkScalar(where, a.dtype, b)
     return shifted(where, a, b)
   }
   checkOperands(where, a, b)
@@ -105,8 +121,10 @@ export function add<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
 export function sub<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.sub'
   if (typeof b === 'number') {
-    checkFloat(where, 'left operand', a)
-    return shifted(where, a, -b)
+    checkNumeric(where, 'left operand', a)
+    checkScalar(where, a.dtype, b)
+    // -b itself, for the least int32, wraps to b, and so does the sum.
+    return shifted(where, a, a.dtype === 'int32' ? -b | 0 : -b)
   }
   checkOperands(where, a, b)
   const y = combined(where, BINARY.sub, a, b)
@@ -124,7 +142,8 @@ export function sub<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
 export function mul<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.mul'
   if (typeof b === 'number') {
-    checkFloat(where, 'left operand', a)
+    checkNumeric(where, 'left operand', a)
+    checkScalar(where, a.dtype, b)
     return scaled(where, a, b)
   }
   checkOperands(where, a, b)
@@ -144,8 +163,16 @@ export function mul<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
 
 export function div<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tensor<D> {
   const where = 'Tensor.div'
+  checkNumeric(where, 'left operand', a)
+  if (a.dtype === 'int32') {
+    throw dtypeError(
+      where,
+      'operands of float32 or float64',
+      'int32',
+      "quotients are not integers: convert both with .to('float32')",
+    )
+  }
   if (typeof b === 'number') {
-    checkFloat(where, 'left operand', a)
     return divideByNumber(where, a, b)
   }
   checkOperands(where, a, b)
@@ -168,10 +195,41 @@ export function div<D extends DType>(a: Tensor<D>, b: Tensor<D> | number): Tenso
 
 /** A true division: x * (1 / divisor) would round twice. */
 function divideByNumber<D extends DType>(where: string, x: Tensor<D>, divisor: number): Tensor<D> {
-  const scalar = result([], x.dtype, x.device)
-  native().fill(dtypeNumber(x.dtype), 1, divisor, scalar._handle(where))
+  const scalar = scalarLike(where, x, x.dtype, divisor)
   const y = combined(where, BINARY.div, x, scalar)
   scalar.dispose()
   if (needsGrad(x)) record('div', [x], [y], [], (dy) => [divideByNumber(where, dy, divisor)])
+  return y
+}
+
+/** The larger or smaller of two; where they are equal, each gets half the gradient. */
+export function extreme<D extends DType>(
+  name: 'maximum' | 'minimum',
+  a: Tensor<D>,
+  b: Tensor<D> | number,
+): Tensor<D> {
+  const where = `Tensor.${name}`
+  if (typeof b === 'number') {
+    checkNumeric(where, 'left operand', a)
+    checkScalar(where, a.dtype, b)
+    const scalar = scalarLike(where, a, a.dtype, b)
+    const y = extreme(name, a, scalar)
+    scalar.dispose()
+    return y
+  }
+  checkOperands(where, a, b)
+  const y = combined(where, BINARY[name], a, b)
+  if (needsGrad(a) || needsGrad(b)) {
+    const shapes = [a._shape, b._shape]
+    const passed = name === 'maximum' ? 'lt' : 'gt'
+    record(name, [a, b], [y], [a, b], (dy, node) =>
+      shapes.map((shape, i) => {
+        if (!node.wants(i)) return null
+        const [mine, other] = [node.tensor(i), node.tensor(1 - i)]
+        const shared = select(compare('eq', mine, other), mul(dy, 0.5), dy)
+        return sumTo(maskedFill(shared, compare(passed, mine, other), 0), shape)
+      }),
+    )
+  }
   return y
 }

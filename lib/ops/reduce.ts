@@ -1,5 +1,5 @@
 /** Sums and means over axes. */
-import { checkAxis, checkBoolean, checkFloat, checkOptions } from '../check.ts'
+import { checkAxis, checkBoolean, checkFloat, checkNumeric, checkOptions } from '../check.ts'
 import type { DType } from '../dtype.ts'
 import { product } from '../layout.ts'
 import { argumentError, refusal } from '../messages.ts'
@@ -29,7 +29,8 @@ function reduce<D extends DType>(
   options: ReduceOptions = {},
 ): Tensor<D> {
   const where = `Tensor.${name}`
-  checkFloat(where, 'input', x)
+  if (name === 'sum') checkNumeric(where, 'input', x)
+  else checkFloat(where, 'input', x)
   options = checkOptions(where, options, ['keepDims'])
   const keepDims = checkBoolean(where, 'keepDims', options.keepDims ?? false)
   const reduced = flags(where, axes ?? null, x._shape.length)

@@ -71,7 +71,6 @@ napi_value guarded(napi_env env, Function function) {
 
 constexpr int64_t kLargestCount = int64_t{1} << 53;
 
-constexpr size_t size_of(bptt_dtype dtype) { return dtype == BPTT_FLOAT64 ? 8 : 4; }
 // The product of counts; throws where it is not exact in a number of JavaScript.
 int64_t product(std::initializer_list<int64_t> counts);
 [[noreturn]] void not_an_integer(double value, int64_t least, int64_t most);

@@ -129,23 +129,65 @@ PLAIN(pairwise_loss_backward, (bptt_pairwise_loss, bptt_reduction reduction, dou
 
 // -- ops of strides ---------------------------------------------------------------------
 
+// Two operands that broadcast: [rank, shape.., aStrides.., bStrides..].
+struct Pair {
+  int rank;
+  Axes shape, a, b;
+
+  explicit Pair(Call& call) {
+    Numbers numbers(call.numbers());
+    rank = numbers.rank();
+    numbers.counts(rank, shape);
+    numbers.counts(rank, a);
+    numbers.counts(rank, b);
+  }
+};
+
 napi_value binary(Call& call) {
-  struct Layout {
-    int rank;
-    Axes shape, a, b;
-  } l;
   const bptt_dtype dtype = call.dtype();
   const auto op = call.option<bptt_binary_op>();
-  Numbers numbers(call.numbers());
-  l.rank = numbers.rank();
-  numbers.counts(l.rank, l.shape);
-  numbers.counts(l.rank, l.a);
-  numbers.counts(l.rank, l.b);
+  const Pair l(call);
   const void* a = call.input(extent_of(l.rank, l.shape, l.a), dtype);
   const void* b = call.input(extent_of(l.rank, l.shape, l.b), dtype);
   void* out = call.output(elements_of(l.rank, l.shape), dtype);
   return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
     return ops.binary(context, dtype, op, l.rank, l.shape, a, l.a, b, l.b, out);
+  });
+}
+
+napi_value compare(Call& call) {
+  const bptt_dtype dtype = call.dtype();
+  const auto op = call.option<bptt_comparison>();
+  const Pair l(call);
+  const void* a = call.input(extent_of(l.rank, l.shape, l.a), dtype);
+  const void* b = call.input(extent_of(l.rank, l.shape, l.b), dtype);
+  void* out = call.output(elements_of(l.rank, l.shape), BPTT_BOOL);
+  return call.enqueue(name_of(op), [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.compare(context, dtype, op, l.rank, l.shape, a, l.a, b, l.b, out);
+  });
+}
+
+napi_value masked_copy(Call& call) {
+  const bptt_dtype dtype = call.dtype();
+  const Pair l(call);
+  const void* mask = call.input(extent_of(l.rank, l.shape, l.a), BPTT_BOOL);
+  const void* src = call.input(extent_of(l.rank, l.shape, l.b), dtype);
+  const int64_t count = elements_of(l.rank, l.shape);
+  const napi_value handle = call.next();
+  void* out = call.output(handle, count, dtype);
+  call.input(handle, count, dtype);
+  return call.enqueue("where", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.masked_copy(context, dtype, l.rank, l.shape, mask, l.a, src, l.b, out);
+  });
+}
+
+napi_value convert(Call& call) {
+  const bptt_dtype from = call.dtype(), to = call.dtype();
+  const int64_t n = call.count();
+  const void* x = call.input(n, from);
+  void* out = call.output(n, to);
+  return call.enqueue("to", [=](const bptt_ops& ops, bptt_context* context) {
+    return ops.convert(context, from, to, n, x, out);
   });
 }
 

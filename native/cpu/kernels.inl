@@ -4,6 +4,8 @@
 #include "cpu/simd/math.inl"
 #include "cpu/gemm.inl"
 #include "cpu/ops/elementwise.inl"
+#include "cpu/ops/unary.inl"
+#include "cpu/ops/binary.inl"
 #include "cpu/ops/reduce.inl"
 // recurrent layers
 #include "cpu/recurrent/cell.inl"
@@ -17,6 +19,7 @@
 #include "cpu/recurrent/backward.inl"
 #include "cpu/recurrent/entries.inl"
 // operations
+#include "cpu/ops/integers.inl"
 #include "cpu/ops/random.inl"
 #include "cpu/ops/softmax.inl"
 #include "cpu/ops/layer_norm.inl"

@@ -1,18 +1,20 @@
-// The table of this instruction set. An entry `foo` calls foo_impl<F32> or foo_impl<F64>; those
-// that also serve int32 choose themselves.
+// The table of this instruction set. An entry `foo` calls foo_impl<F32>, foo_impl<F64> or, of
+// ops on numbers, foo_integers; those of any dtype choose themselves.
 
-template <auto Float32, auto Float64>
+template <auto Float32, auto Float64, auto Others>
 struct ByDtype;
 
 template <class... Args, bptt_code (*Float32)(bptt_context*, Args...),
-          bptt_code (*Float64)(bptt_context*, Args...)>
-struct ByDtype<Float32, Float64> {
+          bptt_code (*Float64)(bptt_context*, Args...), auto Others>
+struct ByDtype<Float32, Float64, Others> {
   static bptt_code call(bptt_context* context, bptt_dtype dtype, Args... args) {
     if (dtype == BPTT_FLOAT32) return Float32(context, args...);
     if (dtype == BPTT_FLOAT64) return Float64(context, args...);
-    std::snprintf(context->message, sizeof context->message, "no kernel for dtype %d",
-                  static_cast<int>(dtype));
-    return BPTT_INTERNAL;
+    if constexpr (std::is_null_pointer_v<decltype(Others)>) {
+      return no_kernel(context, dtype);
+    } else {
+      return Others(context, dtype, args...);
+    }
   }
 };
 
@@ -34,7 +36,10 @@ static constexpr bptt_ops make_ops() {
 #define BPTT_ENTRY(op) table.op = &op##_impl;
   BPTT_ANY_DTYPE_OPS(BPTT_ENTRY)
 #undef BPTT_ENTRY
-#define BPTT_ENTRY(op) table.op = &ByDtype<&op##_impl<F32>, &op##_impl<F64>>::call;
+#define BPTT_ENTRY(op) table.op = &ByDtype<&op##_impl<F32>, &op##_impl<F64>, &op##_integers>::call;
+  BPTT_NUMBER_OPS(BPTT_ENTRY)
+#undef BPTT_ENTRY
+#define BPTT_ENTRY(op) table.op = &ByDtype<&op##_impl<F32>, &op##_impl<F64>, nullptr>::call;
   BPTT_FLOAT_OPS(BPTT_ENTRY)
 #undef BPTT_ENTRY
   table.plan_create = &plan_create_impl;

@@ -51,8 +51,8 @@ struct Chunks {
 struct Fill {
   int64_t n;
   double value;
-  void* out;    // T[n]
-  int integer;  // out is int32[n] instead; of the float32 kernel
+  void* out;         // T[n]
+  bptt_dtype dtype;  // out is of int32 or bool instead; of the float32 kernel
 };
 
 // Words of T's size are copied, whatever they hold: dst[b offset] = src[a offset].
@@ -63,7 +63,7 @@ struct Copy {
   const void* src;
   void* dst;
 };
-constexpr int kCopyTile = 32;
+constexpr int kCopyTile = 32;  // copy_bytes copies bytes
 
 struct Unary {
   bptt_unary_op op;
@@ -86,6 +86,48 @@ struct Binary {
   Axes axes;
   const void *a, *b;  // by the strides of axes
   void* out;          // T[axes.n]
+};
+
+// -- any dtype, and integers ----------------------------------------------------
+// Kernels that take their types from dtypes; T is float.
+
+struct Convert {
+  bptt_dtype from, to;
+  int64_t n;
+  const void* x;
+  void* out;
+};
+
+struct Compare {
+  bptt_dtype dtype;
+  bptt_comparison op;
+  Axes axes;
+  const void *a, *b;  // by the strides of axes
+  uint8_t* out;       // [axes.n]
+};
+
+struct MaskedCopy {
+  int bytes;  // of an element
+  Axes axes;
+  const uint8_t* mask;  // by the first strides of axes
+  const void* src;      // by the second
+  void* out;            // [axes.n]
+};
+
+struct IntegerBinary {
+  bptt_dtype dtype;  // int32, or bool for maximum and minimum
+  bptt_binary_op op;
+  Axes axes;
+  const void *a, *b;
+  void* out;
+};
+
+// Outputs are [outer, inner], inner adjacent.
+struct IntegerSum {
+  Walk outer, reduced;
+  int64_t outputs, inner, length;
+  const int32_t* x;
+  int32_t* out;  // [outputs]
 };
 
 // -- random numbers --------------------------------------------------------------
@@ -334,6 +376,13 @@ static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(
   KERNEL(fill, Fill)                                   \
   KERNEL(copy, Copy)                                   \
   KERNEL(copy_tiles, Copy)                             \
+  KERNEL(copy_bytes, Copy)                             \
+  KERNEL(convert, Convert)                             \
+  KERNEL(compare, Compare)                             \
+  KERNEL(masked_copy, MaskedCopy)                      \
+  KERNEL(integer_unary, Unary)                         \
+  KERNEL(integer_binary, IntegerBinary)                \
+  KERNEL(integer_sum, IntegerSum)                      \
   KERNEL(unary, Unary)                                 \
   KERNEL(unary_backward, UnaryBackward)                \
   KERNEL(binary, Binary)                               \

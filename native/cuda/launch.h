@@ -3,6 +3,7 @@
 
 #include "cuda/device.h"
 #include "cuda/kernel_arguments.h"
+#include "enums.h"
 
 namespace bptt::cuda {
 
@@ -23,7 +24,8 @@ inline Grid grid_of(int64_t items) {
 template <class Arguments>
 bptt_code launch(bptt_context* context, Kernel<Arguments> kernel, bptt_dtype dtype, Grid grid,
                  const Arguments& arguments) {
-  if (dtype == BPTT_INT32) return fail(context, BPTT_INTERNAL, "there is no such kernel of int32");
+  if (!is_float(dtype))
+    return fail(context, BPTT_INTERNAL, "there is no such kernel of int32 or bool");
   if (grid.blocks == 0) return BPTT_OK;
   const CudaDevice& device = device_of(context);
   void* parameters[] = {const_cast<Arguments*>(&arguments)};

@@ -1,5 +1,6 @@
 // Sums over any axes: passes that each divide long sums into chunks, until one is left.
 #include "cuda/device.h"
+#include "cuda/ops_integers.h"
 #include "cuda/reduction.h"
 
 namespace bptt::cuda {
@@ -74,8 +75,9 @@ bptt_code run_sum(bptt_context* context, bptt_dtype dtype, const SumShape& shape
 
 bptt_code sum(bptt_context* context, bptt_dtype dtype, int rank, const int64_t* shape,
               const int* reduced, double scale, const void* x, void* out) {
-  Scratch& scratch = device_of(context).reduction;
   const SumShape s = shape_of(rank, shape, reduced);
+  if (!is_float(dtype)) return sum_integers(context, dtype, s, x, out);
+  Scratch& scratch = device_of(context).reduction;
   if (const bptt_code code = reserve(context, scratch, bytes_of(dtype, sum_scratch(s))))
     return code;
   return run_sum(context, dtype, s, scale, {x}, out, nullptr, pointer<void>(scratch));

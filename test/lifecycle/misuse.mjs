@@ -98,7 +98,7 @@ const anything = [
 const n = number
 const h = handle
 const maybe = () => (below(3) === 0 ? null : handle())
-const dtype = () => below(3)
+const dtype = () => below(4)
 const layout = () => Float64Array.from([below(3), ...Array.from({ length: 12 }, small)])
 const hyper = () =>
   Float64Array.from([...Array.from({ length: 8 }, Math.random), ...Array.from({ length: 4 }, () => below(2))])
@@ -123,12 +123,15 @@ const shapes = {
   readSync: [h, n],
   synchronize: [() => pick([cpu, 0])],
   fill: [dtype, n, n, h],
-  unary: [dtype, () => below(10), n, n, h, h],
-  unaryBackward: [dtype, () => below(10), n, h, h, h],
-  binary: [dtype, () => below(4), layout, h, h, h],
+  unary: [dtype, () => below(11), n, n, h, h],
+  unaryBackward: [dtype, () => below(11), n, h, h, h],
+  binary: [dtype, () => below(6), layout, h, h, h],
+  compare: [dtype, () => below(6), layout, h, h, h],
+  convert: [dtype, dtype, n, h, h],
+  maskedCopy: [dtype, layout, h, h, h],
   copy: [dtype, layout, h, h],
   copyAll: [
-    () => Float64Array.from({ length: 2 * count }, (_, i) => (i % 2 ? small() : below(3))),
+    () => Float64Array.from({ length: 2 * count }, (_, i) => (i % 2 ? small() : below(4))),
     () => handlesOf(count),
     () => handlesOf(count),
   ],

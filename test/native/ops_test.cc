@@ -118,14 +118,16 @@ void test_binary_case(const std::vector<int64_t>& shape, const std::vector<int64
   const int64_t n = product(shape);
   const Doubles a = random_values(product(a_shape), 0.5, 2, 3);
   const Doubles b = random_values(product(b_shape), 0.5, 2, 4);
-  for (bptt_binary_op op : {BPTT_ADD, BPTT_SUB, BPTT_MUL, BPTT_DIV}) {
+  for (bptt_binary_op op : {BPTT_ADD, BPTT_SUB, BPTT_MUL, BPTT_DIV, BPTT_MAXIMUM, BPTT_MINIMUM}) {
     Doubles expected(n);
     for (int64_t i = 0; i < n; ++i) {
       const double p = a[offset_of(i, shape, a_strides)], q = b[offset_of(i, shape, b_strides)];
-      expected[i] = op == BPTT_ADD   ? p + q
-                    : op == BPTT_SUB ? p - q
-                    : op == BPTT_MUL ? p * q
-                                     : p / q;
+      expected[i] = op == BPTT_ADD       ? p + q
+                    : op == BPTT_SUB     ? p - q
+                    : op == BPTT_MUL     ? p * q
+                    : op == BPTT_DIV     ? p / q
+                    : op == BPTT_MAXIMUM ? std::fmax(p, q)
+                                         : std::fmin(p, q);
     }
     const std::string name = "binary " + std::to_string(op) + " of " + std::to_string(n);
     check_everywhere(name, expected, kTolerance<T>, [&](Backend& backend) {

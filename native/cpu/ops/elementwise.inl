@@ -1,4 +1,4 @@
-// Elementwise operations: fill, unary, binary with broadcasting, strided copy.
+// What elementwise operations are made of, fill and strided copy.
 //
 // A kernel is a functor over vectors that map() applies. Tails run the same
 // vector code on a partial load, so no value depends on its position.
@@ -59,181 +59,6 @@ static void for_rows(const Axes& axes, int64_t begin, int64_t end, const F& f) {
   }
 }
 
-// -- fill, unary --------------------------------------------------------------
-
-template <class T>
-static void fill_range(T* out, int64_t begin, int64_t end, T value) {
-  for (int64_t i = begin; i < end; ++i) out[i] = value;
-}
-
-template <class T>
-static bptt_code fill_elements(int64_t n, double value, void* out) {
-  const T element = static_cast<T>(value);
-  Team::instance().parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
-    fill_range(static_cast<T*>(out), begin, end, element);
-  });
-  return BPTT_OK;
-}
-
-static bptt_code fill_impl(bptt_context*, bptt_dtype dtype, int64_t n, double value, void* out) {
-  switch (dtype) {
-    case BPTT_FLOAT32:
-      return fill_elements<float>(n, value, out);
-    case BPTT_FLOAT64:
-      return fill_elements<double>(n, value, out);
-    case BPTT_INT32:
-      return fill_elements<int32_t>(n, value, out);
-  }
-  return BPTT_INTERNAL;
-}
-
-// clang-format off
-struct NegOp { template <class V> BPTT_INLINE V operator()(V x) const { return -x; } };
-struct TanhOp { template <class V> BPTT_INLINE V operator()(V x) const { return tanh(x); } };
-struct SigmoidOp { template <class V> BPTT_INLINE V operator()(V x) const { return sigmoid(x); } };
-// max() takes its second operand when the first is not greater, so NaN stays.
-struct ReluOp { template <class V> BPTT_INLINE V operator()(V x) const { return max(V(), x); } };
-struct ExpOp { template <class V> BPTT_INLINE V operator()(V x) const { return exp(x); } };
-struct LogOp { template <class V> BPTT_INLINE V operator()(V x) const { return log(x); } };
-struct SqrtOp { template <class V> BPTT_INLINE V operator()(V x) const { return sqrt(x); } };
-struct AbsOp { template <class V> BPTT_INLINE V operator()(V x) const { return abs(x); } };
-template <class S>
-struct ScaleOp { S alpha; template <class V> BPTT_INLINE V operator()(V x) const { return V(alpha) * x; } };
-template <class S>
-struct AddScalarOp { S alpha; template <class V> BPTT_INLINE V operator()(V x) const { return x + V(alpha); } };
-// clang-format on
-
-template <class V>
-static bptt_code unary_impl(bptt_context*, bptt_unary_op op, double alpha, int64_t n, const void* x,
-                            void* out) {
-  using S = typename V::Scalar;
-  const S* in = static_cast<const S*>(x);
-  S* to = static_cast<S*>(out);
-  const S a = static_cast<S>(alpha);
-  switch (op) {
-    case BPTT_NEG:
-      map<V>(n, NegOp{}, to, in);
-      break;
-    case BPTT_TANH:
-      map<V>(n, TanhOp{}, to, in);
-      break;
-    case BPTT_SIGMOID:
-      map<V>(n, SigmoidOp{}, to, in);
-      break;
-    case BPTT_RELU:
-      map<V>(n, ReluOp{}, to, in);
-      break;
-    case BPTT_EXP:
-      map<V>(n, ExpOp{}, to, in);
-      break;
-    case BPTT_LOG:
-      map<V>(n, LogOp{}, to, in);
-      break;
-    case BPTT_SQRT:
-      map<V>(n, SqrtOp{}, to, in);
-      break;
-    case BPTT_ABS:
-      map<V>(n, AbsOp{}, to, in);
-      break;
-    case BPTT_SCALE:
-      map<V>(n, ScaleOp<S>{a}, to, in);
-      break;
-    case BPTT_ADD_SCALAR:
-      map<V>(n, AddScalarOp<S>{a}, to, in);
-      break;
-  }
-  return BPTT_OK;
-}
-
-struct TanhGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V y, V dy) const {
-    return dy * ((V(1) - y) * (V(1) + y));
-  }
-};
-struct SigmoidGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V y, V dy) const {
-    return dy * (y * (V(1) - y));
-  }
-};
-struct ReluGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V y, V dy) const {
-    return select(le(y, V()), V(), dy);
-  }
-};
-struct ExpGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V y, V dy) const {
-    return dy * y;
-  }
-};
-struct LogGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V x, V dy) const {
-    return dy / x;
-  }
-};
-struct SqrtGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V y, V dy) const {
-    return dy / (y + y);
-  }
-};
-
-struct AbsGrad {
-  template <class V>
-  BPTT_INLINE V operator()(V x, V dy) const {
-    return select(lt(V(), x), dy, select(lt(x, V()), -dy, V()));
-  }
-};
-
-template <class V>
-static bptt_code unary_backward_impl(bptt_context* context, bptt_unary_op op, int64_t n,
-                                     const void* saved, const void* dout, void* dx) {
-  using S = typename V::Scalar;
-  const S* y = static_cast<const S*>(saved);
-  const S* dy = static_cast<const S*>(dout);
-  S* to = static_cast<S*>(dx);
-  switch (op) {
-    case BPTT_NEG:
-      map<V>(n, NegOp{}, to, dy);
-      break;
-    case BPTT_TANH:
-      map<V>(n, TanhGrad{}, to, y, dy);
-      break;
-    case BPTT_SIGMOID:
-      map<V>(n, SigmoidGrad{}, to, y, dy);
-      break;
-    case BPTT_RELU:
-      map<V>(n, ReluGrad{}, to, y, dy);
-      break;
-    case BPTT_EXP:
-      map<V>(n, ExpGrad{}, to, y, dy);
-      break;
-    case BPTT_LOG:
-      map<V>(n, LogGrad{}, to, y, dy);
-      break;
-    case BPTT_SQRT:
-      map<V>(n, SqrtGrad{}, to, y, dy);
-      break;
-    case BPTT_ABS:
-      map<V>(n, AbsGrad{}, to, y, dy);
-      break;
-    case BPTT_ADD_SCALAR:
-      map<V>(n, ScaleOp<S>{1}, to, dy);
-      break;
-    case BPTT_SCALE:  // needs alpha, which unary() takes
-      std::snprintf(context->message, sizeof context->message,
-                    "unary_backward: scale is its own backward");
-      return BPTT_INTERNAL;
-  }
-  return BPTT_OK;
-}
-
-// -- binary -------------------------------------------------------------------
-
 // How a row of an operand is read.
 template <class S>
 struct Adjacent {
@@ -263,64 +88,32 @@ struct Strided {
   }
 };
 
-template <class V, class F, class A, class B>
-static void binary_row(int64_t n, const F& f, const A& a, const B& b, typename V::Scalar* out) {
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N)
-    f(a.template load<V>(i, V::N), b.template load<V>(i, V::N)).store(out + i);
-  if (i < n) f(a.template load<V>(i, n - i), b.template load<V>(i, n - i)).store(out + i, n - i);
+// -- fill ---------------------------------------------------------------------
+
+template <class T>
+static void fill_range(T* out, int64_t begin, int64_t end, T value) {
+  for (int64_t i = begin; i < end; ++i) out[i] = value;
 }
 
-template <class V, class F>
-static void broadcast_range(const Axes& axes, int64_t begin, int64_t end, const F& f,
-                            const typename V::Scalar* a, const typename V::Scalar* b,
-                            typename V::Scalar* out) {
-  using S = typename V::Scalar;
-  const int64_t a_stride = axes.a[axes.rank - 1], b_stride = axes.b[axes.rank - 1];
-  for_rows(axes, begin, end, [&](int64_t i, int64_t n, int64_t at_a, int64_t at_b) {
-    if (a_stride == 1 && b_stride == 1) {
-      binary_row<V>(n, f, Adjacent<S>{a + at_a}, Adjacent<S>{b + at_b}, out + i);
-    } else if (a_stride == 1 && b_stride == 0) {
-      binary_row<V>(n, f, Adjacent<S>{a + at_a}, Repeated<S>{b + at_b}, out + i);
-    } else if (a_stride == 0 && b_stride == 1) {
-      binary_row<V>(n, f, Repeated<S>{a + at_a}, Adjacent<S>{b + at_b}, out + i);
-    } else {
-      binary_row<V>(n, f, Strided<S>{a + at_a, a_stride}, Strided<S>{b + at_b, b_stride}, out + i);
-    }
-  });
-}
-
-template <class V, class F>
-static bptt_code broadcast(const Axes& axes, const F& f, const void* a, const void* b, void* out) {
-  using S = typename V::Scalar;
-  Team::instance().parallel_for(axes.n, kGrain, [&](int64_t begin, int64_t end) {
-    broadcast_range<V>(axes, begin, end, f, static_cast<const S*>(a), static_cast<const S*>(b),
-                       static_cast<S*>(out));
+template <class T>
+static bptt_code fill_elements(int64_t n, double value, void* out) {
+  const T element = static_cast<T>(value);
+  Team::instance().parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    fill_range(static_cast<T*>(out), begin, end, element);
   });
   return BPTT_OK;
 }
 
-// clang-format off
-struct AddOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return a + b; } };
-struct SubOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return a - b; } };
-struct MulOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return a * b; } };
-struct DivOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return a / b; } };
-// clang-format on
-
-template <class V>
-static bptt_code binary_impl(bptt_context*, bptt_binary_op op, int rank, const int64_t* shape,
-                             const void* a, const int64_t* a_strides, const void* b,
-                             const int64_t* b_strides, void* out) {
-  const Axes axes = axes_of(rank, shape, a_strides, b_strides);
-  switch (op) {
-    case BPTT_ADD:
-      return broadcast<V>(axes, AddOp{}, a, b, out);
-    case BPTT_SUB:
-      return broadcast<V>(axes, SubOp{}, a, b, out);
-    case BPTT_MUL:
-      return broadcast<V>(axes, MulOp{}, a, b, out);
-    case BPTT_DIV:
-      return broadcast<V>(axes, DivOp{}, a, b, out);
+static bptt_code fill_impl(bptt_context*, bptt_dtype dtype, int64_t n, double value, void* out) {
+  switch (dtype) {
+    case BPTT_FLOAT32:
+      return fill_elements<float>(n, value, out);
+    case BPTT_FLOAT64:
+      return fill_elements<double>(n, value, out);
+    case BPTT_INT32:
+      return fill_elements<int32_t>(n, value, out);
+    case BPTT_BOOL:
+      return fill_elements<uint8_t>(n, value, out);
   }
   return BPTT_INTERNAL;
 }
@@ -400,6 +193,8 @@ static bptt_code copy_impl(bptt_context*, bptt_dtype dtype, int rank, const int6
       return copy_elements<double>(axes, src, dst);
     case BPTT_INT32:
       return copy_elements<int32_t>(axes, src, dst);
+    case BPTT_BOOL:
+      return copy_elements<uint8_t>(axes, src, dst);
   }
   return BPTT_INTERNAL;
 }

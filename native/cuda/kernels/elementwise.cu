@@ -4,8 +4,10 @@
 #include "walk.h"
 
 BPTT_KERNEL(fill, Fill) {
-  if (a.integer) {
+  if (a.dtype == BPTT_INT32) {
     BPTT_EACH(i, a.n) static_cast<int32_t*>(a.out)[i] = static_cast<int32_t>(a.value);
+  } else if (a.dtype == BPTT_BOOL) {
+    BPTT_EACH(i, a.n) static_cast<uint8_t*>(a.out)[i] = static_cast<uint8_t>(a.value);
   } else {
     BPTT_EACH(i, a.n) static_cast<T*>(a.out)[i] = static_cast<T>(a.value);
   }
@@ -26,8 +28,9 @@ struct WordOf<8> {
 };
 }  // namespace bptt::cuda
 
-BPTT_KERNEL(copy, Copy) {
-  using Word = typename WordOf<sizeof(T)>::Type;
+namespace bptt::cuda {
+template <class Word>
+__device__ inline void copy_words(const Copy& a) {
   const Word* src = static_cast<const Word*>(a.src);
   Word* dst = static_cast<Word*>(a.dst);
   BPTT_EACH(i, a.axes.n) {
@@ -35,6 +38,10 @@ BPTT_KERNEL(copy, Copy) {
     dst[at.b] = src[at.a];
   }
 }
+}  // namespace bptt::cuda
+
+BPTT_KERNEL(copy, Copy) { copy_words<typename WordOf<sizeof(T)>::Type>(a); }
+BPTT_KERNEL(copy_bytes, Copy) { copy_words<uint8_t>(a); }
 
 // Tiles go through shared memory, so that neighbouring threads read neighbours and write
 // neighbours. The column that pads a tile keeps its rows in different banks.
@@ -92,6 +99,8 @@ __device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
       return alpha * x;
     case BPTT_ADD_SCALAR:
       return x + alpha;
+    case BPTT_SIGN:
+      return x > T(0) ? T(1) : x < T(0) ? T(-1) : T(0);
   }
   return x;
 }
@@ -116,6 +125,8 @@ __device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
       return dy / (y + y);
     case BPTT_ABS:
       return y > T(0) ? dy : y < T(0) ? -dy : T(0);
+    case BPTT_SIGN:
+      return T(0);
     case BPTT_SCALE:  // needs alpha: the host sends it through unary
     case BPTT_ADD_SCALAR:
       return dy;
@@ -157,6 +168,12 @@ BPTT_KERNEL(binary, Binary) {
         break;
       case BPTT_DIV:
         out[i] = x / y;
+        break;
+      case BPTT_MAXIMUM:  // max() takes the second where either is NaN
+        out[i] = x == x ? max(x, y) : x;
+        break;
+      case BPTT_MINIMUM:
+        out[i] = x == x ? (x < y ? x : y) : x;
         break;
     }
   }
