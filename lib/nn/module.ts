@@ -7,9 +7,10 @@ import {
   checkOptions,
   checkPlacement,
   checkShapeIs,
+  checkTensor,
   checkTensorMap,
 } from '../check.ts'
-import type { Device, FloatDType } from '../dtype.ts'
+import type { Device, DType, FloatDType } from '../dtype.ts'
 import {
   argumentError,
   describe,
@@ -77,6 +78,18 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
 /** Which parameters that nobody has listed got a gradient by the last backward() that reached any. */
 let last: { backward: number; unlisted: WeakRef<Parameter>[] } = { backward: 0, unlisted: [] }
 
+/**
+ * A tensor that a module keeps but does not train, such as a running mean. A field of a module that holds one is
+ * found by buffers() and stateDict(), and moves with the module; plain tensors are not.
+ */
+export class Buffer<D extends DType = DType> extends Tensor<D> {
+  /** Shares the memory of `value`, which may be disposed afterwards. Not owned by any tidy(). */
+  constructor(value: Tensor<D>) {
+    checkTensor('Buffer', 'value', value)
+    super(value._live('Buffer').retain(), value.shape, value.dtype, value.device)
+  }
+}
+
 /** What {@link Module.loadStateDict} did not match. */
 export interface LoadResult {
   /** Names of the module that the state lacks. */
@@ -86,7 +99,15 @@ export interface LoadResult {
 }
 
 /** @inline */
-type Member = Parameter | Module<never>
+type State = Parameter | Buffer
+/** @inline */
+type Member = State | Module<never>
+
+interface Members {
+  parameters: [string, Parameter][]
+  buffers: [string, Buffer][]
+  children: [string, Module<never>][]
+}
 
 /** On the prototype of the modules of every copy of the library. */
 const MODULE = Symbol.for('bptt.Module')
@@ -95,8 +116,8 @@ const MODULE = Symbol.for('bptt.Module')
 const MAX_NAMES = 100_000
 
 /**
- * Base of all layers and models. A subclass keeps its {@link Parameter}s and child modules in public fields, or
- * in arrays, plain objects, maps and sets there, however nested, and implements forward(). Names in the state
+ * Base of all layers and models. A subclass keeps its {@link Parameter}s, {@link Buffer}s and child modules in
+ * public fields, or in arrays, plain objects, maps and sets there, however nested, and implements forward(). Names in the state
  * dict are those of the fields, with indices and keys, joined by dots, as in PyTorch: 'layers.0.weight'.
  *
  * What no field shows is not found: #private fields, closures, objects of classes that are no modules. Enter it
@@ -114,7 +135,7 @@ const MAX_NAMES = 100_000
  * }
  */
 export abstract class Module<In = Tensor, Out = unknown> {
-  /** Whether dropout is active. Set by {@link train} and {@link eval}. */
+  /** Whether it trains: dropout is active. Set by {@link train} and {@link eval}. */
   training = true
   /** @internal */
   readonly uncloneable = UNCLONEABLE
@@ -136,14 +157,30 @@ export abstract class Module<In = Tensor, Out = unknown> {
 
   /** Names and parameters; one that occurs under several names only under the first. */
   namedParameters(): [string, Parameter][] {
-    const entries = new Map<Parameter, string>()
+    const entries = this.#named(({ parameters }) => parameters)
+    for (const [, one] of entries) one._list()
+    return entries
+  }
+
+  /** The buffers of this module and its children, each once, in the order of their fields. */
+  buffers(): Buffer[] {
+    return this.namedBuffers().map(([, buffer]) => buffer)
+  }
+
+  /** Names and buffers; one that occurs under several names only under the first. */
+  namedBuffers(): [string, Buffer][] {
+    return this.#named(({ buffers }) => buffers)
+  }
+
+  #named<T extends State>(own: (members: Members) => [string, T][]): [string, T][] {
+    const entries = new Map<T, string>()
     const modules = new Set<Module<never>>()
     const visit = (prefix: string, module: Module<never>) => {
       if (modules.has(module)) return
       modules.add(module)
-      const { parameters, children } = module.#members()
-      for (const [name, one] of parameters) if (!entries.has(one._list())) entries.set(one, prefix + name)
-      for (const [name, child] of children) visit(`${prefix}${name}.`, child)
+      const members = module.#members()
+      for (const [name, one] of own(members)) if (!entries.has(one)) entries.set(one, prefix + name)
+      for (const [name, child] of members.children) visit(`${prefix}${name}.`, child)
     }
     visit('', this)
     return Array.from(entries, ([one, name]) => [name, one])
@@ -155,28 +192,30 @@ export abstract class Module<In = Tensor, Out = unknown> {
    * @throws RangeError ERR_BPTT_VALUE if there is none
    */
   getParameter(name: string): Parameter {
-    const parameters = this.stateDict()
-    const parameter = parameters.get(name)
-    if (parameter !== undefined) return parameter
+    const state = this.stateDict()
+    const parameter = state.get(name)
+    if (parameter instanceof Parameter) return parameter
     const where = `${this.constructor.name}.getParameter`
-    throw valueError(where, `one of the names ${[...parameters.keys()].join(', ')}`, name)
+    const names = [...state].flatMap(([other, one]) => (one instanceof Parameter ? other : []))
+    throw valueError(where, `one of the names ${names.join(', ')}`, name)
   }
 
-  /** All parameters by name: the live ones, not copies. One that is shared has all its names. */
-  stateDict(): Map<string, Parameter> {
+  /** All parameters and buffers by name: the live ones, not copies. One that is shared has all its names. */
+  stateDict(): Map<string, Parameter | Buffer> {
     const where = `${this.constructor.name}.stateDict`
-    const state = new Map<string, Parameter>()
+    const state = new Map<string, State>()
     const path = new Set<Module<never>>()
     const visit = (prefix: string, module: Module<never>) => {
       if (path.has(module)) return
       path.add(module)
-      const { parameters, children } = module.#members()
-      for (const [name, one] of parameters) {
+      const { parameters, buffers, children } = module.#members()
+      for (const [, one] of parameters) one._list()
+      for (const [name, one] of [...parameters, ...buffers]) {
         const before = state.get(prefix + name)
         if (before !== undefined && before !== one) {
-          throw refusal(where, `expected names that differ, got two parameters called ${prefix}${name}`)
+          throw refusal(where, `expected names that differ, got two tensors called ${prefix}${name}`)
         }
-        state.set(prefix + name, one._list())
+        state.set(prefix + name, one)
       }
       if (state.size > MAX_NAMES) {
         throw refusal(
@@ -192,11 +231,11 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /**
-   * Copies values into the parameters, in place. Waits until they are computed. Checks everything
+   * Copies values into the parameters and buffers, in place. Waits until they are computed. Checks everything
    * first: if it throws, nothing has changed.
    *
-   * @param state tensors by name, of the parameters' shapes and dtypes; they stay yours, and may be
-   *   parameters of this module too
+   * @param state tensors by name, of the same shapes and dtypes; they stay yours, and may be those of this
+   *   module too
    * @param options strict: throw unless the names match exactly (default true)
    * @throws RangeError ERR_BPTT_SHAPE if a shape differs
    * @throws RangeError ERR_BPTT_VALUE if names differ and strict
@@ -225,24 +264,24 @@ export abstract class Module<In = Tensor, Out = unknown> {
         'pass { strict: false } to load what matches',
       )
     }
-    const pairs: [Parameter, Tensor][] = []
-    for (const [name, parameter] of own) {
+    const pairs: [Tensor, Tensor][] = []
+    for (const [name, one] of own) {
       const value = given.get(name)
       if (value === undefined) continue
-      checkPlacement(where, name, value, parameter.dtype, value.device)
-      checkShapeIs(where, name, value, parameter._shape)
-      pairs.push([parameter, value])
+      checkPlacement(where, name, value, one.dtype, value.device)
+      checkShapeIs(where, name, value, one._shape)
+      pairs.push([one, value])
     }
     copyAll(where, pairs)
     return { missing, unexpected }
   }
 
-  /** Switches to training: dropout is active. */
+  /** Switches to training: dropout is active, batch normalization uses its batch. */
   train(): this {
     return this.#setTraining(true)
   }
 
-  /** Switches to evaluation: dropout does nothing. */
+  /** Switches to evaluation: dropout does nothing, batch normalization uses what it has seen. */
   eval(): this {
     return this.#setTraining(false)
   }
@@ -253,24 +292,24 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /**
-   * Moves the parameters and their gradients to a device, when the work before is done. Optimizers
+   * Moves the parameters, their gradients and the buffers to a device, when the work before is done. Optimizers
    * keep their state where it is: make them afterwards.
    *
    * @throws BpttError ERR_BPTT_DEVICE if there is no such device
    */
   to(device: Device): this {
     const target = checkDevice(`${this.constructor.name}.to`, device)
-    for (const parameter of this.parameters()) parameter._move(target)
+    for (const one of [...this.parameters(), ...this.buffers()]) one._move(target)
     for (const module of this.#tree()) module._moved()
     return this
   }
 
-  /** Frees the parameters, their gradients, and what the layers cache. */
+  /** Frees the parameters, their gradients, the buffers, and what the layers cache. */
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
-    const { parameters, children } = this.#members()
-    for (const [, parameter] of parameters) parameter.dispose()
+    const { parameters, buffers, children } = this.#members()
+    for (const [, one] of [...parameters, ...buffers]) one.dispose()
     for (const [, child] of children) child.dispose()
   }
 
@@ -300,7 +339,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   /**
-   * Enters a parameter or a child module that no public field shows, under a name of its own; a second one of
+   * Enters a parameter, a buffer or a child module that no public field shows, under a name of its own; a second one of
    * that name takes the place of the first.
    *
    * @returns the member
@@ -314,7 +353,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
     if (typeof name !== 'string') throw argumentError(where, 'name to be a string', name)
     if (name === '' || name.includes('.')) throw valueError(where, 'a name without dots', name)
     if (typeof member !== 'object' || member === null || !isMember(member)) {
-      throw argumentError(where, `${name} to be a Parameter or a Module`, member)
+      throw argumentError(where, `${name} to be a Parameter, a Buffer or a Module`, member)
     }
     this.#registered.set(name, member)
     return member
@@ -323,16 +362,18 @@ export abstract class Module<In = Tensor, Out = unknown> {
   /** @internal Called when the parameters may have moved to another device. */
   _moved(): void {}
 
-  #members(): { parameters: [string, Parameter][]; children: [string, Module<never>][] } {
+  #members(): Members {
     const parameters: [string, Parameter][] = []
+    const buffers: [string, Buffer][] = []
     const children: [string, Module<never>][] = []
     const where = this.constructor.name
     const fields = [...Object.entries(this), ...this.#registered]
     visitMembers<Member>(where, fields, isMember, (name, member) => {
       if (member instanceof Parameter) parameters.push([name, member])
+      else if (member instanceof Buffer) buffers.push([name, member])
       else children.push([name, member])
     })
-    return { parameters, children }
+    return { parameters, buffers, children }
   }
 
   /** This module and all below it, each once. */
@@ -353,8 +394,10 @@ export abstract class Module<In = Tensor, Out = unknown> {
   }
 
   #text(indent: string, path: Set<Module<never>>): string {
-    const { parameters, children } = this.#members()
-    const shapes = parameters.map(([name, { shape }]) => `${name} ${shapeText(shape)}`).join(', ')
+    const { parameters, buffers, children } = this.#members()
+    const shapes = [...parameters, ...buffers]
+      .map(([name, { shape }]) => `${name} ${shapeText(shape)}`)
+      .join(', ')
     if (path.has(this)) return `${this.constructor.name}(..)`
     if (children.length === 0) return `${this.constructor.name}(${shapes})`
     path.add(this)
@@ -369,7 +412,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
 Object.defineProperty(Module.prototype, MODULE, { value: true })
 
 function isMember(value: object): value is Member {
-  if (isTensor(value)) return value instanceof Parameter
+  if (isTensor(value)) return value instanceof Parameter || value instanceof Buffer
   if (Module._is(value)) return true
   if (MODULE in value) throw foreignModuleError(value instanceof Module)
   return false
