@@ -34,6 +34,7 @@ export {
   RNNCell,
   type RNNCellOptions,
 } from './nn/cell.ts'
+export { Conv1d, type Conv1dLayerOptions } from './nn/conv1d.ts'
 export { Dropout } from './nn/dropout.ts'
 export { Embedding, type EmbeddingLayerOptions } from './nn/embedding.ts'
 export { GRU, type GRUOptions, type GRUResult } from './nn/gru.ts'
@@ -47,6 +48,7 @@ export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
 export { Sequential } from './nn/sequential.ts'
 export { checkpoint } from './ops/checkpoint.ts'
 export { where } from './ops/compare.ts'
+export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'
 export {
   type CustomArrayOp,
   type CustomContext,
