@@ -22,6 +22,7 @@ export {
   type SkippedTensor,
   saveSafetensors,
 } from './io/safetensors.ts'
+export { BatchNorm1d, type BatchNorm1dOptions } from './nn/batch_norm.ts'
 export {
   type CellOptions,
   type CellState,
@@ -46,6 +47,7 @@ export type { LayerOptions } from './nn/options.ts'
 export { Recurrent, type RecurrentOptions, type StateOptions } from './nn/recurrent.ts'
 export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
 export { Sequential } from './nn/sequential.ts'
+export { type BatchNormOptions, batchNorm } from './ops/batch_norm.ts'
 export { checkpoint } from './ops/checkpoint.ts'
 export { where } from './ops/compare.ts'
 export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'

@@ -65,6 +65,26 @@ export function layerNorm<D extends DType>(
     checkLike(where, name, x, affine)
     checkShapeIs(where, name, affine, tail)
   }
+  const { y, average, rstd } = normalize(where, x, split, eps, weight, bias)
+  average?.dispose()
+  rstd?.dispose()
+  return y
+}
+
+/**
+ * The same without checks. `average` and `rstd`, per row, are there where it is recorded or `statistics` are
+ * asked for; they belong to the caller.
+ */
+export function normalize<D extends DType>(
+  where: string,
+  x: Tensor<D>,
+  split: number,
+  eps: number,
+  weight: Tensor<D> | null,
+  bias: Tensor<D> | null,
+  statistics = false,
+): { y: Tensor<D>; average: Tensor<D> | null; rstd: Tensor<D> | null } {
+  const tail = x._shape.slice(split)
   const rows = product(x._shape, 0, split)
   const cols = product(tail)
   const dtype = dtypeNumber(x.dtype)
@@ -73,8 +93,9 @@ export function layerNorm<D extends DType>(
   const beta = bias?._handle(where) ?? null
   const recorded = needsGrad(x) || needsGrad(weight) || needsGrad(bias)
   const y = resultLike(x)
-  const average = recorded ? result([rows], x.dtype, x.device) : null
-  const rstd = recorded ? result([rows], x.dtype, x.device) : null
+  const kept = recorded || statistics
+  const average = kept ? result([rows], x.dtype, x.device) : null
+  const rstd = kept ? result([rows], x.dtype, x.device) : null
   native().layerNorm(
     dtype,
     rows,
@@ -87,7 +108,7 @@ export function layerNorm<D extends DType>(
     average?._handle(where) ?? null,
     rstd?._handle(where) ?? null,
   )
-  if (average !== null && rstd !== null) {
+  if (recorded) {
     record(where, [x, weight, bias], [y], [x, weight, average, rstd], (dy, node) => {
       if (isRecording()) {
         const [dx, dweight] = unfolded(
@@ -116,10 +137,8 @@ export function layerNorm<D extends DType>(
       )
       return [dx, dweight, dbias]
     })
-    average.dispose()
-    rstd.dispose()
   }
-  return y
+  return { y, average, rstd }
 }
 
 /** The same made of other ops, without the bias. */
