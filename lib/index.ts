@@ -22,6 +22,7 @@ export {
   type SkippedTensor,
   saveSafetensors,
 } from './io/safetensors.ts'
+export { Flatten, Identity, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from './nn/activations.ts'
 export { BatchNorm1d, type BatchNorm1dOptions } from './nn/batch_norm.ts'
 export {
   type CellOptions,

@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import {
   Adam,
+  batchNorm,
   bceWithLogits,
   clipGradNorm,
   concat,
+  conv1d,
   crossEntropy,
   dropout,
   embedding,
@@ -177,6 +179,55 @@ const CASES: Case[] = [
   ],
   ['layerNorm', [[0, 3], [3], [3]], (x, weight, bias) => layerNorm(x as Tensor, 3, { weight, bias }), [0, 3]],
   ['layerNorm of none', [[3, 0], [0]], (x, weight) => layerNorm(x as Tensor, 0, { weight }), [3, 0]],
+  [
+    'conv1d of no sequences',
+    [[0, 3, 5], [4, 3, 2], [4]],
+    (x, w, b) => conv1d(x as Tensor, w as Tensor, b, { stride: 2 }),
+    [0, 4, 2],
+  ],
+  [
+    'conv1d of no channels',
+    [[2, 0, 5], [4, 0, 2], [4]],
+    (x, w, b) => conv1d(x as Tensor, w as Tensor, b),
+    [2, 4, 4],
+    1,
+  ],
+  [
+    'conv1d to no channels',
+    [[2, 3, 5], [0, 3, 2], [0]],
+    (x, w, b) => conv1d(x as Tensor, w as Tensor, b),
+    [2, 0, 4],
+  ],
+  [
+    'conv1d of no steps',
+    [[2, 3, 0], [4, 3, 2], [4]],
+    (x, w, b) => conv1d(x as Tensor, w as Tensor, b, { padding: 1 }),
+    [2, 4, 1],
+    1,
+  ],
+  ...[true, false].flatMap((training): Case[] =>
+    (
+      [
+        ['no rows', [0, 3]],
+        ['no channels', [4, 0]],
+        ['one row of no channels', [1, 0]],
+        ['no steps', [2, 3, 0]],
+      ] as const
+    ).map(([name, shape]) => [
+      `batchNorm of ${name}, ${training ? 'training' : 'evaluation'}`,
+      [[...shape], [shape[1]], [shape[1]]],
+      (x, weight, bias) => {
+        const [mean, variance] = [
+          zeros([shape[1]], { dtype: (x as Tensor).dtype }),
+          ones([shape[1]], { dtype: (x as Tensor).dtype }),
+        ]
+        const y = batchNorm(x as Tensor, mean, variance, { weight, bias, training })
+        expect([...mean.dataSync(), ...variance.dataSync()]).toEqual(mean.size > 0 ? [0, 0, 0, 1, 1, 1] : [])
+        return y
+      },
+      [...shape],
+    ]),
+  ),
   ['dropout', [[0, 3]], (x) => dropout(x as Tensor), [0, 3]],
   ['embedding', [[4, 3]], (table) => embedding(labels([2, 0]), table as Tensor), [2, 0, 3]],
   ['embedding of no columns', [[4, 0]], (table) => embedding(labels([2]), table as Tensor), [2, 0]],

@@ -10,8 +10,12 @@ import { CELL_NAMES } from '../lib/cells.ts'
 import {
   Adam,
   AdamW,
+  BatchNorm1d,
+  batchNorm,
   bceWithLogits,
+  Conv1d,
   clipGradNorm,
+  conv1d,
   crossEntropy,
   embedding,
   GRU,
@@ -20,8 +24,10 @@ import {
   loadSafetensors,
   logSoftmax,
   mseLoss,
+  ReLU,
   RMSprop,
   RNN,
+  Sequential,
   SGD,
   saveSafetensors,
   softmax,
@@ -91,6 +97,60 @@ describe.each(dtypes)('PyTorch: functions, %s', (dtype) => {
     out.backward(input(fixture, 'd_out', dtype))
     const gradients = Object.entries(values).map(([name, value]) => [`grad.${name}`, value.grad])
     expectFixture(await read({ out, ...Object.fromEntries(gradients) }), fixture, dtype)
+  })
+})
+
+describe.each(dtypes)('PyTorch: layers of front ends, %s', (dtype) => {
+  const fixtures = named('front_ends')
+  const given = (fixture: Case, names: readonly string[]) =>
+    names.map((name) =>
+      fixture.tensors.has(name) ? input(fixture, name, dtype, `grad.${name}` in fixture.error) : null,
+    )
+
+  it.each(fixtures.filter(([, { op }]) => op !== 'model'))('%s', async (_, fixture) => {
+    const [x, weight = null, bias = null] = given(fixture, ['x', 'weight', 'bias'])
+    const [mean = null, variance = null] = given(fixture, ['mean', 'variance'])
+    const out =
+      fixture.op === 'conv1d'
+        ? conv1d(x as Tensor, weight as Tensor, bias, fixture.options)
+        : batchNorm(x as Tensor, mean, variance, { weight, bias, ...fixture.options })
+    expect(out.shape).toEqual(fixture.tensors.get('out')?.shape)
+    out.backward(input(fixture, 'd_out', dtype))
+    const gradients = Object.entries({ x, weight, bias }).map(([name, one]) => [`grad.${name}`, one?.grad])
+    const running = { 'running.mean': mean, 'running.variance': variance }
+    expectFixture(await read({ out, ...running, ...Object.fromEntries(gradients) }), fixture, dtype)
+  })
+
+  it("a model goes on from torch's state, in training and in evaluation", async () => {
+    const [, fixture] = fixtures.find(([name]) => name === 'model') as [string, Case]
+    const model = new Sequential(
+      new Conv1d(3, 4, 5, { stride: 2, padding: 2, dtype }),
+      new BatchNorm1d(4, { dtype }),
+      new ReLU(),
+      new Conv1d(4, 6, 3, { groups: 2, bias: false, dtype }),
+      new BatchNorm1d(6, { momentum: null, affine: false, dtype }),
+    )
+    const file = new URL('fixtures/torch_front_end.safetensors', import.meta.url)
+    const { tensors } = await loadSafetensors(file)
+    const state = new Map(
+      Array.from(tensors, ([name, one]) => [
+        name,
+        one.dtype === 'int32' ? one : tensor(Array.from(one.dataSync()), [...one.shape], { dtype }),
+      ]),
+    )
+    expect(model.loadStateDict(state)).toEqual({ missing: [], unexpected: [] })
+    expect([...model.stateDict().keys()]).toEqual([
+      ...['0.weight', '0.bias', '1.weight', '1.bias'],
+      ...['1.running_mean', '1.running_var', '1.num_batches_tracked'],
+      ...['3.weight', '4.running_mean', '4.running_var', '4.num_batches_tracked'],
+    ])
+    model.forward(input(fixture, 'x', dtype))
+    const out = model.forward(input(fixture, 'y', dtype))
+    const evaluated = model.eval().forward(input(fixture, 'x', dtype))
+    const after = model.namedBuffers().filter(([name]) => name.includes('running'))
+    const results = Object.fromEntries(after.map(([name, one]) => [`after.${name}`, one]))
+    expectFixture(await read({ out, evaluated, ...results }), fixture, dtype)
+    expect(model.stateDict().get('4.num_batches_tracked')?.dataSync()).toEqual(Int32Array.of(5))
   })
 })
 

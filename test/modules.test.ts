@@ -1,22 +1,39 @@
 /** Modules: parameters by name, state dicts, train and eval, composition. */
 import {
+  BatchNorm1d,
+  Buffer,
+  batchNorm,
+  Conv1d,
+  conv1d,
   Dropout,
   Embedding,
+  Flatten,
+  full,
   GRU,
+  Identity,
   LayerNorm,
   Linear,
+  LogSoftmax,
   LSTM,
   Module,
   manualSeed,
+  noGrad,
   ones,
   Parameter,
+  ReLU,
   RNN,
   randn,
   Sequential,
+  Sigmoid,
+  Softmax,
+  Tanh,
   type Tensor,
   tensor,
+  tidy,
+  zeros,
 } from 'bptt'
 import { describe, expect, it } from 'vitest'
+import { expectFailure, wrong } from './support/failure.ts'
 
 const list = (x: Tensor) => [...x.dataSync()]
 
@@ -106,6 +123,8 @@ describe('parameters', () => {
     expect(table.slice(-50)).toEqual(new Array(50).fill(0))
     const square = table.slice(0, -50).reduce((sum, value) => sum + value * value, 0) / 4950
     expect(Math.abs(square - 1)).toBeLessThan(0.1)
+    check(list(new Conv1d(50, 20, 2, { groups: 2 }).weight), Math.sqrt(1 / 50))
+    check(list(new Conv1d(25, 400, 4).bias as Tensor), 1 / 10)
     const norm = new LayerNorm([2, 3])
     expect(list(norm.weight as Tensor)).toEqual([1, 1, 1, 1, 1, 1])
     expect(list(norm.bias as Tensor)).toEqual([0, 0, 0, 0, 0, 0])
@@ -205,5 +224,175 @@ describe('to', () => {
     const model = new Linear(1, 1)
     expect(model.to('cpu')).toBe(model)
     expect(() => model.to('cuda')).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DEVICE' }))
+  })
+})
+
+describe('buffers', () => {
+  class Counting extends Module<Tensor, Tensor> {
+    readonly weight = new Parameter(ones([2]))
+    readonly seen = new Buffer(zeros([2], { dtype: 'int32' }))
+    readonly heads = [new BatchNorm1d(3), new BatchNorm1d(3, { trackRunningStats: false })]
+    override forward(x: Tensor): Tensor {
+      return x
+    }
+  }
+
+  it('are kept and saved, not trained', async () => {
+    const model = new Counting()
+    const named = model.namedBuffers().map(([name, { dtype, shape }]) => `${name} ${dtype} [${shape}]`)
+    expect(named).toEqual([
+      'seen int32 [2]',
+      'heads.0.running_mean float32 [3]',
+      'heads.0.running_var float32 [3]',
+      'heads.0.num_batches_tracked int32 []',
+    ])
+    expect(model.parameters()).toHaveLength(5)
+    expect(model.buffers()).toEqual(model.namedBuffers().map(([, buffer]) => buffer))
+    expect(model.buffers().some(({ requiresGrad }) => requiresGrad)).toBe(false)
+    expect([...model.stateDict().keys()].slice(0, 7)).toEqual([
+      ...['weight', 'seen', 'heads.0.weight', 'heads.0.bias'],
+      ...['heads.0.running_mean', 'heads.0.running_var', 'heads.0.num_batches_tracked'],
+    ])
+    await expectFailure('VALUE', () => model.getParameter('seen'))
+    const state = new Map<string, Tensor>(model.stateDict())
+    state.set('seen', tensor([3, 4], { dtype: 'int32' }))
+    model.loadStateDict(state)
+    expect(list(model.seen)).toEqual([3, 4])
+    state.set('seen', zeros([2]))
+    await expectFailure('DTYPE', () => model.loadStateDict(state))
+    state.delete('seen')
+    await expectFailure('VALUE', () => model.loadStateDict(state))
+    expect(list(model.seen)).toEqual([3, 4])
+    model.dispose()
+    expect(model.buffers().every(({ disposed }) => disposed)).toBe(true)
+  })
+
+  it('are no other tensors, and outlive a tidy()', async () => {
+    await expectFailure('TYPE', () => new Buffer(wrong(5)))
+    const norm = tidy(() => new BatchNorm1d(2))
+    tidy(() => norm.forward(randn([4, 2])))
+    expect(norm.buffers().every(({ disposed }) => !disposed)).toBe(true)
+  })
+})
+
+describe('BatchNorm1d', () => {
+  it('notes what it sees in training, and uses it in evaluation', () => {
+    const norm = new BatchNorm1d(1, { momentum: 0.5, affine: false })
+    const x = tensor([[1], [3]])
+    norm.forward(x)
+    noGrad(() => norm.forward(x))
+    expect(list(norm.running_mean as Tensor)).toEqual([1.5])
+    expect(list(norm.running_var as Tensor)[0]).toBeCloseTo(1.75, 6)
+    expect(list(norm.num_batches_tracked as Tensor)).toEqual([2])
+    const before = norm.buffers().map(list)
+    const [y] = list(norm.eval().forward(tensor([[4]])))
+    expect(y).toBeCloseTo(2.5 / Math.sqrt(1.75 + 1e-5), 6)
+    expect(norm.buffers().map(list)).toEqual(before)
+  })
+
+  it('averages all batches without a momentum, from the count that was loaded', () => {
+    const norm = new BatchNorm1d(1, { momentum: null })
+    const batch = (a: number, b: number) => norm.forward(tensor([[a], [b]]))
+    batch(0, 2)
+    batch(2, 4)
+    expect(list(norm.running_mean as Tensor)).toEqual([2])
+    const state = new Map<string, Tensor>(norm.stateDict())
+    norm.loadStateDict(state.set('num_batches_tracked', tensor(3, { dtype: 'int32' })))
+    batch(8, 12)
+    expect(list(norm.running_mean as Tensor)).toEqual([4])
+    expect(list(norm.num_batches_tracked as Tensor)).toEqual([4])
+  })
+
+  it('uses its batch where it notes nothing', () => {
+    const norm = new BatchNorm1d(2, { trackRunningStats: false })
+    const x = randn([4, 2, 3])
+    const trained = list(norm.forward(x))
+    expect(list(norm.eval().forward(x))).toEqual(trained)
+    expect(norm.buffers()).toEqual([])
+  })
+
+  it('refuses what does not fit, and then has noted nothing', async () => {
+    const norm = new BatchNorm1d(2)
+    for (const shape of [[2], [3, 4], [2, 2, 2, 2], [1, 2], [1, 2, 1]]) {
+      await expectFailure('SHAPE', () => norm.forward(ones(shape)))
+    }
+    await expectFailure('DTYPE', () => norm.forward(ones([2, 2], { dtype: 'float64' })))
+    expect(list(norm.num_batches_tracked as Tensor)).toEqual([0])
+    expect(norm.eval().forward(ones([1, 2])).shape).toEqual([1, 2])
+    const [x, one] = [ones([3, 2]), ones([2])]
+    await expectFailure('TYPE', () => batchNorm(x, null, null))
+    await expectFailure('TYPE', () => batchNorm(x, one, null, { training: true }))
+    await expectFailure('SHAPE', () => batchNorm(x, one, ones([3])))
+    await expectFailure('VALUE', () => batchNorm(x, one, one, { momentum: 2 }))
+    for (const features of [0, 1.5]) await expectFailure('VALUE', () => new BatchNorm1d(features))
+  })
+})
+
+describe('Conv1d', () => {
+  it('refuses what does not fit', async () => {
+    const layer = new Conv1d(4, 6, 3, { groups: 2 })
+    expect(layer.namedParameters().map(([name, { shape }]) => `${name} ${shape}`)).toEqual([
+      'weight 6,2,3',
+      'bias 6',
+    ])
+    for (const shape of [[4], [3, 5], [1, 2, 4, 5], [1, 4, 2]]) {
+      await expectFailure('SHAPE', () => layer.forward(ones(shape)))
+    }
+    for (const [o, code] of [
+      [{ stride: 0 }, 'VALUE'],
+      [{ padding: -1 }, 'VALUE'],
+      [{ padding: 'full' }, 'VALUE'],
+      [{ padding: true }, 'TYPE'],
+      [{ padding: 'same', stride: 2 }, 'VALUE'],
+      [{ groups: 4 }, 'VALUE'],
+      [{ dilation: '2' }, 'TYPE'],
+    ] as const) {
+      await expectFailure(code, () => new Conv1d(4, 6, 3, wrong(o)))
+    }
+    const x = ones([1, 4, 5])
+    await expectFailure('SHAPE', () => conv1d(x, ones([6, 4])))
+    await expectFailure('SHAPE', () => conv1d(x, ones([6, 4, 0])))
+    await expectFailure('SHAPE', () => conv1d(x, ones([6, 4, 2]), ones([5])))
+    await expectFailure('SHAPE', () => conv1d(x, ones([3, 2, 2]), null, { groups: 2 }))
+    await expectFailure('SHAPE', () => conv1d(x, ones([6, 4, 3]), null, { dilation: 3 }))
+    await expectFailure('DTYPE', () => conv1d(x, ones([6, 4, 2], { dtype: 'float64' })))
+  })
+
+  it('gives each sequence the same bits alone and in a batch', () => {
+    const layer = new Conv1d(5, 7, 3, { stride: 2, padding: 1 })
+    const x = randn([6, 5, 33])
+    const all = list(layer.forward(x))
+    for (let b = 0; b < 6; b++) {
+      const alone = list(layer.forward(x.slice(b, b + 1)))
+      expect(alone).toEqual(all.slice(b * alone.length, (b + 1) * alone.length))
+    }
+  })
+})
+
+describe('functions as modules', () => {
+  it('are those of tensors', () => {
+    const x = randn([2, 3, 4])
+    for (const [module, expected] of [
+      [new Tanh(), x.tanh()],
+      [new Sigmoid(), x.sigmoid()],
+      [new ReLU(), x.relu()],
+      [new Softmax(1), x.softmax(1)],
+      [new LogSoftmax(), x.logSoftmax()],
+      [new Identity(), x],
+      [new Flatten(), x.reshape([2, 12])],
+      [new Flatten(0, 1), x.reshape([6, 4])],
+    ] as [Module<Tensor, Tensor>, Tensor][]) {
+      const y = new Sequential(module).forward(x)
+      expect(y.shape).toEqual(expected.shape)
+      expect(list(y)).toEqual(list(expected))
+    }
+  })
+
+  it('refuse axes that are none', async () => {
+    await expectFailure('VALUE', () => new Softmax(0.5))
+    await expectFailure('TYPE', () => new LogSoftmax(wrong('1')))
+    await expectFailure('VALUE', () => new Softmax(3).forward(full([2, 2], 1)))
+    await expectFailure('SHAPE', () => new Flatten(2, 1).forward(ones([2, 2, 2])))
+    await expectFailure('VALUE', () => new Flatten(1, 3).forward(ones([2, 2])))
   })
 })

@@ -1,6 +1,7 @@
 /** Results that the type holds, though a square, a sum or an exponential on the way to them would not be. */
 import {
   Adam,
+  batchNorm,
   bceWithLogits,
   clipGradNorm,
   crossEntropy,
@@ -63,6 +64,24 @@ describe.each(DTYPES)('%s', (dtype) => {
     const rstd = (2 * root) / ((row[2] as number) / 2 - (row[0] as number) / 2) / 2
     const expected = [1, 2, 4].map((g, i) => rstd * (g - 7 / 3 - (i - 1) * root * root))
     if (rstd > (dtype === 'float32' ? 1e-37 : 1e-306)) expectNear(gradientOf(x), expected, 2e-5)
+  })
+
+  it.each([
+    ['large', [large, 2 * large, 3 * large]],
+    ['the largest', [largest / 3, (largest / 3) * 2, largest]],
+  ])('batchNorm of a channel: %s', (_, column) => {
+    const x = tensor(
+      column.map((value) => [value, 5]),
+      { dtype, requiresGrad: true },
+    )
+    const [mean, variance] = [full([2], 0, { dtype }), full([2], 1, { dtype })]
+    const y = batchNorm(x, mean, variance, { training: true, momentum: 0.5 })
+    expectNear(y.dataSync(), [-root, 0, 0, 0, root, 0])
+    y.sum().backward()
+    expect(Array.from(gradientOf(x)).every(Number.isFinite)).toBe(true)
+    const middle = column[1] as number
+    expectNear(mean.dataSync(), [middle / 2, 2.5])
+    expect(variance.dataSync()[1]).toBeCloseTo(0.5, 6)
   })
 
   it('layerNorm of a small row, with and without eps', () => {

@@ -3,6 +3,8 @@ import assert from 'node:assert'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import {
+  BatchNorm1d,
+  Conv1d,
   cuda,
   dropout,
   GRU,
@@ -60,6 +62,8 @@ describe('what users hold does not change under the library', () => {
       [lstm, 'projSize'],
       [new Linear(2, 3), 'inFeatures'],
       [new LayerNorm(2), 'normalizedShape'],
+      [new Conv1d(2, 3, 4), 'stride'],
+      [new BatchNorm1d(2), 'running_mean'],
       [lstm.stream(), 'batch'],
       [new SGD(lstm.parameters()), 'parameters'],
       [cuda, 'isAvailable'],

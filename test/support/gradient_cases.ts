@@ -1,7 +1,9 @@
 /** Functions whose gradients are checked against differences: first and second derivatives. */
 import {
+  batchNorm,
   bceWithLogits,
   concat,
+  conv1d,
   crossEntropy,
   embedding,
   layerNorm,
@@ -27,6 +29,8 @@ export const positive = (...shape: number[]): F64 => {
   return made
 }
 export const int = (values: number[], shape?: number[]) => tensor(values, shape, { dtype: 'int32' })
+
+const constant = (...values: number[]) => tensor(values, { dtype: 'float64' })
 
 export type Case = [name: string, fn: (p: F64, q: F64, r: F64) => Tensor | Tensor[], inputs: F64[]]
 
@@ -85,6 +89,35 @@ export const cases: Case[] = [
   ['embedding', (w) => embedding(int([2, 0, 2, 1], [2, 2]), w), [x(3, 2)]],
   ['layerNorm', (p, w, b) => layerNorm(p, 4, { weight: w, bias: b }), [x(3, 4), x(4), x(4)]],
   ['layerNorm over two axes', (p) => layerNorm(p, [3, 2]), [x(2, 3, 2)]],
+  ['conv1d', (p, w, b) => conv1d(p, w, b, { padding: 1 }), [x(2, 3, 5), x(2, 3, 3), x(2)]],
+  ['conv1d: one sequence', (p, w) => conv1d(p, w), [x(2, 5), x(3, 2, 2)]],
+  [
+    'conv1d: strides and groups',
+    (p, w, b) => conv1d(p, w, b, { stride: 2, padding: 2, groups: 2 }),
+    [x(2, 4, 6), x(4, 2, 3), x(4)],
+  ],
+  [
+    'conv1d: strides and dilation',
+    (p, w) => conv1d(p, w, null, { stride: 3, padding: 1, dilation: 2 }),
+    [x(2, 2, 9), x(2, 2, 3)],
+  ],
+  [
+    'conv1d: dilation',
+    (p, w) => conv1d(p, w, null, { padding: 'same', dilation: 2 }),
+    [x(2, 2, 5), x(2, 2, 3)],
+  ],
+  ['conv1d: depthwise', (p, w) => conv1d(p, w, null, { groups: 3 }), [x(2, 3, 4), x(3, 1, 2)]],
+  [
+    'batchNorm',
+    (p, w, b) => batchNorm(p, null, null, { weight: w, bias: b, training: true }),
+    [x(4, 2), x(2), x(2)],
+  ],
+  ['batchNorm: positions', (p) => batchNorm(p, null, null, { training: true }), [x(2, 2, 3)]],
+  [
+    'batchNorm: evaluation',
+    (p, w, b) => batchNorm(p, constant(0.5, 2), constant(2, 3), { weight: w, bias: b }),
+    [x(2, 2, 3), x(2), x(2)],
+  ],
   ['crossEntropy', (p) => crossEntropy(p, int([2, -100, 0])), [x(3, 4)]],
   [
     'crossEntropy: sum',
