@@ -1,6 +1,8 @@
 /** Who owns what: dispose(), tidy(), the tape, gradients, layers. Counted in live native storages. */
 import {
   Adam,
+  BatchNorm1d,
+  Conv1d,
   clipGradNorm,
   concat,
   crossEntropy,
@@ -232,6 +234,29 @@ describe('a training step', () => {
     expect(await live()).toBe(before - 3 * parameters.length - 1)
     for (const module of modules) module.dispose()
     expect(await live()).toBe(before - 4 * parameters.length - 2)
+  })
+
+  it('of convolution and batch normalization leaves nothing behind', async () => {
+    const model = new Sequential(
+      new Conv1d(3, 4, 3, { stride: 2, padding: 2 }),
+      new BatchNorm1d(4),
+      new Conv1d(4, 4, 2, { dilation: 2, groups: 2 }),
+    )
+    const x = randn([2, 3, 12], { requiresGrad: true })
+    const step = () => {
+      tidy(() => model.forward(x))
+        .sum()
+        .backward()
+      noGrad(() => model.eval().forward(x)).dispose()
+      model.train()
+    }
+    tidy(step)
+    expect(await left(() => tidy(step))).toBe(0)
+    const kept: Tensor[] = []
+    for (const layer of [new Conv1d(3, 4, 2), new BatchNorm1d(3), new BatchNorm1d(3).eval()]) {
+      expect(await left(() => noGrad(() => kept.push(layer.forward(x))))).toBe(1)
+    }
+    for (const y of kept) y.dispose()
   })
 
   it('frees saved tensors as backward goes, though the program holds the loss', async () => {

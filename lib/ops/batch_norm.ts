@@ -65,15 +65,14 @@ export function batchNorm<D extends DType>(
   if (training) checkBatch(where, x)
   return tidy(() => {
     let y: Tensor<D>
+    let scale = weight
     if (training) y = overBatch(where, x, runningMean, runningVar, momentum, eps)
     else {
-      const scale = div(
-        full([channels], 1, { dtype: x.dtype, device: x.device }),
-        unary('sqrt', add(runningVar as Tensor<D>, eps)),
-      )
-      y = mul(sub(x, view(runningMean as Tensor<D>, column)), view(scale, column))
+      const root = unary('sqrt', add(runningVar as Tensor<D>, eps))
+      scale = div(weight ?? full([], 1, { dtype: x.dtype, device: x.device }), root)
+      y = sub(x, view(runningMean as Tensor<D>, column))
     }
-    if (weight !== null) y = mul(y, view(weight, column))
+    if (scale !== null) y = mul(y, view(scale, column))
     return bias === null ? y : add(y, view(bias, column))
   })
 }

@@ -3,8 +3,11 @@
 import { createHash } from 'node:crypto'
 import {
   Adam,
+  batchNorm,
   bceWithLogits,
+  Conv1d,
   clipGradNorm,
+  conv1d,
   crossEntropy,
   GRU,
   info,
@@ -80,6 +83,8 @@ for (const size of [1, 9, 129]) {
     logSoftmax: a.logSoftmax(-1),
     matmul: a.matmul(b.transpose(0, 1)),
     layerNorm: new LayerNorm(size).forward(a),
+    batchNorm: batchNorm(a, null, null, { training: true }),
+    conv1d: conv1d(a, new Conv1d(7, 5, 3).weight.detach(), null, { padding: 2, stride: 2 }),
     bce: bceWithLogits(a, b.detach()),
     crossEntropy: crossEntropy(a, tensor([0, 0, 0, 0, 0, 0, size - 1], [7], { dtype: 'int32' })),
   }

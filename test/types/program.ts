@@ -2,7 +2,10 @@
 // other compilers. Nobody runs it.
 import {
   Adam,
+  BatchNorm1d,
   BpttError,
+  type Buffer,
+  Conv1d,
   clipGradNorm,
   crossEntropy,
   type DataOf,
@@ -14,6 +17,7 @@ import {
   loadSafetensors,
   Module,
   type Parameter,
+  ReLU,
   type RNN,
   Sequential,
   StepLR,
@@ -68,6 +72,21 @@ export function weights(gru: GRU, rnn: RNN<'float64'>, lstm: LSTM): number {
   const bias: Tensor<'float32'> | null = lstm.bias_ih_l0.grad
   const deeper: Parameter = lstm.getParameter('weight_hh_l1_reverse')
   return first.size + exact.length + (bias?.size ?? 0) + deeper.size
+}
+
+// State that is saved and not trained.
+export function frontEnd(x: Tensor): [Tensor, Int32Array | undefined] {
+  const norm = new BatchNorm1d(16, { momentum: null })
+  const model = new Sequential(new Conv1d(8, 16, 3, { padding: 'same' }), norm, new ReLU())
+  const mean: Buffer<'float32'> | null = norm.running_mean
+  const names: [string, Buffer][] = model.namedBuffers()
+  const state: Map<string, Parameter | Buffer> = model.stateDict()
+  // @ts-expect-error: no such padding
+  new Conv1d(8, 16, 3, { padding: 'full' })
+  return [
+    model.forward(x).add(names.length + state.size + (mean?.size ?? 0)),
+    norm.num_batches_tracked?.dataSync(),
+  ]
 }
 
 // Methods of tensors, which a file of its own attaches.
