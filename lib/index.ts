@@ -23,6 +23,16 @@ export {
   saveSafetensors,
 } from './io/safetensors.ts'
 export { Flatten, Identity, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from './nn/activations.ts'
+export {
+  AdditiveAttention,
+  type AdditiveAttentionOptions,
+  type AttendOptions,
+  DotAttention,
+  type DotAttentionOptions,
+  MultiheadAttention,
+  type MultiheadAttentionOptions,
+  type MultiheadOptions,
+} from './nn/attention.ts'
 export { BatchNorm1d, type BatchNorm1dOptions } from './nn/batch_norm.ts'
 export {
   type CellOptions,
@@ -48,6 +58,12 @@ export type { LayerOptions } from './nn/options.ts'
 export { Recurrent, type RecurrentOptions, type StateOptions } from './nn/recurrent.ts'
 export { RNN, type RNNOptions, type RNNResult } from './nn/rnn.ts'
 export { Sequential } from './nn/sequential.ts'
+export {
+  type AttentionOptions,
+  type AttentionResult,
+  type MaskOptions,
+  scaledDotProductAttention,
+} from './ops/attention.ts'
 export { type BatchNormOptions, batchNorm } from './ops/batch_norm.ts'
 export { checkpoint } from './ops/checkpoint.ts'
 export { where } from './ops/compare.ts'
