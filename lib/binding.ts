@@ -264,9 +264,9 @@ export interface Native {
 
   // -- optimizers ----------------------------------------------------------------------
   /**
-   * hyper: [lr, weightDecay, momentum, dampening, beta1, beta2, eps, alpha, nesterov, centered, amsgrad,
-   * maximize]; cohorts: [dtype, parameters] each, steps: one each, on the device of its parameters; states
-   * holds three per parameter. Any poisoned gradient: nothing changes on its device. If it throws,
+   * hyper: [lr, weightDecay, momentum, dampening, beta1, beta2, eps, alpha, lrDecay, muDecay, nesterov, centered,
+   * amsgrad, maximize, decoupled] of each cohort; cohorts: [dtype, parameters] each, steps: one each, on the device
+   * of its parameters; states holds three per parameter. Any poisoned gradient: nothing changes on its device. If it throws,
    * nothing changes on any.
    */
   optimize(
@@ -280,7 +280,8 @@ export interface Native {
     states: Maybe[],
   ): void
   gradNorm(dtype: number, sizes: Float64Array, gradients: Handle[], norm: Handle): void
-  clipGrads(dtype: number, sizes: Float64Array, gradients: Handle[], maxNorm: number, norm: Handle): void
+  /** By the norm, or each element where that is null. */
+  clipGrads(dtype: number, sizes: Float64Array, gradients: Handle[], most: number, norm: Maybe): void
 
   // -- recurrent layers ------------------------------------------------------------------
   packedBytes(desc: Float64Array, device: number): number

@@ -60,6 +60,10 @@ export const OPTIMIZER = {
   Adam: 1,
   AdamW: 2,
   RMSprop: 3,
+  NAdam: 4,
+  RAdam: 5,
+  Adagrad: 6,
+  AveragedModel: 7,
 } as const
 
 export const COMPUTE = {

@@ -91,19 +91,41 @@ export type { Compute } from './ops/recurrent.ts'
 export type { ReduceOptions } from './ops/reduce.ts'
 export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
-export { Adam, type AdamOptions, AdamW } from './optim/adam.ts'
-export { type ClipGradNormOptions, clipGradNorm } from './optim/clip.ts'
-export { Optimizer } from './optim/optimizer.ts'
-export { RMSprop, type RMSpropOptions } from './optim/rmsprop.ts'
+export { Adagrad, type AdagradOptions } from './optim/adagrad.ts'
+export {
+  Adam,
+  type AdamOptions,
+  AdamW,
+  NAdam,
+  type NAdamOptions,
+  RAdam,
+  type RAdamOptions,
+} from './optim/adam.ts'
+export { AveragedModel, type AveragedModelOptions } from './optim/average.ts'
+export { type ClipGradNormOptions, clipGradNorm, clipGradValue } from './optim/clip.ts'
 export {
   CosineAnnealingLR,
   type CosineAnnealingLROptions,
-  ReduceLROnPlateau,
-  type ReduceLROnPlateauOptions,
-  type ScheduleState,
+  CosineAnnealingWarmRestarts,
+  type CosineAnnealingWarmRestartsOptions,
+} from './optim/cosine_schedules.ts'
+export {
+  ExponentialLR,
+  type ExponentialLROptions,
+  LambdaLR,
+  type LambdaLROptions,
+  LinearLR,
+  type LinearLROptions,
   StepLR,
   type StepLROptions,
-} from './optim/schedule.ts'
+} from './optim/factor_schedules.ts'
+export { decayGroups, type GroupOptions, type ParametersOrGroups, type ParamGroup } from './optim/groups.ts'
+export { OneCycleLR, type OneCycleLROptions } from './optim/one_cycle.ts'
+export { Optimizer } from './optim/optimizer.ts'
+export { ReduceLROnPlateau, type ReduceLROnPlateauOptions } from './optim/plateau.ts'
+export { RMSprop, type RMSpropOptions } from './optim/rmsprop.ts'
+export { Schedule, type ScheduleState } from './optim/schedule.ts'
+export { SequentialLR, type SequentialLROptions } from './optim/sequential_lr.ts'
 export { SGD, type SGDOptions } from './optim/sgd.ts'
 export { getRandomState, manualSeed, type RandomState, setRandomState } from './random.ts'
 export { cuda, emptyCache, getNumThreads, type Info, info, setNumThreads, synchronize } from './runtime.ts'

@@ -101,8 +101,16 @@ typedef struct bptt_rng {
 
 #define BPTT_SOFTMAX_KIND(ENTRY) ENTRY(BPTT_SOFTMAX, softmax) ENTRY(BPTT_LOG_SOFTMAX, logSoftmax)
 
-#define BPTT_OPTIMIZER(ENTRY) \
-  ENTRY(BPTT_SGD, SGD) ENTRY(BPTT_ADAM, Adam) ENTRY(BPTT_ADAMW, AdamW) ENTRY(BPTT_RMSPROP, RMSprop)
+// AveragedModel: the value moves towards grad, which holds new weights.
+#define BPTT_OPTIMIZER(ENTRY)  \
+  ENTRY(BPTT_SGD, SGD)         \
+  ENTRY(BPTT_ADAM, Adam)       \
+  ENTRY(BPTT_ADAMW, AdamW)     \
+  ENTRY(BPTT_RMSPROP, RMSprop) \
+  ENTRY(BPTT_NADAM, NAdam)     \
+  ENTRY(BPTT_RADAM, RAdam)     \
+  ENTRY(BPTT_ADAGRAD, Adagrad) \
+  ENTRY(BPTT_AVERAGE, AveragedModel)
 
 typedef enum bptt_unary_op { BPTT_UNARY(BPTT_ENUMERATOR) } bptt_unary_op;
 typedef enum bptt_binary_op { BPTT_BINARY(BPTT_ENUMERATOR) } bptt_binary_op;
@@ -118,15 +126,18 @@ typedef struct bptt_optimizer {
   bptt_optimizer_kind kind;
   double lr, weight_decay;
   double momentum, dampening;  // SGD, RMSprop (momentum)
-  double beta1, beta2, eps;    // Adam, AdamW; eps also RMSprop
-  double alpha;                // RMSprop
+  double beta1, beta2, eps;    // Adam and its kin; eps also RMSprop, Adagrad
+  double alpha;                // RMSprop; averages: their decay, or -1: all weigh the same
+  double lr_decay;             // Adagrad
+  double mu_decay;             // NAdam: 0.96^momentum_decay
   int nesterov, centered, amsgrad, maximize;
-  double* step;  // [1]
+  int decoupled;  // NAdam, RAdam: decoupled weight decay
+  double* step;   // [1]
 } bptt_optimizer;
 
 // One parameter of an update. State buffers an option does not need are null:
-// SGD momentum_buffer | Adam exp_avg, exp_avg_sq, max_exp_avg_sq |
-// RMSprop square_avg, momentum_buffer, grad_avg.
+// SGD momentum_buffer | Adam and its kin exp_avg, exp_avg_sq, max_exp_avg_sq (not NAdam, RAdam) |
+// RMSprop square_avg, momentum_buffer, grad_avg | Adagrad sum.
 typedef struct bptt_parameter {
   int64_t size;
   void* value;       // [size], updated in place
@@ -339,9 +350,10 @@ typedef struct bptt_ops {
   // norm [1] = square root of the sum of squares of all gradients.
   bptt_code (*grad_norm)(bptt_context*, bptt_dtype, int64_t count, const void* const* grads,
                          const int64_t* sizes, void* norm);
-  // Each gradient is multiplied by min(1, max_norm / (norm + 1e-6)), in place.
+  // Each gradient is multiplied by min(1, most / (norm + 1e-6)), in place. Where norm is null, each
+  // element is brought into [-most, most] instead.
   bptt_code (*clip_grads)(bptt_context*, bptt_dtype, int64_t count, void* const* grads,
-                          const int64_t* sizes, double max_norm, const void* norm);
+                          const int64_t* sizes, double most, const void* norm);
 
   // -- recurrent layers: one call for the whole stack ---------------------------
   // plan_create and plan_sizes may be called on any thread; they allocate host memory only.

@@ -8,27 +8,43 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { CELL_NAMES } from '../lib/cells.ts'
 import {
+  Adagrad,
   Adam,
   AdamW,
+  AveragedModel,
   BatchNorm1d,
   batchNorm,
   bceWithLogits,
   Conv1d,
+  CosineAnnealingLR,
+  CosineAnnealingWarmRestarts,
   clipGradNorm,
   conv1d,
   crossEntropy,
+  ExponentialLR,
   embedding,
   GRU,
+  LambdaLR,
+  LinearLR,
   LSTM,
   layerNorm,
   loadSafetensors,
   logSoftmax,
+  Module,
   mseLoss,
+  NAdam,
+  OneCycleLR,
+  type Optimizer,
+  Parameter,
+  RAdam,
   ReLU,
   RMSprop,
   RNN,
+  type Schedule,
   Sequential,
+  SequentialLR,
   SGD,
+  StepLR,
   saveSafetensors,
   softmax,
   type Tensor,
@@ -154,17 +170,23 @@ describe.each(dtypes)('PyTorch: layers of front ends, %s', (dtype) => {
   })
 })
 
-const KINDS = { SGD, Adam, AdamW, RMSprop }
+const KINDS = { SGD, Adam, AdamW, RMSprop, NAdam, RAdam, Adagrad }
 const STEPS = 6
+
+/** Options as they are called here: tMax for T_max and t_max. */
+function camelCase(options: Record<string, unknown>): Record<string, unknown> {
+  const name = (key: string) =>
+    key.toLowerCase().replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+  return Object.fromEntries(Object.entries(options).map(([key, value]) => [name(key), value]))
+}
 
 describe.each(dtypes)('PyTorch: optimizers, %s', (dtype) => {
   const fixtures = named('optimizers')
 
   it.each(fixtures.filter(([, fixture]) => fixture.kind in KINDS))('%s', async (_, fixture) => {
-    const { weight_decay: weightDecay, ...others } = fixture.options
     const parameters = [input(fixture, 'a', dtype, true), input(fixture, 'b', dtype, true)]
     const kind = KINDS[fixture.kind as 'SGD'] // the options of the others differ, and come from the fixture
-    const optimizer = new kind(parameters, { lr: 0.05, ...(weightDecay && { weightDecay }), ...others })
+    const optimizer = new kind(parameters, { lr: 0.05, ...camelCase(fixture.options) })
     const results: Results = new Map()
     for (let step = 0; step < STEPS; step++) {
       if (step === STEPS - 2) optimizer.lr = 0.02
@@ -196,6 +218,69 @@ describe.each(dtypes)('PyTorch: optimizers, %s', (dtype) => {
     const norm = clipGradNorm(parameters, fixture.maxNorm)
     const [a, b] = parameters.map((parameter) => parameter.grad)
     expectFixture(await read({ norm, 'clipped.a': a ?? null, 'clipped.b': b ?? null }), fixture, dtype)
+  })
+
+  it.each(fixtures.filter(([, fixture]) => fixture.kind === 'average'))('AveragedModel: %s', (_, fixture) => {
+    class Model extends Module {
+      a = new Parameter(zeros([3, 5], { dtype }))
+      override forward(x: Tensor): Tensor {
+        return x
+      }
+    }
+    const [model, other] = [new Model(), new Model()]
+    const average = new AveragedModel(model, fixture.options)
+    const results: Results = new Map()
+    for (let step = 0; step < STEPS; step++) {
+      model.loadStateDict({ a: input(fixture, `a.${step}`, dtype) })
+      average.update()
+      average.copyTo(other)
+      results.set(`average.${step}`, other.a.dataSync())
+    }
+    expectFixture(results, fixture, dtype)
+  })
+})
+
+describe('PyTorch: schedules', () => {
+  const make: Record<string, (optimizer: Optimizer, options: Record<string, unknown>) => Schedule> = {
+    StepLR: (optimizer, options) => new StepLR(optimizer, options as never),
+    ExponentialLR: (optimizer, options) => new ExponentialLR(optimizer, options as never),
+    LinearLR: (optimizer, options) => new LinearLR(optimizer, options),
+    CosineAnnealingLR: (optimizer, options) => new CosineAnnealingLR(optimizer, options as never),
+    CosineAnnealingWarmRestarts: (optimizer, options) =>
+      new CosineAnnealingWarmRestarts(optimizer, options as never),
+    OneCycleLR: (optimizer, options) => new OneCycleLR(optimizer, options as never),
+    LambdaLR: (optimizer) => new LambdaLR(optimizer, { lrLambda: [(t) => 1 / (1 + t), (t) => 0.9 ** t] }),
+    SequentialLR: (optimizer, options) =>
+      new SequentialLR(optimizer, {
+        schedulers: [
+          new LinearLR(optimizer, { startFactor: 0.1, totalIters: 3 }),
+          new ExponentialLR(optimizer, { gamma: 0.5 }),
+          new CosineAnnealingLR(optimizer, { tMax: 4 }),
+        ],
+        milestones: options.milestones as number[],
+      }),
+  }
+
+  it.each(named('schedules'))('%s', (_, fixture) => {
+    const [a, b] = [zeros([1], { requiresGrad: true }), zeros([1], { requiresGrad: true })]
+    const groups = [{ params: [a] }, { params: [b], lr: 0.2 }]
+    const optimizer =
+      fixture.optimizer === 'SGD'
+        ? new SGD(groups, { lr: 0.5, momentum: 0.9 })
+        : new Adam(groups, { lr: 0.5 })
+    const schedule = make[fixture.kind]?.(optimizer, camelCase(fixture.options)) as Schedule
+    const now = () => [
+      ...optimizer.paramGroups.map(({ lr }) => lr),
+      ...optimizer.paramGroups.map(({ momentum, betas }) => momentum ?? betas?.[0]),
+    ]
+    const { data, shape } = fixture.tensors.get('values') as { data: Float64Array; shape: number[] }
+    const values = now()
+    for (let step = 1; step < (shape[0] as number); step++) {
+      schedule.step()
+      values.push(...now())
+    }
+    expect(values).toHaveLength(data.length)
+    for (const [i, value] of values.entries()) expect(value).toBeCloseTo(data[i] as number, 13)
   })
 })
 

@@ -31,7 +31,7 @@ function trap<T>(items: T[], during: () => void): T[] {
 }
 
 describe('a getter in a list', () => {
-  const hyper = () => Float64Array.of(0.1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+  const hyper = () => Float64Array.from({ length: 15 }, (_, i) => (i === 0 ? 0.1 : 0)) // a rule
   const step = () => {
     const handle = addon.allocate(CPU, 8)
     addon.fill(1, 1, 0, handle)
@@ -93,7 +93,7 @@ describe('a getter in a list', () => {
     const optimize = (...cohorts: number[]) =>
       addon.optimize(
         0,
-        Float64Array.from({ length: 12 }, () => 0),
+        Float64Array.from({ length: 15 * (cohorts.length >> 1) }, () => 0),
         Float64Array.from(cohorts),
         Array.from({ length: cohorts.length >> 1 }, () => addon.allocate(CPU, 8)),
         Float64Array.of(4, 4),
@@ -105,6 +105,18 @@ describe('a getter in a list', () => {
       expect(() => optimize(...cohorts), `${cohorts}`).toThrow(INTERNAL)
     }
     expect(() => addon.copyAll(Float64Array.of(0, 5), [floats(5)], [floats(4)])).toThrow(INTERNAL)
+    const rows = (length: number) =>
+      addon.optimize(
+        0,
+        new Float64Array(length),
+        one(1),
+        [step()],
+        Float64Array.of(4),
+        [floats(4)],
+        [floats(4)],
+        [null, null, null],
+      )
+    for (const length of [0, 14, 30]) expect(() => rows(length), `${length}`).toThrow(INTERNAL)
     optimize(0, 1, 0, 1)
   })
 

@@ -1,19 +1,29 @@
 /** Loading a state: all of it or nothing, from a copy, from another realm, from JSON, from what the object itself gave. */
 import { runInNewContext } from 'node:vm'
 import {
+  Adagrad,
   Adam,
   AdamW,
+  AveragedModel,
   CosineAnnealingLR,
+  CosineAnnealingWarmRestarts,
   Embedding,
+  ExponentialLR,
   getRandomState,
+  LambdaLR,
   Linear,
+  LinearLR,
   LSTM,
   Module,
   manualSeed,
+  NAdam,
+  OneCycleLR,
   type Optimizer,
+  RAdam,
   ReduceLROnPlateau,
   RMSprop,
   type ScheduleState,
+  SequentialLR,
   SGD,
   StepLR,
   setRandomState,
@@ -52,6 +62,9 @@ const kinds: [string, (parameters: Tensor[]) => Optimizer][] = [
   ['Adam', (p) => new Adam(p, { lr: 0.1, amsgrad: true })],
   ['AdamW', (p) => new AdamW(p, { lr: 0.1 })],
   ['RMSprop', (p) => new RMSprop(p, { lr: 0.1, momentum: 0.5, centered: true })],
+  ['NAdam', (p) => new NAdam(p, { lr: 0.1 })],
+  ['RAdam', (p) => new RAdam(p, { lr: 0.1 })],
+  ['Adagrad', (p) => new Adagrad(p, { lr: 0.1, initialAccumulatorValue: 0.1 })],
 ]
 
 describe.each(kinds)('%s', (_, make) => {
@@ -260,7 +273,27 @@ describe('schedules', () => {
       'ReduceLROnPlateau of a maximum',
       (optimizer) => new ReduceLROnPlateau(optimizer, { mode: 'max', patience: 0, factor: 0.5 }),
     ],
+    ['ExponentialLR', (optimizer) => new ExponentialLR(optimizer, { gamma: 0.9 })],
+    ['LinearLR', (optimizer) => new LinearLR(optimizer, { startFactor: 0.2 })],
+    ['LambdaLR', (optimizer) => new LambdaLR(optimizer, { lrLambda: (step) => 1 / (1 + step) })],
+    [
+      'CosineAnnealingWarmRestarts',
+      (optimizer) => new CosineAnnealingWarmRestarts(optimizer, { t0: 3, tMult: 2 }),
+    ],
+    [
+      'OneCycleLR',
+      (optimizer) => new OneCycleLR(optimizer, { maxLr: 1, totalSteps: 11, cycleMomentum: false }),
+    ],
   ]
+  const sequential = (optimizer: Optimizer) =>
+    new SequentialLR(optimizer, {
+      schedulers: [
+        new LinearLR(optimizer, { totalIters: 2 }),
+        new OneCycleLR(optimizer, { maxLr: 1, totalSteps: 4 }),
+        new StepLR(optimizer, { stepSize: 2 }),
+      ],
+      milestones: [2, 5],
+    })
   const metrics = [1, Number.NaN, -0, Infinity, 3, -Infinity, 2.5, 0.1, 0.1, 0.1]
 
   it.each(schedules)('%s goes on from JSON, after any number of steps', (_name, make) => {
@@ -303,6 +336,40 @@ describe('schedules', () => {
     for (const state of [null, [], 'x', { ...worse, more: 1 }]) refused(state)
   })
 
+  it('SequentialLR of two groups goes on from JSON, with the momenta, or refuses it whole', () => {
+    const target = () =>
+      new SGD([{ params: [leaf(1)], lr: 0.5 }, { params: [leaf(2)] }], { lr: 0.2, momentum: 0.9 })
+    const seen = (optimizer: Optimizer) => optimizer.paramGroups.map(({ lr, momentum }) => [lr, momentum])
+    for (let steps = 0; steps <= 9; steps++) {
+      const [first, second] = [target(), target()]
+      const [whole, resumed] = [sequential(first), sequential(second)]
+      for (let i = 0; i < steps; i++) whole.step()
+      const state = whole.stateDict()
+      const parsed = JSON.parse(JSON.stringify(state)) as ScheduleState
+      expect(parsed).toEqual(state)
+      for (const bad of [
+        { ...parsed, lr: 0.5 },
+        { ...parsed, lr: [0.5] },
+        { ...parsed, base: [1, -1] },
+        { ...parsed, schedulers: 7 },
+        { ...parsed, schedulers: [] },
+        { ...parsed, schedulers: [...(parsed.schedulers as ScheduleState[]).slice(0, 2), { step: 1 }] },
+        { ...parsed, schedulers: [...(parsed.schedulers as ScheduleState[]).slice(0, 2), null] },
+      ]) {
+        const before = [seen(second), resumed.stateDict()]
+        expect(codeOf(() => resumed.loadStateDict(bad as ScheduleState))).toMatch(/^ERR_BPTT_(TYPE|VALUE)$/)
+        expect([seen(second), resumed.stateDict()]).toEqual(before)
+      }
+      resumed.loadStateDict(parsed)
+      for (let i = steps; i < 9; i++) {
+        whole.step()
+        resumed.step()
+        expect(seen(second)).toEqual(seen(first))
+      }
+      expect(resumed.stateDict()).toEqual(whole.stateDict())
+    }
+  })
+
   it('ReduceLROnPlateau takes no infinite metric for the best', () => {
     const optimizer = target()
     const schedule = new ReduceLROnPlateau(optimizer, { patience: 1, factor: 0.5 })
@@ -316,6 +383,65 @@ describe('schedules', () => {
     const schedule = new StepLR(optimizer, { stepSize: 1, gamma: 1e10 })
     expect(codeOf(() => schedule.step())).toBe('ERR_BPTT_VALUE')
     expect(schedule.stateDict()).toEqual({ step: 0, lr: 1e300 })
+  })
+})
+
+describe('averages', () => {
+  const trained = (options = {}) => {
+    const model = new Linear(2, 1, { dtype: 'float64' })
+    const average = new AveragedModel(model, options)
+    const train = (k: number) => {
+      model.loadStateDict({ weight: float64(k, 1 - k).reshape([1, 2]), bias: float64(k * k) })
+      average.update()
+    }
+    return { model, average, train }
+  }
+
+  it.each([{}, { decay: 0.9 }])('go on from a saved state, bit for bit (%o)', (options) => {
+    const [one, other] = [trained(options), trained(options)]
+    for (let k = 0; k < 3; k++) one.train(k / 3)
+    other.average.loadStateDict(one.average.stateDict())
+    one.average.loadStateDict(one.average.stateDict())
+    for (let k = 3; k < 6; k++) for (const each of [one, other]) each.train(k / 3)
+    expect(values(other.average.stateDict())).toEqual(values(one.average.stateDict()))
+    expect([...one.average.stateDict().keys()]).toEqual(['n_averaged', 'module.weight', 'module.bias'])
+    expect(one.average.stateDict().get('n_averaged')?.itemSync()).toBe(6)
+  })
+
+  const edits: [string, string, (state: State) => unknown][] = [
+    ['a missing name', 'ERR_BPTT_VALUE', (state) => state.delete('module.bias')],
+    ['a foreign name', 'ERR_BPTT_VALUE', (state) => state.set('module.more', scalar(1))],
+    ['half an update', 'ERR_BPTT_VALUE', (state) => state.set('n_averaged', scalar(1.5))],
+    ['a count in float32', 'ERR_BPTT_DTYPE', (state) => state.set('n_averaged', tensor(1, []))],
+    ['another shape', 'ERR_BPTT_SHAPE', (state) => state.set('module.bias', float64(1, 2))],
+    ['another dtype', 'ERR_BPTT_DTYPE', (state) => state.set('module.bias', zeros([1]))],
+    ['a tensor that failed', 'ERR_BPTT_INDEX', (state) => state.set('module.bias', failing([1]))],
+    ['a disposed tensor', 'ERR_BPTT_DISPOSED', (state) => state.get('module.bias')?.dispose()],
+  ]
+  it.each(edits)('%s: refused, and nothing has changed', (_name, code, edit) => {
+    const [one, other] = [trained(), trained()]
+    one.train(1)
+    other.train(2)
+    const before = values(other.average.stateDict())
+    const state: State = one.average.stateDict()
+    edit(state)
+    expect(codeOf(() => other.average.loadStateDict(state))).toBe(code)
+    expect(values(other.average.stateDict())).toEqual(before)
+  })
+
+  it('refuse every use after dispose()', () => {
+    const { average, model } = trained()
+    average.dispose()
+    average.dispose()
+    for (const use of [
+      () => average.update(),
+      () => average.copyTo(model),
+      () => average.apply(() => 1),
+      () => average.stateDict(),
+      () => average.loadStateDict(new Map()),
+    ]) {
+      expect(codeOf(use)).toBe('ERR_BPTT_DISPOSED')
+    }
   })
 })
 

@@ -1,65 +1,109 @@
-import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
-import { argumentError, valueError } from '../messages.ts'
-import type { Tensor } from '../tensor.ts'
-import { type Hyper, Optimizer } from './optimizer.ts'
+/** Adam and its kin: they follow the mean of the gradient, and divide by the root of the mean of its square. */
+import { checkBoolean, checkNumber } from '../check.ts'
+import { checkBetas, groupsOf, type ParametersOrGroups, type Rule } from './groups.ts'
+import { Optimizer } from './optimizer.ts'
 
-/** Options of {@link Adam} and {@link AdamW}. */
-export interface AdamOptions {
-  /** Learning rate. Default 1e-3. */
+interface CommonOptions {
+  /** Learning rate. Default 1e-3, of NAdam 2e-3. */
   lr?: number | undefined
   /** Decay of the means of the gradient and of its square. Default [0.9, 0.999]. */
   betas?: readonly [number, number] | undefined
   /** Added to the denominator. Default 1e-8. */
   eps?: number | undefined
-  /** Adam: added to the gradient, times the parameter; default 0. AdamW: decoupled; default 0.01. */
-  weightDecay?: number | undefined
-  /** Use the largest mean square so far. Default false. */
-  amsgrad?: boolean | undefined
   /** Go up the gradient. Default false. */
   maximize?: boolean | undefined
 }
 
+/** Options of {@link Adam} and {@link AdamW}. */
+export interface AdamOptions extends CommonOptions {
+  /** Adam: added to the gradient, times the parameter; default 0. AdamW: decoupled; default 0.01. */
+  weightDecay?: number | undefined
+  /** Use the largest mean square so far. Default false. */
+  amsgrad?: boolean | undefined
+}
+
+/** Options of {@link RAdam}. */
+export interface RAdamOptions extends CommonOptions {
+  /** Added to the gradient, times the parameter. Default 0. */
+  weightDecay?: number | undefined
+  /** Whether weightDecay shrinks the parameter instead, as in {@link AdamW}. Default false. */
+  decoupledWeightDecay?: boolean | undefined
+}
+
+/** Options of {@link NAdam}. */
+export interface NAdamOptions extends RAdamOptions {
+  /** How fast the momentum grows to the first of betas. Default 4e-3. */
+  momentumDecay?: number | undefined
+}
+
+const COMMON = ['lr', 'betas', 'eps', 'weightDecay', 'maximize']
+
 /** Adam, as torch.optim.Adam. State: exp_avg, exp_avg_sq, max_exp_avg_sq (amsgrad). */
 export class Adam extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(parameters: Iterable<Tensor>, options: AdamOptions = {}) {
-    const { lr, hyper, states } = checkAdam('Adam', options, 0)
-    super('Adam', parameters, lr, hyper, states)
+  constructor(parameters: ParametersOrGroups<AdamOptions>, options: AdamOptions = {}) {
+    super(
+      'Adam',
+      groupsOf('Adam', parameters, options, [...COMMON, 'amsgrad'], (o) => ruleOf('Adam', o)),
+    )
   }
 }
 
 /** Adam with decoupled weight decay, as torch.optim.AdamW. State as {@link Adam}. */
 export class AdamW extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(parameters: Iterable<Tensor>, options: AdamOptions = {}) {
-    const { lr, hyper, states } = checkAdam('AdamW', options, 0.01)
-    super('AdamW', parameters, lr, hyper, states)
+  constructor(parameters: ParametersOrGroups<AdamOptions>, options: AdamOptions = {}) {
+    const preset = { weightDecay: 0.01 }
+    super(
+      'AdamW',
+      groupsOf('AdamW', parameters, options, [...COMMON, 'amsgrad'], (o) => ruleOf('AdamW', o, preset)),
+    )
   }
 }
 
-function checkAdam(
+/**
+ * Adam with Nesterov's momentum, as torch.optim.NAdam. State: exp_avg, exp_avg_sq; the product of the momenta so far
+ * follows from the number of steps, of the betas as they are now.
+ */
+export class NAdam extends Optimizer {
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(parameters: ParametersOrGroups<NAdamOptions>, options: NAdamOptions = {}) {
+    const names = [...COMMON, 'decoupledWeightDecay', 'momentumDecay']
+    super(
+      'NAdam',
+      groupsOf('NAdam', parameters, options, names, (o) => ruleOf('NAdam', o, { lr: 2e-3 })),
+    )
+  }
+}
+
+/** Adam that is rectified while its mean square is of few gradients, as torch.optim.RAdam. State as {@link NAdam}. */
+export class RAdam extends Optimizer {
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(parameters: ParametersOrGroups<RAdamOptions>, options: RAdamOptions = {}) {
+    const names = [...COMMON, 'decoupledWeightDecay']
+    super(
+      'RAdam',
+      groupsOf('RAdam', parameters, options, names, (o) => ruleOf('RAdam', o)),
+    )
+  }
+}
+
+function ruleOf(
   where: string,
-  options: AdamOptions,
-  weightDecay: number,
-): { lr: number; hyper: Hyper; states: (string | null)[] } {
-  options = checkOptions(where, options, ['lr', 'betas', 'eps', 'weightDecay', 'amsgrad', 'maximize'])
-  const given: unknown = options.betas ?? [0.9, 0.999]
-  const betas = Array.isArray(given) ? given.slice(0, 3) : []
-  if (betas.length !== 2) throw argumentError(where, 'betas to be two numbers', given)
-  const [beta1, beta2] = betas.map((beta) => {
-    if (checkNumber(where, 'betas', beta, 0, 1) === 1) throw valueError(where, 'betas below 1', beta)
-    return beta as number
-  })
+  options: AdamOptions & NAdamOptions,
+  { lr = 1e-3, weightDecay = 0 }: { lr?: number; weightDecay?: number } = {},
+): Rule {
   const amsgrad = checkBoolean(where, 'amsgrad', options.amsgrad ?? false)
   return {
-    lr: checkNumber(where, 'lr', options.lr ?? 1e-3, 0),
     hyper: {
-      beta1,
-      beta2,
+      lr: checkNumber(where, 'lr', options.lr ?? lr, 0),
+      betas: checkBetas(where, options.betas ?? [0.9, 0.999]),
       eps: checkNumber(where, 'eps', options.eps ?? 1e-8, 0),
       weightDecay: checkNumber(where, 'weightDecay', options.weightDecay ?? weightDecay, 0),
       amsgrad,
       maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
+      decoupled: checkBoolean(where, 'decoupledWeightDecay', options.decoupledWeightDecay ?? false),
+      muDecay: 0.96 ** checkNumber(where, 'momentumDecay', options.momentumDecay ?? 4e-3, 0),
     },
     states: ['exp_avg', 'exp_avg_sq', amsgrad ? 'max_exp_avg_sq' : null],
   }

@@ -4,7 +4,7 @@ import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { argumentError, nonfiniteError, valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
-import { checkParameters } from './optimizer.ts'
+import { checkParameters } from './groups.ts'
 
 /** Options of {@link clipGradNorm}. */
 export interface ClipGradNormOptions {
@@ -62,4 +62,32 @@ export function clipGradNorm(
   native().clipGrads(dtypeNumber(dtype), sizes, handles, max, norm._handle(where))
   for (const gradient of gradients) gradient._live(where).touch()
   return norm
+}
+
+/**
+ * Brings every element of the gradients of all parameters into [-clipValue, clipValue], in place; NaN stays NaN.
+ * Does not wait for the work.
+ *
+ * @param parameters those without a gradient do not count
+ * @param clipValue at least 0
+ * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+ */
+export function clipGradValue(parameters: Iterable<Tensor>, clipValue: number): void {
+  const where = 'clipGradValue'
+  const list = checkParameters(where, parameters)
+  if (typeof clipValue !== 'number') throw argumentError(where, 'clipValue to be a number', clipValue)
+  if (!(clipValue >= 0)) throw valueError(where, 'clipValue to be at least 0', clipValue)
+  const alike = new Map<string, Tensor[]>()
+  for (const { grad } of list) {
+    if (grad === null) continue
+    const name = `${grad.dtype} ${grad.device}`
+    alike.set(name, [...(alike.get(name) ?? []), grad])
+  }
+  for (const gradients of alike.values()) {
+    const { dtype } = gradients[0] as Tensor
+    const sizes = Float64Array.from(gradients, ({ size }) => size)
+    const handles = gradients.map((gradient) => gradient._handle(where))
+    native().clipGrads(dtypeNumber(dtype), sizes, handles, clipValue, null)
+    for (const gradient of gradients) gradient._live(where).touch()
+  }
 }

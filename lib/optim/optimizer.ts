@@ -1,42 +1,21 @@
 /** What the optimizers share: one fused update per step, state by parameter, step counters. */
 import { type Handle, native, OPTIMIZER } from '../binding.ts'
-import {
-  checkFloatDType,
-  checkInteger,
-  checkNumber,
-  checkPlacement,
-  checkShapeIs,
-  checkTensor,
-  checkTensorMap,
-} from '../check.ts'
+import { checkInteger, checkPlacement, checkShapeIs, checkTensorMap } from '../check.ts'
 import { full } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
-import { argumentError, disposedError, namesError, refusal, valueError, warnUntrained } from '../messages.ts'
+import { disposedError, namesError, refusal, warnUntrained } from '../messages.ts'
 import { Parameter } from '../nn/module.ts'
 import { detached } from '../scope.ts'
 import { copyTo, settle } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
-
-/** Numbers of the update rule, in the addon's order; those a rule does not have are 0. */
-export interface Hyper {
-  weightDecay: number
-  momentum?: number | undefined
-  dampening?: number | undefined
-  beta1?: number | undefined
-  beta2?: number | undefined
-  eps?: number | undefined
-  alpha?: number | undefined
-  nesterov?: boolean | undefined
-  centered?: boolean | undefined
-  amsgrad?: boolean | undefined
-  maximize: boolean
-}
+import type { ParamGroup } from './groups.ts'
 
 /**
- * Parameters that have always been updated together: one step counter.
+ * Parameters of a group that have always been updated together: one step counter.
  * Those without a gradient at some step leave it for a cohort of their own.
  */
 interface Cohort {
+  group: ParamGroup
   dtype: FloatDType
   /** Steps done: a float64 scalar that the update itself increments. */
   step: Tensor<'float64'>
@@ -46,14 +25,15 @@ interface Cohort {
   states: (Handle | null)[]
 }
 
-/** Base of SGD, Adam, AdamW and RMSprop. */
+/** Base of the optimizers: SGD, Adam, AdamW, NAdam, RAdam, RMSprop and Adagrad. */
 export abstract class Optimizer {
-  /** What it updates, in the order given; state is named by their places here. */
+  /** What it updates, in the order given, group after group; state is named by their places here. */
   readonly parameters: readonly Tensor[]
+  /** What they are updated by: one group, or those given. */
+  readonly paramGroups: readonly ParamGroup[]
   readonly #kind: number
-  readonly #hyper: Float64Array
-  /** Names of the three state tensors a parameter may have; null where the options need none. */
-  readonly #stateNames: readonly (string | null)[]
+  /** Per parameter. */
+  readonly #groups: readonly ParamGroup[]
   /** Per parameter, three each: made at its first update. */
   #states: (Tensor | null)[]
   /** Parameters that have state. */
@@ -64,48 +44,30 @@ export abstract class Optimizer {
   #stepped = false
 
   /** @internal */
-  protected constructor(
-    name: keyof typeof OPTIMIZER,
-    parameters: Iterable<Tensor>,
-    lr: number,
-    hyper: Hyper,
-    stateNames: readonly (string | null)[],
-  ) {
+  protected constructor(name: keyof typeof OPTIMIZER, groups: readonly ParamGroup[]) {
     this.#name = name
     this.#kind = OPTIMIZER[name]
-    this.#stateNames = stateNames
-    this.parameters = Object.freeze(checkParameters(name, parameters))
-    Object.defineProperty(this, 'parameters', { writable: false })
+    this.paramGroups = Object.freeze(groups)
+    this.parameters = Object.freeze(groups.flatMap(({ params }) => params))
+    this.#groups = groups.flatMap((group) => group.params.map(() => group))
+    for (const field of ['parameters', 'paramGroups']) {
+      Object.defineProperty(this, field, { writable: false, enumerable: field === 'parameters' })
+    }
     for (const one of this.parameters) if (one instanceof Parameter) one._list()
     if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
       throw refusal(name, 'expected a parameter that requires grad, got none')
     }
     this.#states = new Array<Tensor | null>(this.parameters.length * 3).fill(null)
-    this.#hyper = Float64Array.of(
-      0,
-      hyper.weightDecay,
-      hyper.momentum ?? 0,
-      hyper.dampening ?? 0,
-      hyper.beta1 ?? 0,
-      hyper.beta2 ?? 0,
-      hyper.eps ?? 0,
-      hyper.alpha ?? 0,
-      hyper.nesterov ? 1 : 0,
-      hyper.centered ? 1 : 0,
-      hyper.amsgrad ? 1 : 0,
-      hyper.maximize ? 1 : 0,
-    )
-    this.lr = lr
     this.#cohorts = this.#cohortsAt(new Map())
   }
 
-  /** Learning rate. May be set at any time. */
+  /** Learning rate of the first group. Setting it, at any time, sets that of every group. */
   get lr(): number {
-    return this.#hyper[0] as number
+    return (this.paramGroups[0] as ParamGroup).lr
   }
 
   set lr(value: number) {
-    this.#hyper[0] = checkNumber(this.#name, 'lr', value, 0) + 0 // JSON, to which schedules go, has no -0
+    for (const group of this.paramGroups) group.lr = value
   }
 
   /**
@@ -140,7 +102,7 @@ export abstract class Optimizer {
    * Everything that {@link step} carries on, by name: `step.i` (a float64 scalar) and e.g.
    * `exp_avg.i` for parameter i, once it was updated. The tensors share the optimizer's memory: later
    * steps change them, until a state is loaded. Disposing them does not disturb the optimizer.
-   * Options such as lr are not in it.
+   * Options such as lr, of all or of a group, are not in it.
    */
   stateDict(): Map<string, Tensor> {
     this.#checkLive(`${this.#name}.stateDict`)
@@ -151,7 +113,7 @@ export abstract class Optimizer {
     detached(() => {
       for (const i of [...this.#updated].sort((a, b) => a - b)) {
         add(`step.${i}`, steps.get(i) as Tensor)
-        this.#stateNames.forEach((name, j) => {
+        this.#namesOf(i).forEach((name, j) => {
           const tensor = this.#states[3 * i + j]
           if (tensor) add(`${name}.${i}`, tensor)
         })
@@ -187,7 +149,7 @@ export abstract class Optimizer {
     try {
       for (const i of updated) {
         const { device } = this.parameters[i] as Tensor
-        this.#stateNames.forEach((name, j) => {
+        this.#namesOf(i).forEach((name, j) => {
           if (name !== null) states[3 * i + j] = copyTo(given.get(`${name}.${i}`) as Tensor, device)
         })
       }
@@ -218,7 +180,7 @@ export abstract class Optimizer {
     const names = new Set<string>()
     for (const i of updated) {
       names.add(`step.${i}`)
-      for (const name of this.#stateNames) if (name !== null) names.add(`${name}.${i}`)
+      for (const name of this.#namesOf(i)) if (name !== null) names.add(`${name}.${i}`)
     }
     const missing = [...names].filter((name) => !given.has(name))
     const unexpected = [...given.keys()].filter((name) => !names.has(name))
@@ -234,29 +196,35 @@ export abstract class Optimizer {
     }
   }
 
-  /** One cohort per dtype, device and number of steps done: 0 where `steps` has none. */
+  #namesOf(i: number): readonly (string | null)[] {
+    return (this.#groups[i] as ParamGroup)._states
+  }
+
+  /** One cohort per group, dtype, device and number of steps done: 0 where `steps` has none. */
   #cohortsAt(steps: ReadonlyMap<number, number>): Cohort[] {
-    const groups = new Map<string, number[]>()
+    const lists = new Map<string, number[]>()
     this.parameters.forEach(({ dtype, device }, i) => {
-      const name = `${steps.get(i) ?? 0} ${dtype} ${device}`
-      const group = groups.get(name)
-      if (group) group.push(i)
-      else groups.set(name, [i])
+      const group = this.paramGroups.indexOf(this.#groups[i] as ParamGroup)
+      const name = `${group} ${steps.get(i) ?? 0} ${dtype} ${device}`
+      const list = lists.get(name)
+      if (list) list.push(i)
+      else lists.set(name, [i])
     })
-    return [...groups.values()].map((members) => {
+    return [...lists.values()].map((members) => {
       const first = members[0] as number
       const { dtype, device } = this.parameters[first] as Tensor
       const step = detached(() => full([], steps.get(first) ?? 0, { dtype: 'float64', device }))
-      return newCohort(dtype as FloatDType, members, step)
+      return newCohort(this.#groups[first] as ParamGroup, dtype as FloatDType, members, step)
     })
   }
 
-  /** Makes the state of parameter i: zeros. */
+  /** Makes the state of parameter i. */
   #prepare(i: number): void {
     if (this.#updated.has(i)) return
     const { shape, dtype, device } = this.parameters[i] as Tensor
+    const { _states: names, _initial: initial } = this.#groups[i] as ParamGroup
     const states = detached(() =>
-      this.#stateNames.map((name) => (name === null ? null : full(shape, 0, { dtype, device }))),
+      names.map((name) => (name === null ? null : full(shape, initial, { dtype, device }))),
     )
     states.forEach((state, j) => {
       this.#states[3 * i + j] = state
@@ -271,7 +239,7 @@ export abstract class Optimizer {
     if (idle.length > 0) {
       // They go on in a cohort of their own, from the same step.
       const step = copyTo(cohort.step, cohort.step.device)
-      this.#cohorts.push(newCohort(cohort.dtype, idle, step))
+      this.#cohorts.push(newCohort(cohort.group, cohort.dtype, idle, step))
       cohort.members = cohort.members.filter((i) => (this.parameters[i] as Tensor).grad !== null)
       cohort.parameters = []
     }
@@ -291,7 +259,7 @@ export abstract class Optimizer {
     const members = joined(cohorts, 'members').map((i) => this.parameters[i] as Tensor)
     native().optimize(
       this.#kind,
-      this.#hyper,
+      Float64Array.from(cohorts.flatMap(({ group }) => group._row())),
       Float64Array.from(cohorts.flatMap(({ dtype, members }) => [dtypeNumber(dtype), members.length])),
       cohorts.map(({ step }) => step._handle(where)),
       Float64Array.from(joined(cohorts, 'sizes')),
@@ -320,28 +288,6 @@ function joined(cohorts: readonly Cohort[], list: keyof Lists): unknown[] {
   return ([] as unknown[]).concat(...cohorts.map((cohort) => cohort[list]))
 }
 
-function newCohort(dtype: FloatDType, members: number[], step: Tensor<'float64'>): Cohort {
-  return { dtype, step, members, sizes: [], parameters: [], states: [] }
-}
-
-/** The parameters as a list: leaves, each once. */
-export function checkParameters(where: string, parameters: Iterable<Tensor>): Tensor[] {
-  if (typeof parameters !== 'object' || parameters === null || !(Symbol.iterator in parameters)) {
-    throw argumentError(where, 'an array of parameters', parameters, 'pass model.parameters()')
-  }
-  const list = new Set<Tensor>()
-  for (const parameter of parameters) {
-    const i = list.size
-    if (Array.isArray(parameter))
-      throw argumentError(where, `parameter ${i} to be a Tensor`, parameter, 'pass model.parameters()')
-    checkTensor(where, `parameter ${i}`, parameter)
-    checkFloatDType(where, parameter.dtype)
-    if (parameter._node !== null)
-      throw refusal(where, `expected parameter ${i} to be a leaf, got the result of an op`)
-    if (list.has(parameter))
-      throw refusal(where, 'expected each parameter once, got one twice; pass [...new Set(parameters)]')
-    list.add(parameter)
-  }
-  if (list.size === 0) throw valueError(where, 'at least one parameter', [], 'pass model.parameters()')
-  return [...list]
+function newCohort(group: ParamGroup, dtype: FloatDType, members: number[], step: Tensor<'float64'>): Cohort {
+  return { group, dtype, step, members, sizes: [], parameters: [], states: [] }
 }

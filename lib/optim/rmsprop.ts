@@ -1,5 +1,5 @@
-import { checkBoolean, checkNumber, checkOptions } from '../check.ts'
-import type { Tensor } from '../tensor.ts'
+import { checkBoolean, checkNumber } from '../check.ts'
+import { groupsOf, type ParametersOrGroups, type Rule } from './groups.ts'
 import { Optimizer } from './optimizer.ts'
 
 /** Options of {@link RMSprop}. */
@@ -20,35 +20,30 @@ export interface RMSpropOptions {
   maximize?: boolean | undefined
 }
 
+const NAMES = ['lr', 'alpha', 'eps', 'weightDecay', 'momentum', 'centered', 'maximize']
+
 /** RMSprop, as torch.optim.RMSprop. State: square_avg, momentum_buffer, grad_avg (centered). */
 export class RMSprop extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(parameters: Iterable<Tensor>, options: RMSpropOptions = {}) {
-    const where = 'RMSprop'
-    options = checkOptions(where, options, [
-      'lr',
-      'alpha',
-      'eps',
-      'weightDecay',
-      'momentum',
-      'centered',
-      'maximize',
-    ])
-    const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
-    const centered = checkBoolean(where, 'centered', options.centered ?? false)
-    super(
-      where,
-      parameters,
-      checkNumber(where, 'lr', options.lr ?? 1e-2, 0),
-      {
-        alpha: checkNumber(where, 'alpha', options.alpha ?? 0.99, 0),
-        eps: checkNumber(where, 'eps', options.eps ?? 1e-8, 0),
-        weightDecay: checkNumber(where, 'weightDecay', options.weightDecay ?? 0, 0),
-        momentum,
-        centered,
-        maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
-      },
-      ['square_avg', momentum > 0 ? 'momentum_buffer' : null, centered ? 'grad_avg' : null],
-    )
+  constructor(parameters: ParametersOrGroups<RMSpropOptions>, options: RMSpropOptions = {}) {
+    super('RMSprop', groupsOf('RMSprop', parameters, options, NAMES, ruleOf))
+  }
+}
+
+function ruleOf(options: RMSpropOptions): Rule {
+  const where = 'RMSprop'
+  const momentum = checkNumber(where, 'momentum', options.momentum ?? 0, 0)
+  const centered = checkBoolean(where, 'centered', options.centered ?? false)
+  return {
+    hyper: {
+      lr: checkNumber(where, 'lr', options.lr ?? 1e-2, 0),
+      alpha: checkNumber(where, 'alpha', options.alpha ?? 0.99, 0),
+      eps: checkNumber(where, 'eps', options.eps ?? 1e-8, 0),
+      weightDecay: checkNumber(where, 'weightDecay', options.weightDecay ?? 0, 0),
+      momentum,
+      centered,
+      maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
+    },
+    states: ['square_avg', momentum > 0 ? 'momentum_buffer' : null, centered ? 'grad_avg' : null],
   }
 }

@@ -1,236 +1,155 @@
-/** Learning rate schedules. Call step() once per epoch (or per step), after optimizer.step(). */
-import { checkInteger, checkNumber, checkOneOf, checkOptions } from '../check.ts'
-import { argumentError } from '../messages.ts'
+/** What the learning rate schedules share: how they drive the groups of an optimizer, and their state. */
+import { checkInteger, checkNumber, checkOptions } from '../check.ts'
+import { argumentError, valueError } from '../messages.ts'
 import { Optimizer } from './optimizer.ts'
 
-/** What a schedule needs to go on: finite numbers and null, which JSON keeps as they are. */
-export type ScheduleState = Record<string, number | null>
+/**
+ * What a schedule needs to go on: finite numbers, null, lists of numbers (one for each group, where there are
+ * several) and the states of other schedules, all of which JSON keeps as they are.
+ */
+export interface ScheduleState {
+  [name: string]: number | null | number[] | ScheduleState[]
+}
 
-function checkOptimizer(where: string, optimizer: Optimizer): Optimizer {
+/** Checks the value of that name in a state. */
+type Check = (where: string, name: string, value: unknown) => unknown
+
+export function checkOptimizer(where: string, optimizer: Optimizer): Optimizer {
   if (!(optimizer instanceof Optimizer)) throw argumentError(where, 'an optimizer', optimizer)
   return optimizer
 }
 
-/** What a value of a state must be, by name: checked whole before anything changes. */
-const RULES = {
-  lr: checkRate,
-  base: checkRate,
-  step: checkCount,
-  bad: checkCount,
-  cooling: checkCount,
-  best: (where: string, name: string, value: unknown) =>
-    value === null ? null : checkNumber(where, name, value),
-} as const
-
-type Loaded<K extends keyof typeof RULES> = { [N in K]: ReturnType<(typeof RULES)[N]> }
-
-function checkRate(where: string, name: string, value: unknown): number {
-  return checkNumber(where, name, value, 0)
-}
-
-function checkCount(where: string, name: string, value: unknown): number {
+export function checkCount(where: string, name: string, value: unknown): number {
   return checkInteger(where, name, value, 0, Number.MAX_SAFE_INTEGER)
 }
 
-function loadState<K extends keyof typeof RULES>(
+/** The values of a state by name: checked whole before anything changes. */
+export function checkState<R extends Record<string, Check>>(
   where: string,
   state: ScheduleState,
-  names: readonly K[],
-): Loaded<K> {
-  state = checkOptions(where, state, names)
-  return Object.fromEntries(names.map((name) => [name, RULES[name](where, name, state[name])])) as Loaded<K>
+  checks: R,
+): { [N in keyof R]: ReturnType<R[N]> } {
+  const given = checkOptions(where, state, Object.keys(checks))
+  const entries = Object.entries(checks).map(([name, check]) => [name, check(where, name, given[name])])
+  return Object.fromEntries(entries)
 }
 
-/** Options of {@link StepLR}. */
-export interface StepLROptions {
-  /** Steps between decays. */
-  stepSize: number
-  /** Factor of a decay. Default 0.1. */
-  gamma?: number | undefined
+// -- one number for each group --------------------------------------------------------------
+
+/** As it is given and saved: a number for all groups, or a list. */
+export function packed(values: readonly number[]): number | number[] {
+  return values.length === 1 ? (values[0] as number) : [...values]
 }
 
-/** Multiplies the learning rate by gamma every stepSize steps. */
-export class StepLR {
-  readonly #optimizer: Optimizer
-  readonly #stepSize: number
-  readonly #gamma: number
+/** Learning rates, one for each group, as {@link packed} made them. */
+export function checkRates(optimizer: Optimizer): (where: string, name: string, value: unknown) => number[] {
+  const groups = optimizer.paramGroups.length
+  return (where, name, value) => {
+    if (groups === 1) return [checkNumber(where, name, value, 0)]
+    if (!Array.isArray(value)) throw argumentError(where, `${name} to be an array of numbers`, value)
+    if (value.length !== groups) throw valueError(where, `${name} to have ${groups} numbers`, value)
+    return Array.from(value, (each, i) => checkNumber(where, `${name}[${i}]`, each, 0))
+  }
+}
+
+/** What the groups have now. */
+export function ratesOf(optimizer: Optimizer): number[] {
+  return optimizer.paramGroups.map(({ lr }) => lr)
+}
+
+/** Sets the rates of all groups, or throws and sets none. */
+export function drive(where: string, optimizer: Optimizer, rates: readonly number[]): void {
+  for (const rate of rates) checkNumber(where, 'lr', rate, 0)
+  optimizer.paramGroups.forEach((group, i) => {
+    group._drive(rates[i] as number)
+  })
+}
+
+// -- schedules by steps --------------------------------------------------------------------------
+
+/**
+ * Base of the schedules that depend on nothing but the number of steps. Call step() once per epoch (or per batch),
+ * after optimizer.step(). Each drives all groups of the optimizer, each group from its own learning rate: that
+ * which it had when the first schedule was made, unless another one was set since.
+ */
+export abstract class Schedule {
+  /** @internal */
+  readonly _optimizer: Optimizer
+  readonly #where: string
+  /** Whether the bases are part of the state. */
+  readonly #keepsBases: boolean
+  #bases: readonly number[]
   #step = 0
 
-  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(optimizer: Optimizer, options: StepLROptions) {
-    const where = 'StepLR'
-    this.#optimizer = checkOptimizer(where, optimizer)
-    options = checkOptions(where, options, ['stepSize', 'gamma'])
-    this.#stepSize = checkInteger(where, 'stepSize', options.stepSize, 1, Number.MAX_SAFE_INTEGER)
-    this.#gamma = checkNumber(where, 'gamma', options.gamma ?? 0.1, 0)
+  /** @internal */
+  protected constructor(where: string, optimizer: Optimizer, keepsBases: boolean) {
+    this.#where = where
+    this._optimizer = checkOptimizer(where, optimizer)
+    Object.defineProperty(this, '_optimizer', { enumerable: false })
+    this.#keepsBases = keepsBases
+    this.#bases = optimizer.paramGroups.map((group) => group._initialLr())
   }
 
-  /** Counts a step and sets the learning rate that follows. */
+  /** @internal The rates after step number `step`, from 1, and before it, `rates`. */
+  protected abstract _next(step: number, bases: readonly number[], rates: readonly number[]): number[]
+
+  /** @internal The rates before the first step. */
+  protected _first(bases: readonly number[]): number[] {
+    return [...bases]
+  }
+
+  /** @internal Called when the rates after `step` steps have been set. */
+  protected _arrived(_step: number): void {}
+
+  /** Counts a step and sets the learning rates that follow. If it throws, nothing has changed. */
   step(): void {
     const step = this.#step + 1
-    if (step % this.#stepSize === 0) this.#optimizer.lr *= this.#gamma
+    drive(this.#where, this._optimizer, this._next(step, this.#bases, ratesOf(this._optimizer)))
     this.#step = step
+    this._arrived(step)
   }
 
   /** What {@link loadStateDict} of a schedule with the same options goes on from. */
   stateDict(): ScheduleState {
-    return { step: this.#step, lr: this.#optimizer.lr }
+    const bases = this.#keepsBases ? { base: packed(this.#bases) } : {}
+    return { step: this.#step, ...bases, lr: packed(ratesOf(this._optimizer)) }
   }
 
   /**
-   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
+   * Goes on from a state of {@link stateDict}. Also sets the learning rates. If it throws, nothing has changed.
    *
    * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
    */
   loadStateDict(state: ScheduleState): void {
-    const { step, lr } = loadState('StepLR.loadStateDict', state, ['step', 'lr'])
-    this.#optimizer.lr = lr
-    this.#step = step
-  }
-}
-
-/** Options of {@link CosineAnnealingLR}. */
-export interface CosineAnnealingLROptions {
-  /** Steps from the first learning rate to the smallest. */
-  tMax: number
-  /** The smallest learning rate. Default 0. */
-  etaMin?: number | undefined
-}
-
-/** Lowers the learning rate along half a cosine, over tMax steps, and up again after. */
-export class CosineAnnealingLR {
-  readonly #optimizer: Optimizer
-  readonly #tMax: number
-  readonly #etaMin: number
-  #base: number
-  #step = 0
-
-  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(optimizer: Optimizer, options: CosineAnnealingLROptions) {
-    const where = 'CosineAnnealingLR'
-    this.#optimizer = checkOptimizer(where, optimizer)
-    options = checkOptions(where, options, ['tMax', 'etaMin'])
-    this.#tMax = checkInteger(where, 'tMax', options.tMax, 1, Number.MAX_SAFE_INTEGER)
-    this.#etaMin = checkNumber(where, 'etaMin', options.etaMin ?? 0, 0)
-    this.#base = optimizer.lr
+    this._read(`${this.#where}.loadStateDict`, state)()
   }
 
-  /** Counts a step and sets the learning rate that follows. */
-  step(): void {
-    this.#step++
-    const cosine = (1 + Math.cos((Math.PI * this.#step) / this.#tMax)) / 2
-    this.#optimizer.lr = this.#etaMin + (this.#base - this.#etaMin) * cosine
-  }
-
-  /** What {@link loadStateDict} of a schedule with the same options goes on from. */
-  stateDict(): ScheduleState {
-    return { step: this.#step, base: this.#base, lr: this.#optimizer.lr }
-  }
-
-  /**
-   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
-   *
-   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
-   */
-  loadStateDict(state: ScheduleState): void {
-    const { step, base, lr } = loadState('CosineAnnealingLR.loadStateDict', state, ['step', 'base', 'lr'])
-    this.#optimizer.lr = lr
-    this.#step = step
-    this.#base = base
-  }
-}
-
-/** Options with their defaults. */
-type Given<T> = { [name in keyof T]-?: Exclude<T[name], undefined> }
-
-/** Options of {@link ReduceLROnPlateau}. */
-export interface ReduceLROnPlateauOptions {
-  /** Whether the metric should fall ('min') or rise ('max'). Default 'min'. */
-  mode?: 'min' | 'max' | undefined
-  /** Factor of a reduction. Default 0.1. */
-  factor?: number | undefined
-  /** Steps without improvement to tolerate. Default 10. */
-  patience?: number | undefined
-  /** Relative change that counts as improvement. Default 1e-4. */
-  threshold?: number | undefined
-  /** Steps to wait after a reduction. Default 0. */
-  cooldown?: number | undefined
-  /** The smallest learning rate. Default 0. */
-  minLr?: number | undefined
-}
-
-/** Lowers the learning rate when a metric has stopped improving. */
-export class ReduceLROnPlateau {
-  readonly #optimizer: Optimizer
-  readonly #options: Given<ReduceLROnPlateauOptions>
-  /** null until a metric counts. */
-  #best: number | null = null
-  #bad = 0
-  #cooling = 0
-
-  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
-  constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
-    const where = 'ReduceLROnPlateau'
-    this.#optimizer = checkOptimizer(where, optimizer)
-    options = checkOptions(where, options, ['mode', 'factor', 'patience', 'threshold', 'cooldown', 'minLr'])
-    const most = Number.MAX_SAFE_INTEGER
-    this.#options = {
-      mode: checkOneOf(where, 'mode', options.mode ?? 'min', ['min', 'max']),
-      factor: checkNumber(where, 'factor', options.factor ?? 0.1, 0, 1),
-      patience: checkInteger(where, 'patience', options.patience ?? 10, 0, most),
-      threshold: checkNumber(where, 'threshold', options.threshold ?? 1e-4, 0),
-      cooldown: checkInteger(where, 'cooldown', options.cooldown ?? 0, 0, most),
-      minLr: checkNumber(where, 'minLr', options.minLr ?? 0, 0),
+  /** @internal Checks a state; what it returns goes on from it, and cannot fail. */
+  _read(where: string, state: ScheduleState): () => void {
+    const rates = checkRates(this._optimizer)
+    const { step, lr, base } = checkState(where, state, {
+      step: (...value) => this._checkStep(...value),
+      lr: rates,
+      ...(this.#keepsBases && { base: rates }),
+    }) as { step: number; lr: number[]; base?: number[] }
+    return () => {
+      drive(where, this._optimizer, lr)
+      this.#step = step
+      if (base !== undefined) this.#bases = base
+      this._arrived(step)
     }
   }
 
-  /**
-   * Counts a step and lowers the learning rate where it is time.
-   *
-   * @param metric e.g. the validation loss; one that is not finite is no improvement
-   * @throws TypeError ERR_BPTT_TYPE if it is no number
-   */
-  step(metric: number): void {
-    if (typeof metric !== 'number')
-      throw argumentError('ReduceLROnPlateau.step', 'metric to be a number', metric)
-    const { mode, factor, patience, threshold, cooldown, minLr } = this.#options
-    const best = this.#best
-    const isBetter =
-      Number.isFinite(metric) &&
-      (best === null || (mode === 'min' ? metric < best * (1 - threshold) : metric > best * (1 + threshold)))
-    if (isBetter) {
-      this.#best = metric + 0 // JSON has no -0
-      this.#bad = 0
-    } else {
-      this.#bad++
-    }
-    if (this.#cooling > 0) {
-      this.#cooling--
-      this.#bad = 0
-    }
-    if (this.#bad > patience) {
-      this.#optimizer.lr = Math.max(this.#optimizer.lr * factor, minLr)
-      this.#cooling = cooldown
-      this.#bad = 0
-    }
+  /** @internal */
+  protected _checkStep(where: string, name: string, value: unknown): number {
+    return checkCount(where, name, value)
   }
 
-  /** What {@link loadStateDict} of a schedule with the same options goes on from. */
-  stateDict(): ScheduleState {
-    return { best: this.#best, bad: this.#bad, cooling: this.#cooling, lr: this.#optimizer.lr }
-  }
-
-  /**
-   * Goes on from a state of {@link stateDict}. Also sets the optimizer's lr. If it throws, nothing has changed.
-   *
-   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
-   */
-  loadStateDict(state: ScheduleState): void {
-    const where = 'ReduceLROnPlateau.loadStateDict'
-    const { best, bad, cooling, lr } = loadState(where, state, ['best', 'bad', 'cooling', 'lr'])
-    this.#optimizer.lr = lr
-    this.#best = best
-    this.#bad = bad
-    this.#cooling = cooling
+  /** @internal Begins anew, from those rates. */
+  _start(bases: readonly number[]): void {
+    drive(this.#where, this._optimizer, this._first(bases))
+    this.#bases = bases
+    this.#step = 0
+    this._arrived(0)
   }
 }

@@ -3,6 +3,7 @@
 #include "addon/ops.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "addon/plain.h"
@@ -282,10 +283,9 @@ napi_value matmul(Call& call) {
 
 // What one device does of an update. The parts of the list are in the cohorts' order.
 struct Updates {
-  bptt_optimizer rule{};
   struct Cohort {
     bptt_dtype dtype;
-    double* step;
+    bptt_optimizer rule;
     size_t count;
   };
   std::vector<Cohort> cohorts;
@@ -294,9 +294,8 @@ struct Updates {
   bptt_code operator()(const bptt_ops& ops, bptt_context* context) {
     const bptt_parameter* first = parameters.data();
     for (const Cohort& cohort : cohorts) {
-      rule.step = cohort.step;
-      const bptt_code code =
-          ops.optimize(context, cohort.dtype, &rule, static_cast<int64_t>(cohort.count), first);
+      const bptt_code code = ops.optimize(context, cohort.dtype, &cohort.rule,
+                                          static_cast<int64_t>(cohort.count), first);
       if (code != BPTT_OK) return code;
       first += cohort.count;
     }
@@ -304,32 +303,54 @@ struct Updates {
   }
 };
 
-napi_value optimize(Call& call) {
+bptt_optimizer read_rule(bptt_optimizer_kind kind, Numbers& hyper) {
   bptt_optimizer o{};
-  o.kind = call.option<bptt_optimizer_kind>();
-  Numbers hyper(call.numbers());
-  for (double* number :
-       {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2, &o.eps, &o.alpha}) {
+  o.kind = kind;
+  for (double* number : {&o.lr, &o.weight_decay, &o.momentum, &o.dampening, &o.beta1, &o.beta2,
+                         &o.eps, &o.alpha, &o.lr_decay, &o.mu_decay}) {
     *number = hyper.number();
   }
-  for (int* flag : {&o.nesterov, &o.centered, &o.amsgrad, &o.maximize}) {
+  for (int* flag : {&o.nesterov, &o.centered, &o.amsgrad, &o.maximize, &o.decoupled}) {
     *flag = static_cast<int>(hyper.integer(0, 1));
   }
+  return o;
+}
+
+// Which states of a parameter an update must have.
+std::array<bool, 3> needed_states(const bptt_optimizer& o) {
+  switch (o.kind) {
+    case BPTT_SGD:
+      return {o.momentum != 0, false, false};
+    case BPTT_RMSPROP:
+      return {true, o.momentum != 0, o.centered != 0};
+    case BPTT_ADAM:
+    case BPTT_ADAMW:
+    case BPTT_NADAM:
+    case BPTT_RADAM:
+      return {true, true, o.amsgrad != 0};
+    case BPTT_ADAGRAD:
+      return {true, false, false};
+    case BPTT_AVERAGE:
+      break;
+  }
+  return {};
+}
+
+napi_value optimize(Call& call) {
+  const auto kind = call.option<bptt_optimizer_kind>();
+  Numbers hyper(call.numbers());
+  std::vector<bptt_optimizer> rules;
+  const size_t row = 15;  // what read_rule() reads
+  for (size_t i = 0; i < hyper.size() / row; ++i) rules.push_back(read_rule(kind, hyper));
   const std::vector<int64_t> layout = read_sizes(call);
-  if (layout.size() % 2 != 0) broken("a cohort is a dtype and a count");
-  const size_t cohorts = layout.size() / 2;
+  const size_t cohorts = rules.size();
+  if (layout.size() != 2 * cohorts) broken("a cohort is a rule, a dtype and a count");
   const std::vector<napi_value> steps = call.handles(cohorts, cohorts);
   const std::vector<int64_t> sizes = read_sizes(call);
   const size_t count = sizes.size();
   const std::vector<napi_value> values = call.handles(count, count);
   const std::vector<napi_value> gradients = call.handles(count, count);
   const std::vector<napi_value> states = call.optional_handles(count * 3);
-  const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
-  const bool needed[3] = {
-      adam || o.kind == BPTT_RMSPROP || o.momentum != 0,
-      adam || (o.kind == BPTT_RMSPROP && o.momentum != 0),
-      adam ? o.amsgrad != 0 : o.kind == BPTT_RMSPROP && o.centered != 0,
-  };
 
   Together<Updates> together;
   size_t i = 0;
@@ -337,9 +358,9 @@ napi_value optimize(Call& call) {
     auto& [stream, inputs, outputs, updates] = together.on_device_of(call, steps[c]);
     const auto dtype = to_float_dtype(static_cast<double>(layout[2 * c]));
     const auto members = static_cast<size_t>(to_integer(layout[2 * c + 1], 0, count - i));
-    updates.rule = o;
-    updates.cohorts.push_back(
-        {dtype, static_cast<double*>(call.operand(steps[c], 1, BPTT_FLOAT64, &inputs)), members});
+    rules[c].step = static_cast<double*>(call.operand(steps[c], 1, BPTT_FLOAT64, &inputs));
+    updates.cohorts.push_back({dtype, rules[c], members});
+    const std::array<bool, 3> needed = needed_states(rules[c]);
     for (const size_t end = i + members; i < end; ++i) {
       bptt_parameter p{};
       p.size = sizes[i];
@@ -357,7 +378,7 @@ napi_value optimize(Call& call) {
     }
   }
   if (i != count) broken("parameters that are of no cohort");
-  together.enqueue(name_of(o.kind));
+  together.enqueue(name_of(kind));
   return nullptr;
 }
 
@@ -386,13 +407,13 @@ napi_value clip_grads(Call& call) {
   for (size_t i = 0; i < sizes.size(); ++i) {
     gradients[i] = call.operand(handles[i], sizes[i], dtype, &call.environment().inputs);
   }
-  const double max_norm = call.number();
-  const void* norm = call.input(1, dtype);
-  return call.enqueue("clipGradNorm",
+  const double most = call.number();
+  const void* norm = call.optional_input(1, dtype);
+  return call.enqueue(norm ? "clipGradNorm" : "clipGradValue",
                       [=, gradients = std::move(gradients), sizes = std::move(sizes)](
                           const bptt_ops& ops, bptt_context* context) {
                         return ops.clip_grads(context, dtype, static_cast<int64_t>(sizes.size()),
-                                              gradients.data(), sizes.data(), max_norm, norm);
+                                              gradients.data(), sizes.data(), most, norm);
                       });
 }
 

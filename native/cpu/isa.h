@@ -20,6 +20,7 @@
 #include "cpu/threads/team.h"
 #include "recurrent_layer.h"
 #include "shared/axes.h"
+#include "shared/optimizer.h"
 #include "shared/philox.h"
 #include "shared/range.h"
 

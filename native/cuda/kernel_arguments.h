@@ -360,11 +360,12 @@ struct GradNorm {
   void* norm;             // T[1]
 };
 
+// clip_grads scales by a norm, clamp_grads brings each element into [-most, most].
 struct ClipGrads {
   Chunks<kGradsAtOnce> chunks;
   void* grad[kGradsAtOnce];  // T[size] each
-  double max_norm;
-  const void* norm;  // T[1]
+  double most;
+  const void* norm;  // T[1], of clip_grads
 };
 
 static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(ClipGrads) <= 4096);
@@ -408,10 +409,12 @@ static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(
   KERNEL(sgd, Optimize)                                \
   KERNEL(adam, Optimize)                               \
   KERNEL(rmsprop, Optimize)                            \
+  KERNEL(average, Optimize)                            \
   KERNEL(count_step, CountStep)                        \
   KERNEL(grad_squares, GradSquares)                    \
   KERNEL(grad_norm, GradNorm)                          \
   KERNEL(clip_grads, ClipGrads)                        \
+  KERNEL(clamp_grads, ClipGrads)                       \
   BPTT_CUDA_RECURRENT_KERNELS(KERNEL)
 
 // A kernel's place in the list, with its type.

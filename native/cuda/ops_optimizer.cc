@@ -45,9 +45,14 @@ Kernel<Optimize> kernel_of(bptt_optimizer_kind kind) {
     case BPTT_SGD:
       return sgd_kernel;
     case BPTT_RMSPROP:
+    case BPTT_ADAGRAD:
       return rmsprop_kernel;
+    case BPTT_AVERAGE:
+      return average_kernel;
     case BPTT_ADAM:
     case BPTT_ADAMW:
+    case BPTT_NADAM:
+    case BPTT_RADAM:
       break;
   }
   return adam_kernel;
@@ -99,15 +104,16 @@ bptt_code grad_norm(bptt_context* context, bptt_dtype dtype, int64_t count,
 }
 
 bptt_code clip_grads(bptt_context* context, bptt_dtype dtype, int64_t count, void* const* grads,
-                     const int64_t* sizes, double max_norm, const void* norm) {
+                     const int64_t* sizes, double most, const void* norm) {
   ClipGrads arguments{};
-  arguments.max_norm = max_norm;
+  arguments.most = most;
   arguments.norm = norm;
   return in_batches(
       count, arguments, [&](int64_t i) { return sizes[i]; },
       [&](ClipGrads& a, int place, int64_t i) { a.grad[place] = grads[i]; },
       [&](const ClipGrads& a) {
-        return launch(context, clip_grads_kernel, dtype, grid_of_chunks(total_of(a.chunks)), a);
+        return launch(context, norm ? clip_grads_kernel : clamp_grads_kernel, dtype,
+                      grid_of_chunks(total_of(a.chunks)), a);
       });
 }
 

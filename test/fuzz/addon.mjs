@@ -136,7 +136,7 @@ async function run(calls, start) {
     pairwiseLossBackward: 'nnnnhhhmm',
     optimize: 'nllslsss',
     gradNorm: 'nlsh',
-    clipGrads: 'nlsnh',
+    clipGrads: 'nlsnm',
     packedBytes: 'dn',
     recurrentForward: 'dsvhmnnnhmmmm',
     recurrentBackward: 'sdsvhmnnnhmmmmmmmmhb',

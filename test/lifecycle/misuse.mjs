@@ -101,7 +101,10 @@ const maybe = () => (below(3) === 0 ? null : handle())
 const dtype = () => below(4)
 const layout = () => Float64Array.from([below(3), ...Array.from({ length: 12 }, small)])
 const hyper = () =>
-  Float64Array.from([...Array.from({ length: 8 }, Math.random), ...Array.from({ length: 4 }, () => below(2))])
+  Float64Array.from([
+    ...Array.from({ length: 10 }, Math.random),
+    ...Array.from({ length: 5 }, () => below(2)),
+  ])
 const sizes = (k) => Float64Array.from({ length: k }, small)
 const handlesOf = (k) => Array.from({ length: k }, handle)
 const count = 1 + below(3)
@@ -164,7 +167,7 @@ const shapes = {
   pairwiseLoss: [dtype, () => below(2), () => below(3), n, h, h, h],
   pairwiseLossBackward: [dtype, () => below(2), () => below(3), n, h, h, h, maybe, maybe],
   optimize: [
-    () => below(4),
+    () => below(8),
     hyper,
     () => Float64Array.of(below(2), count),
     () => handlesOf(1),
@@ -174,7 +177,7 @@ const shapes = {
     () => Array.from({ length: 3 * count }, maybe),
   ],
   gradNorm: [dtype, () => sizes(count), () => handlesOf(count), h],
-  clipGrads: [dtype, () => sizes(count), () => handlesOf(count), n, h],
+  clipGrads: [dtype, () => sizes(count), () => handlesOf(count), n, maybe],
   packedBytes: [description, () => pick([cpu, cpu, 0])],
   recurrentForward: [...recurrentCall, maybe, maybe],
   recurrentBackward: [

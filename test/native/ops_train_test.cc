@@ -147,11 +147,16 @@ void test_embedding() {
 // One element under torch.optim's single-tensor algorithm, as its documentation
 // writes it.
 struct Element {
-  double value, m = 0, v = 0, extra = 0;
+  double value, m = 0, v = 0, extra = 0, product = 1;
 
   void step(const bptt_optimizer& o, double g, int t) {
+    if (o.kind == BPTT_AVERAGE) {
+      const double weight = t == 1 ? 1 : o.alpha < 0 ? 1.0 / t : 1 - o.alpha;
+      value += (g - value) * weight;
+      return;
+    }
     if (o.maximize) g = -g;
-    if (o.kind == BPTT_ADAMW) {
+    if (o.kind == BPTT_ADAMW || o.decoupled) {
       value -= o.lr * o.weight_decay * value;
     } else {
       g += o.weight_decay * value;
@@ -172,6 +177,30 @@ struct Element {
       g /= std::sqrt(average) + o.eps;
       v = o.momentum * v + g;  // momentum_buffer
       value -= o.lr * (o.momentum > 0 ? v : g);
+    } else if (o.kind == BPTT_ADAGRAD) {
+      m += g * g;  // sum
+      value -= o.lr / (1 + (t - 1) * o.lr_decay) * g / (std::sqrt(m) + o.eps);
+    } else if (o.kind == BPTT_NADAM || o.kind == BPTT_RADAM) {
+      m = o.beta1 * m + (1 - o.beta1) * g;
+      v = o.beta2 * v + (1 - o.beta2) * g * g;
+      const double rest = 1 - std::pow(o.beta2, t);
+      if (o.kind == BPTT_NADAM) {
+        const double mu = o.beta1 * (1 - 0.5 * std::pow(o.mu_decay, t));
+        const double next = o.beta1 * (1 - 0.5 * std::pow(o.mu_decay, t + 1));
+        product *= mu;
+        const double divisor = std::sqrt(v / rest) + o.eps;
+        value -= o.lr * (1 - mu) / (1 - product) * g / divisor;
+        value -= o.lr * next / (1 - product * next) * m / divisor;
+        return;
+      }
+      const double most = 2 / (1 - o.beta2) - 1;
+      const double length = most - 2 * t * std::pow(o.beta2, t) / rest;
+      double size = o.lr / (1 - std::pow(o.beta1, t));
+      if (length > 5) {
+        size *= std::sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length));
+        size *= std::sqrt(rest) / (std::sqrt(v) + o.eps);
+      }
+      value -= size * m;
     } else {
       m = o.beta1 * m + (1 - o.beta1) * g;
       v = o.beta2 * v + (1 - o.beta2) * g * g;
@@ -183,7 +212,7 @@ struct Element {
 };
 
 constexpr int64_t kParameterSizes[] = {1, 9, 5000, 0, 129};
-constexpr int kSteps = 4;
+constexpr int kSteps = 7;  // RAdam is rectified from the sixth on
 
 Doubles gradient_at(int64_t n, int t) { return random_values(n, -1, 1.5, 100 + t); }
 
@@ -292,6 +321,20 @@ void test_clip() {
   b.ops.grad_norm(&b.context, dtype_of<T>, 1, &pointer, &size, norm);
   b.ops.clip_grads(&b.context, dtype_of<T>, 1, &pointer, &size, 1, norm);
   CHECK(std::isnan(norm[0]) && std::isnan(grad[0]) && std::isnan(grad[2]));
+  // By value, without a norm.
+  check_everywhere("clamp", {-1.5, -1.5, -1, 0, 1.5, 1.5}, 0, [](Backend& each) {
+    Array<T> grads(Doubles{-HUGE_VAL, -2, -1, 0, 1.5, 7});
+    void* first = static_cast<T*>(grads);
+    const int64_t six = 6;
+    CHECK(each.ops.clip_grads(&each.context, dtype_of<T>, 1, &first, &six, 1.5, nullptr) ==
+          BPTT_OK);
+    return grads.doubles();
+  });
+  Array<T> bad(Doubles{3, std::nan("")});
+  pointer = static_cast<T*>(bad);
+  const int64_t two = 2;
+  b.ops.clip_grads(&b.context, dtype_of<T>, 1, &pointer, &two, 1, nullptr);
+  CHECK(bad[0] == 1 && std::isnan(bad[1]));
   // No gradients at all have norm 0.
   CHECK(b.ops.grad_norm(&b.context, dtype_of<T>, 0, nullptr, nullptr, norm) == BPTT_OK);
   CHECK(norm[0] == 0);

@@ -15,12 +15,15 @@ inline bptt_optimizer optimizer_of(bptt_optimizer_kind kind) {
   o.beta2 = 0.999;
   o.eps = 1e-8;
   o.alpha = 0.99;
+  o.lr_decay = 0.1;
+  o.mu_decay = 0.9;
   return o;
 }
 
 // Which of a parameter's states the options need; the others must not be touched.
 inline std::array<bool, 3> needed_states(const bptt_optimizer& o) {
-  const bool adam = o.kind == BPTT_ADAM || o.kind == BPTT_ADAMW;
+  if (o.kind == BPTT_AVERAGE) return {};
+  const bool adam = o.kind != BPTT_SGD && o.kind != BPTT_RMSPROP && o.kind != BPTT_ADAGRAD;
   return {o.kind != BPTT_SGD || o.momentum != 0,
           adam || (o.kind == BPTT_RMSPROP && o.momentum != 0), o.amsgrad != 0 || o.centered != 0};
 }
@@ -49,6 +52,19 @@ void for_each_optimizer(const Test& test) {
         [](auto& o) { o.momentum = 0.9, o.weight_decay = 0.1, o.maximize = 1; });
   check("rmsprop centered", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.alpha = 0.9; });
   check("rmsprop all", BPTT_RMSPROP, [](auto& o) { o.centered = 1, o.momentum = 0.5; });
+  check("nadam", BPTT_NADAM, [](auto&) {});
+  check("nadam decay", BPTT_NADAM, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
+  check("nadam decoupled", BPTT_NADAM,
+        [](auto& o) { o.weight_decay = 0.1, o.decoupled = 1, o.beta1 = 0.5; });
+  check("radam", BPTT_RADAM, [](auto& o) { o.weight_decay = 0.1; });
+  // Rectified from its sixth step on.
+  check("radam decoupled", BPTT_RADAM, [](auto& o) {
+    o.weight_decay = 0.1, o.decoupled = 1, o.beta2 = 0.99, o.eps = 0.01, o.maximize = 1;
+  });
+  check("adagrad", BPTT_ADAGRAD, [](auto&) {});
+  check("adagrad decay", BPTT_ADAGRAD, [](auto& o) { o.weight_decay = 0.1, o.maximize = 1; });
+  check("average", BPTT_AVERAGE, [](auto& o) { o.alpha = 0.7; });
+  check("average of equals", BPTT_AVERAGE, [](auto& o) { o.alpha = -1; });
 }
 
 }  // namespace bptt_test

@@ -78,12 +78,11 @@ struct SgdRule {
   }
 };
 
-// step_size = lr / (1 - beta1^t), root = sqrt(1 - beta2^t)
+// The numbers of shared/optimizer.h; fresh1 = 1 - beta1, fresh2 = 1 - beta2.
 template <class S>
 struct AdamRule {
-  S shrink;  // 1 - lr * weight_decay where decay is decoupled, else 1
-  S weight_decay, fresh1, beta2, fresh2, eps, step_size, root;
-  bool amsgrad, maximize;
+  S shrink, weight_decay, fresh1, beta2, fresh2, eps, mean_size, grad_size, root;
+  bool divided, amsgrad, maximize;
   template <class V>
   BPTT_INLINE void update(const Slots<S>& s, int64_t i, int64_t count) const {
     V p = get<V>(s.value + i, count) * V(shrink);
@@ -98,11 +97,14 @@ struct AdamRule {
       v = max(get<V>(s.state[2] + i, count), v);
       put(s.state[2] + i, v, count);
     }
-    p = fnma(V(step_size), m / (sqrt(v) / V(root) + V(eps)), p);
+    const V divisor = divided ? sqrt(v) / V(root) + V(eps) : V(S(1));
+    if (grad_size != 0) p = fnma(V(grad_size), g / divisor, p);
+    p = fnma(V(mean_size), m / divisor, p);
     put(s.value + i, p, count);
   }
 };
 
+// Adagrad too: with alpha = fresh = 1.
 template <class S>
 struct RmspropRule {
   S lr, weight_decay, alpha, fresh, eps, momentum;
@@ -129,6 +131,17 @@ struct RmspropRule {
   }
 };
 
+template <class S>
+struct AverageRule {
+  S weight;
+  template <class V>
+  BPTT_INLINE void update(const Slots<S>& s, int64_t i, int64_t count) const {
+    V value = get<V>(s.grad + i, count);
+    if (weight != 1) value = lerp(get<V>(s.value + i, count), value, weight);
+    put(s.value + i, value, count);
+  }
+};
+
 template <class V, class Rule>
 static void update_range(const Rule& rule, const Slots<typename V::Scalar>& slots, int64_t begin,
                          int64_t end) {
@@ -152,14 +165,6 @@ static void update_all(const Rule& rule, int64_t count, const bptt_parameter* pa
       });
 }
 
-// base^n for a whole n >= 0, the same on every machine.
-static double whole_power(double base, double n) {
-  double result = 1;
-  for (uint64_t bits = static_cast<uint64_t>(n); bits; bits >>= 1, base *= base)
-    if (bits & 1) result *= base;
-  return result;
-}
-
 template <class V>
 static bptt_code optimize_impl(bptt_context*, const bptt_optimizer* optimizer, int64_t count,
                                const bptt_parameter* parameters) {
@@ -174,21 +179,26 @@ static bptt_code optimize_impl(bptt_context*, const bptt_optimizer* optimizer, i
                     count, parameters);
       break;
     case BPTT_ADAM:
-    case BPTT_ADAMW: {
-      const bool decoupled = o.kind == BPTT_ADAMW;
-      const double step_size = o.lr / (1 - whole_power(o.beta1, t));
-      const double root = std::sqrt(1 - whole_power(o.beta2, t));
-      update_all<V>(
-          AdamRule<S>{s(decoupled ? 1 - o.lr * o.weight_decay : 1),
-                      s(decoupled ? 0 : o.weight_decay), s(1 - o.beta1), s(o.beta2), s(1 - o.beta2),
-                      s(o.eps), s(step_size), s(root), o.amsgrad != 0, o.maximize != 0},
-          count, parameters);
+    case BPTT_ADAMW:
+    case BPTT_NADAM:
+    case BPTT_RADAM: {
+      const AdamNumbers n = adam_numbers(o, t);
+      update_all<V>(AdamRule<S>{s(n.shrink), s(n.weight_decay), s(1 - o.beta1), s(o.beta2),
+                                s(1 - o.beta2), s(n.eps), s(n.mean_size), s(n.grad_size), s(n.root),
+                                n.divided, o.amsgrad != 0, o.maximize != 0},
+                    count, parameters);
       break;
     }
     case BPTT_RMSPROP:
-      update_all<V>(RmspropRule<S>{s(o.lr), s(o.weight_decay), s(o.alpha), s(1 - o.alpha), s(o.eps),
-                                   s(o.momentum), o.centered != 0, o.maximize != 0},
+    case BPTT_ADAGRAD: {
+      const SquareNumbers n = square_numbers(o, t);
+      update_all<V>(RmspropRule<S>{s(n.lr), s(o.weight_decay), s(n.alpha), s(n.fresh), s(o.eps),
+                                   s(n.momentum), n.centered, o.maximize != 0},
                     count, parameters);
+      break;
+    }
+    case BPTT_AVERAGE:
+      update_all<V>(AverageRule<S>{s(average_weight(o, t))}, count, parameters);
       break;
   }
   *o.step = t;
@@ -260,10 +270,28 @@ static bptt_code grad_norm_impl(bptt_context* context, int64_t count, const void
   return BPTT_OK;
 }
 
+// NaN stays NaN.
+template <class S>
+struct ClipOp {
+  S most;
+  template <class V>
+  BPTT_INLINE V operator()(V x) const {
+    return min(V(most), max(V(-most), x));
+  }
+};
+
 template <class V>
 static bptt_code clip_grads_impl(bptt_context*, int64_t count, void* const* grads,
                                  const int64_t* sizes, double max_norm, const void* norm) {
   using S = typename V::Scalar;
+  const auto size = [&](int64_t i) { return sizes[i]; };
+  if (norm == nullptr) {
+    for_chunks(count, size, [&](int64_t i, int64_t begin, int64_t end, int64_t) {
+      S* grad = static_cast<S*>(grads[i]);
+      map_range<V>(begin, end, ClipOp<S>{static_cast<S>(max_norm)}, grad, grad);
+    });
+    return BPTT_OK;
+  }
   const S total = *static_cast<const S*>(norm);
   const S ratio = static_cast<S>(max_norm) / (total + static_cast<S>(kClipEpsilon));
   if (ratio >= 1) return BPTT_OK;  // NaN is not, and spreads
@@ -271,12 +299,10 @@ static bptt_code clip_grads_impl(bptt_context*, int64_t count, void* const* grad
   const bool tiny = ratio < FloatRange<S>::kSmallest && std::isfinite(total);
   const S half = tiny ? scale_to_one<S>(total) : 1;
   const S rest = tiny ? static_cast<S>(max_norm) / (total * half) : ratio;
-  for_chunks(
-      count, [&](int64_t i) { return sizes[i]; },
-      [&](int64_t i, int64_t begin, int64_t end, int64_t) {
-        S* grad = static_cast<S*>(grads[i]);
-        if (tiny) map_range<V>(begin, end, ScaleOp<S>{half}, grad, grad);
-        map_range<V>(begin, end, ScaleOp<S>{rest}, grad, grad);
-      });
+  for_chunks(count, size, [&](int64_t i, int64_t begin, int64_t end, int64_t) {
+    S* grad = static_cast<S*>(grads[i]);
+    if (tiny) map_range<V>(begin, end, ScaleOp<S>{half}, grad, grad);
+    map_range<V>(begin, end, ScaleOp<S>{rest}, grad, grad);
+  });
   return BPTT_OK;
 }

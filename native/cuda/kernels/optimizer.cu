@@ -2,6 +2,7 @@
 // chunks of many tensors at once.
 #include "functions.h"
 #include "reduce.h"
+#include "shared/optimizer.h"
 #include "shared/range.h"
 
 namespace bptt::cuda {
@@ -45,14 +46,6 @@ __device__ inline void update_all(const Optimize& a, const Update& update) {
   }
 }
 
-// base^n for a whole n >= 0, in the order of the CPU's
-__device__ inline double whole_power(double base, double n) {
-  double result = 1;
-  for (uint64_t bits = static_cast<uint64_t>(n); bits; bits >>= 1, base *= base)
-    if (bits & 1) result *= base;
-  return result;
-}
-
 }  // namespace bptt::cuda
 
 BPTT_KERNEL(sgd, Optimize) {
@@ -73,42 +66,43 @@ BPTT_KERNEL(sgd, Optimize) {
   });
 }
 
-// step_size = lr / (1 - beta1^t), root = sqrt(1 - beta2^t)
+// Adam and its kin.
 BPTT_KERNEL(adam, Optimize) {
-  BPTT_SHARED(double, factors, 2);
+  BPTT_SHARED(AdamNumbers, numbers, 1);
   const bptt_optimizer& o = a.options;
-  if (threadIdx.x == 0) {
-    const double t = *o.step + 1;
-    factors[0] = o.lr / (1 - whole_power(o.beta1, t));
-    factors[1] = sqrt(1 - whole_power(o.beta2, t));
-  }
+  if (threadIdx.x == 0) numbers[0] = adam_numbers(o, *o.step + 1);
   __syncthreads();
   if (*a.flag) return;
-  const T step_size = static_cast<T>(factors[0]), root = static_cast<T>(factors[1]);
-  const bool decoupled = o.kind == BPTT_ADAMW, amsgrad = o.amsgrad != 0;
-  const T shrink = static_cast<T>(decoupled ? 1 - o.lr * o.weight_decay : 1);
-  const T weight_decay = static_cast<T>(decoupled ? 0 : o.weight_decay);
+  const AdamNumbers& n = numbers[0];
+  const T mean_size = static_cast<T>(n.mean_size), grad_size = static_cast<T>(n.grad_size);
+  const T root = static_cast<T>(n.root), eps = static_cast<T>(n.eps);
+  const T shrink = static_cast<T>(n.shrink), weight_decay = static_cast<T>(n.weight_decay);
+  const bool divided = n.divided, amsgrad = o.amsgrad != 0;
   const T fresh1 = static_cast<T>(1 - o.beta1), beta2 = static_cast<T>(o.beta2);
-  const T fresh2 = static_cast<T>(1 - o.beta2), eps = static_cast<T>(o.eps);
+  const T fresh2 = static_cast<T>(1 - o.beta2);
   update_all<T>(a, [&](T* value, T g, T* const* state, int64_t i) {
-    const T p = *value * shrink;
+    T p = *value * shrink;
     if (weight_decay != 0) g = fma(weight_decay, p, g);
     const T m = lerp(state[0][i], g, fresh1);
     T v = fma(fresh2 * g, g, state[1][i] * beta2);
     state[0][i] = m;
     state[1][i] = v;
     if (amsgrad) state[2][i] = v = max(state[2][i], v);
-    *value = fnma(step_size, m / (sqrt(v) / root + eps), p);
+    const T divisor = divided ? sqrt(v) / root + eps : T(1);
+    if (grad_size != 0) p = fnma(grad_size, g / divisor, p);
+    *value = fnma(mean_size, m / divisor, p);
   });
 }
 
+// RMSprop and Adagrad.
 BPTT_KERNEL(rmsprop, Optimize) {
   if (*a.flag) return;
   const bptt_optimizer& o = a.options;
-  const T lr = static_cast<T>(o.lr), weight_decay = static_cast<T>(o.weight_decay);
-  const T alpha = static_cast<T>(o.alpha), fresh = static_cast<T>(1 - o.alpha);
-  const T eps = static_cast<T>(o.eps), momentum = static_cast<T>(o.momentum);
-  const bool centered = o.centered != 0;
+  const SquareNumbers n = square_numbers(o, *o.step + 1);
+  const T lr = static_cast<T>(n.lr), weight_decay = static_cast<T>(o.weight_decay);
+  const T alpha = static_cast<T>(n.alpha), fresh = static_cast<T>(n.fresh);
+  const T eps = static_cast<T>(o.eps), momentum = static_cast<T>(n.momentum);
+  const bool centered = n.centered;
   update_all<T>(a, [&](T* value, T g, T* const* state, int64_t i) {
     const T p = *value;
     if (weight_decay != 0) g = fma(weight_decay, p, g);
@@ -125,6 +119,15 @@ BPTT_KERNEL(rmsprop, Optimize) {
       state[1][i] = change;
     }
     *value = fnma(lr, change, p);
+  });
+}
+
+// An average of weights, of which grad are the new ones.
+BPTT_KERNEL(average, Optimize) {
+  if (*a.flag) return;
+  const T weight = static_cast<T>(average_weight(a.options, *a.options.step + 1));
+  update_all<T>(a, [&](T* value, T fresh, T* const*, int64_t) {
+    *value = weight == T(1) ? fresh : lerp(*value, fresh, weight);
   });
 }
 
@@ -185,8 +188,20 @@ BPTT_KERNEL(grad_norm, GradNorm) {
   if (p.lane == 0) *static_cast<T*>(a.norm) = static_cast<T>(norm);
 }
 
+BPTT_KERNEL(clamp_grads, ClipGrads) {
+  const T most = static_cast<T>(a.most);
+  BPTT_EACH_CHUNK(chunk, a.chunks) {
+    const Span span = span_of(a.chunks, chunk);
+    T* grad = static_cast<T*>(a.grad[span.tensor]);
+    BPTT_EACH_IN(i, span) {
+      const T g = grad[i];
+      grad[i] = g > most ? most : g < -most ? -most : g;  // NaN stays NaN
+    }
+  }
+}
+
 BPTT_KERNEL(clip_grads, ClipGrads) {
-  const T norm = *static_cast<const T*>(a.norm), max_norm = static_cast<T>(a.max_norm);
+  const T norm = *static_cast<const T*>(a.norm), max_norm = static_cast<T>(a.most);
   const T ratio = max_norm / (norm + static_cast<T>(kClipEpsilon));
   if (ratio >= T(1)) return;  // NaN is not, and spreads
   // A ratio below the range of the type is applied in two parts.

@@ -240,7 +240,7 @@ void test_optimizers(Comparison& compare) {
   for_each_optimizer([&](const char* name, const bptt_optimizer& options) {
     compare(name, kSideTolerance<T>, [&](Side& s) {
       Parameters<T> parameters(s, options);
-      for (unsigned t = 0; t < 4; ++t) parameters.update(parameters.gradients(t));
+      for (unsigned t = 0; t < 7; ++t) parameters.update(parameters.gradients(t));
       return parameters.read();
     });
   });
@@ -252,7 +252,8 @@ void test_poisoned_update(Comparison& compare) {
   Side& s = compare.cuda();
   Numbers<int32_t> index(s, {9});
   Numbers<T> table(s, 8), out(s, 2);
-  for (bptt_optimizer_kind kind : {BPTT_SGD, BPTT_ADAM, BPTT_ADAMW, BPTT_RMSPROP}) {
+  for (bptt_optimizer_kind kind : {BPTT_SGD, BPTT_ADAM, BPTT_ADAMW, BPTT_RMSPROP, BPTT_NADAM,
+                                   BPTT_RADAM, BPTT_ADAGRAD, BPTT_AVERAGE}) {
     bptt_optimizer o = optimizer_of(kind);
     o.momentum = 0.9;
     Parameters<T> parameters(s, o);
@@ -312,6 +313,17 @@ void test_clip(Comparison& compare) {
     test_clip_case<T>(compare, far, sizeof(T) == 4 ? 1e-10 : 1e-20, 0);  // a tiny ratio
   }
   test_clip_case<T>(compare, 1, 5, kNan);
+  for (double most : {0.0, 0.5, HUGE_VAL}) {
+    compare("clamp", 0, [&](Side& s) {
+      Doubles values = random_values(5000);
+      values[7] = kNan, values[8] = -kInf;
+      Numbers<T> grads(s, values);
+      void* pointer = grads + 0;
+      const int64_t size = 4999;
+      s.done(s.ops.clip_grads(&s.context, dtype_of<T>, 1, &pointer, &size, most, nullptr));
+      return Outputs{grads.read()};
+    });
+  }
   compare("clip nothing", 0, [&](Side& s) {
     Numbers<T> norm(s, 1);
     s.done(s.ops.grad_norm(&s.context, dtype_of<T>, 0, nullptr, nullptr, norm));
