@@ -16,6 +16,8 @@ import {
   LogSoftmax,
   LSTM,
   Module,
+  ModuleDict,
+  ModuleList,
   manualSeed,
   noGrad,
   ones,
@@ -216,6 +218,84 @@ describe('Sequential', () => {
 
   it('refuses what is no module', () => {
     expect(() => new Sequential(5 as unknown as Module<Tensor>)).toThrow(TypeError)
+  })
+})
+
+describe('ModuleList and ModuleDict', () => {
+  class Heads extends Module<Tensor, Tensor> {
+    readonly layers = new ModuleList([new Linear(2, 2), new Linear(2, 2, { bias: false })])
+    readonly heads = new ModuleDict({ mood: new Linear(2, 1), tense: new Linear(2, 3) })
+    override forward(x: Tensor): Tensor {
+      for (const layer of this.layers) x = layer.forward(x).tanh()
+      return (this.heads.get('tense') as Linear).forward(x)
+    }
+  }
+
+  it('show their modules under the names of torch', () => {
+    const model = new Heads()
+    expect([...model.stateDict().keys()]).toEqual([
+      ...['layers.0.weight', 'layers.0.bias', 'layers.1.weight'],
+      ...['heads.mood.weight', 'heads.mood.bias', 'heads.tense.weight', 'heads.tense.bias'],
+    ])
+    expect([...new ModuleList([new LSTM(1, 1)]).stateDict().keys()][0]).toBe('0.weight_ih_l0')
+    expect([...new ModuleDict({ key: new Linear(1, 1) }).stateDict().keys()]).toEqual([
+      'key.weight',
+      'key.bias',
+    ])
+    expect(model.forward(ones([4, 2])).shape).toEqual([4, 3])
+    model.eval()
+    expect(model.layers[1]?.training).toBe(false)
+    model.dispose()
+    expect(model.parameters().every((parameter) => parameter.disposed)).toBe(true)
+  })
+
+  it('a list grows, and is indexed as an array', () => {
+    const [a, b] = [new Linear(1, 1), new Linear(1, 2)]
+    const modules = new ModuleList<Linear>().append(a).append(b)
+    expect(modules.length).toBe(2)
+    expect([modules[0], modules.at(-1), modules.at(2), modules.at(-3)]).toEqual([a, b, undefined, undefined])
+    expect([...modules]).toEqual([a, b])
+    expect(() => new ModuleList([5 as unknown as Linear])).toThrow(TypeError)
+    expect(() => new ModuleList(5 as unknown as Linear[])).toThrow(TypeError)
+    expect(() => modules.forward()).toThrow(/computes nothing/)
+  })
+
+  it('a dictionary keeps the order of its keys, and puts a module in the place of another', () => {
+    const [a, b, c] = [new Linear(1, 1), new Linear(1, 2), new Linear(1, 3)]
+    const modules = new ModuleDict(new Map([['x', a]])).set('training', b).set('x', c)
+    expect([modules.size, modules.has('x'), modules.has('y'), modules.get('y')]).toEqual([
+      2,
+      true,
+      false,
+      undefined,
+    ])
+    expect([...modules]).toEqual([
+      ['x', c],
+      ['training', b],
+    ])
+    expect([...modules.keys()]).toEqual(['x', 'training'])
+    expect([...modules.values()]).toEqual([c, b])
+    expect(modules.training).toBe(true)
+    expect(modules.namedChildren().map(([name]) => name)).toEqual(['x', 'training'])
+    for (const key of ['', 'a.b']) expect(() => modules.set(key, a)).toThrow(RangeError)
+    expect(() => modules.set('z', {} as Linear)).toThrow(TypeError)
+    expect(() => new ModuleDict([a] as unknown as Record<string, Linear>)).toThrow(TypeError)
+    expect(() => modules.forward()).toThrow(/computes nothing/)
+  })
+
+  it('checkpoints keep a parameter that two of them share', () => {
+    const make = () => {
+      const modules = new ModuleList([new Linear(2, 2), new Linear(2, 2)])
+      if (modules[0] && modules[1]) modules[1].weight = modules[0].weight
+      return modules
+    }
+    const [from, to] = [make(), make()]
+    const state = from.stateDict()
+    expect(state.get('0.weight')).toBe(state.get('1.weight'))
+    state.delete('0.weight')
+    to.loadStateDict(state)
+    expect(list(to[0]?.weight as Tensor)).toEqual(list(from[0]?.weight as Tensor))
+    expect(to.parameters()).toHaveLength(3)
   })
 })
 
