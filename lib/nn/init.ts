@@ -1,0 +1,232 @@
+/**
+ * Fills tensors, in place and without recording, as torch.nn.init does; random numbers are those of manualSeed().
+ * Every function returns the tensor that it filled.
+ *
+ * @example
+ * init.xavierUniform(linear.weight)
+ * init.zeros(linear.bias)
+ * for (const [name, weight] of lstm.namedParameters()) if (name.startsWith('weight_hh')) init.orthogonal(weight)
+ */
+import { native } from '../binding.ts'
+import { checkFloat, checkNumber, checkOneOf, checkOptions } from '../check.ts'
+import { normal as fillNormal, uniform as fillUniform } from '../create.ts'
+import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import { product } from '../layout.ts'
+import { shapeError, shapeText, valueError } from '../messages.ts'
+import { detached } from '../scope.ts'
+import { result, type Tensor } from '../tensor.ts'
+
+/** What comes after a layer, for {@link calculateGain}. */
+export type Nonlinearity = 'linear' | 'conv1d' | 'sigmoid' | 'tanh' | 'relu' | 'leakyRelu' | 'selu'
+
+/** Options of {@link kaimingUniform} and {@link kaimingNormal}. */
+export interface KaimingOptions {
+  /** Slope of leakyRelu below 0. Default 0: that of relu. */
+  a?: number | undefined
+  /** Whose variance to keep: of what goes forward ('fanIn') or of gradients ('fanOut'). Default 'fanIn'. */
+  mode?: 'fanIn' | 'fanOut' | undefined
+  /** What comes after. Default 'leakyRelu'. */
+  nonlinearity?: Nonlinearity | undefined
+}
+
+const NONLINEARITIES: readonly Nonlinearity[] = [
+  'linear',
+  'conv1d',
+  'sigmoid',
+  'tanh',
+  'relu',
+  'leakyRelu',
+  'selu',
+]
+
+/** Uniform random numbers from [low, high). */
+export function uniform<T extends Tensor>(x: T, low = 0, high = 1): T {
+  check('init.uniform', x)
+  checkNumber('init.uniform', 'low', low)
+  fillUniform(x, low, checkNumber('init.uniform', 'high', high, low))
+  return x
+}
+
+/** Normal random numbers. */
+export function normal<T extends Tensor>(x: T, mean = 0, std = 1): T {
+  check('init.normal', x)
+  checkNumber('init.normal', 'mean', mean)
+  fillNormal(x, mean, checkNumber('init.normal', 'std', std, 0))
+  return x
+}
+
+/** Every element `value`. */
+export function constant<T extends Tensor>(x: T, value: number): T {
+  check('init.constant', x)
+  checkNumber('init.constant', 'value', value)
+  return fill('init.constant', x, value)
+}
+
+/** Zeros. */
+export function zeros<T extends Tensor>(x: T): T {
+  check('init.zeros', x)
+  return fill('init.zeros', x, 0)
+}
+
+/** Ones. */
+export function ones<T extends Tensor>(x: T): T {
+  check('init.ones', x)
+  return fill('init.ones', x, 1)
+}
+
+/** Uniform within gain * sqrt(6 / (fanIn + fanOut)): Glorot's. At least two dimensions. */
+export function xavierUniform<T extends Tensor>(x: T, gain = 1): T {
+  const bound = Math.sqrt(3) * xavier('init.xavierUniform', x, gain)
+  if (x.size > 0) fillUniform(x, -bound, bound)
+  return x
+}
+
+/** Normal of deviation gain * sqrt(2 / (fanIn + fanOut)): Glorot's. At least two dimensions. */
+export function xavierNormal<T extends Tensor>(x: T, gain = 1): T {
+  const std = xavier('init.xavierNormal', x, gain)
+  if (x.size > 0) fillNormal(x, 0, std)
+  return x
+}
+
+/** Uniform within gain * sqrt(3 / fan): He's. At least two dimensions. */
+export function kaimingUniform<T extends Tensor>(x: T, options: KaimingOptions = {}): T {
+  const bound = Math.sqrt(3) * kaiming('init.kaimingUniform', x, options)
+  if (x.size > 0) fillUniform(x, -bound, bound)
+  return x
+}
+
+/** Normal of deviation gain / sqrt(fan): He's. At least two dimensions. */
+export function kaimingNormal<T extends Tensor>(x: T, options: KaimingOptions = {}): T {
+  const std = kaiming('init.kaimingNormal', x, options)
+  if (x.size > 0) fillNormal(x, 0, std)
+  return x
+}
+
+/**
+ * A random matrix with rows, or columns where it has more rows, at right angles and of length `gain`. Dimensions
+ * after the first count as one; at least two. Waits for the work before; computed on this thread, in float64.
+ */
+export function orthogonal<T extends Tensor>(x: T, gain = 1): T {
+  const where = 'init.orthogonal'
+  check(where, x)
+  checkNumber(where, 'gain', gain)
+  checkMatrix(where, x)
+  if (x.size === 0) return x
+  const rows = x._shape[0] as number
+  const columns = x.size / rows
+  const count = Math.min(rows, columns)
+  const length = Math.max(rows, columns)
+  const vectors = orthonormal(count, length)
+  const elements = x.dtype === 'float64' ? new Float64Array(x.size) : new Float32Array(x.size)
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      const at = rows <= columns ? i * length + j : j * length + i
+      elements[i * columns + j] = gain * (vectors[at] as number)
+    }
+  }
+  native().upload(x._handle(where), elements)
+  x._live(where).touch()
+  return x
+}
+
+/**
+ * The gain that keeps variances, by what comes after a layer: 1 (linear, conv1d, sigmoid), 5/3 (tanh), sqrt(2)
+ * (relu), sqrt(2 / (1 + a^2)) (leakyRelu), 3/4 (selu).
+ *
+ * @param a slope of leakyRelu below 0. Default 0.01
+ */
+export function calculateGain(nonlinearity: Nonlinearity, a = 0.01): number {
+  const where = 'init.calculateGain'
+  checkNumber(where, 'a', a)
+  switch (checkOneOf(where, 'nonlinearity', nonlinearity, NONLINEARITIES)) {
+    case 'tanh':
+      return 5 / 3
+    case 'relu':
+      return Math.SQRT2
+    case 'leakyRelu':
+      return Math.sqrt(2 / (1 + a * a))
+    case 'selu':
+      return 3 / 4
+    default:
+      return 1
+  }
+}
+
+function check(where: string, x: Tensor): void {
+  checkFloat(where, 'x', x)
+  x._live(where)
+}
+
+function checkMatrix(where: string, x: Tensor): void {
+  if (x.rank < 2) throw shapeError(where, 'a tensor of at least two dimensions', shapeText(x._shape))
+}
+
+function fill<T extends Tensor>(where: string, x: T, value: number): T {
+  native().fill(dtypeNumber(x.dtype), x.size, value, x._handle(where))
+  x._live(where).touch()
+  return x
+}
+
+function fans(where: string, x: Tensor): { fanIn: number; fanOut: number } {
+  check(where, x)
+  checkMatrix(where, x)
+  const [fanOut, fanIn, ...field] = x._shape as [number, number, ...number[]]
+  return { fanIn: fanIn * product(field), fanOut: fanOut * product(field) }
+}
+
+/** The standard deviation. */
+function xavier(where: string, x: Tensor, gain: number): number {
+  const { fanIn, fanOut } = fans(where, x)
+  return checkNumber(where, 'gain', gain, 0) * Math.sqrt(2 / (fanIn + fanOut))
+}
+
+/** The standard deviation. */
+function kaiming(where: string, x: Tensor, options: KaimingOptions): number {
+  const { fanIn, fanOut } = fans(where, x)
+  const {
+    a = 0,
+    mode = 'fanIn',
+    nonlinearity = 'leakyRelu',
+  } = checkOptions(where, options, ['a', 'mode', 'nonlinearity'])
+  const fan = checkOneOf(where, 'mode', mode, ['fanIn', 'fanOut']) === 'fanIn' ? fanIn : fanOut
+  return calculateGain(nonlinearity, a) / Math.sqrt(fan)
+}
+
+/** The least part of a vector's length that subtracting the others may leave: below it rounding would be felt. */
+const LEAST_LEFT = 0.1
+
+/**
+ * `count` random vectors of `length` numbers, at right angles and of length 1: normal ones by Gram and Schmidt, so
+ * that all directions are alike.
+ */
+function orthonormal(count: number, length: number): Float64Array {
+  const drawn = detached(() => {
+    const numbers = result<FloatDType>([count * length], 'float64', 'cpu')
+    fillNormal(numbers, 0, 1)
+    return numbers
+  })
+  const vectors = drawn.dataSync() as Float64Array
+  drawn.dispose()
+  const dot = (a: number, b: number) => {
+    let sum = 0
+    for (let j = 0; j < length; j++) sum += (vectors[a + j] as number) * (vectors[b + j] as number)
+    return sum
+  }
+  for (let i = 0; i < count; i++) {
+    const own = i * length
+    for (let left = 0; left < LEAST_LEFT; ) {
+      const before = Math.sqrt(dot(own, own))
+      for (let other = 0; other < own; other += length) {
+        const part = dot(own, other)
+        for (let j = 0; j < length; j++)
+          vectors[own + j] = (vectors[own + j] as number) - part * (vectors[other + j] as number)
+      }
+      const after = Math.sqrt(dot(own, own))
+      if (!(after > 0)) throw valueError('init.orthogonal', 'random numbers that differ', after)
+      left = after / before
+    }
+    const size = Math.sqrt(dot(own, own))
+    for (let j = 0; j < length; j++) vectors[own + j] = (vectors[own + j] as number) / size
+  }
+  return vectors
+}
