@@ -67,6 +67,8 @@ describe.each(['float32', 'float64'] as const)('init, %s', (dtype) => {
 
   it.each([
     [[7, 7], 1],
+    [[70, 90], 1], // of several blocks
+    [[99, 65], 1],
     [[3, 40], 1],
     [[40, 3], 2],
     [[6, 2, 5], 0.5],

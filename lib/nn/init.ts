@@ -9,11 +9,11 @@
  */
 import { native } from '../binding.ts'
 import { checkFloat, checkNumber, checkOneOf, checkOptions } from '../check.ts'
-import { normal as fillNormal, uniform as fillUniform } from '../create.ts'
+import { normal as fillNormal, uniform as fillUniform, tensor } from '../create.ts'
 import { dtypeNumber, type FloatDType } from '../dtype.ts'
 import { product } from '../layout.ts'
-import { shapeError, shapeText, valueError } from '../messages.ts'
-import { detached } from '../scope.ts'
+import { shapeError, shapeText } from '../messages.ts'
+import { detached, tidy } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
 
 /** What comes after a layer, for {@link calculateGain}. */
@@ -104,7 +104,7 @@ export function kaimingNormal<T extends Tensor>(x: T, options: KaimingOptions = 
 
 /**
  * A random matrix with rows, or columns where it has more rows, at right angles and of length `gain`. Dimensions
- * after the first count as one; at least two. Waits for the work before; computed on this thread, in float64.
+ * after the first count as one; at least two. Waits for the work before; computed in float64, most of it on this thread.
  */
 export function orthogonal<T extends Tensor>(x: T, gain = 1): T {
   const where = 'init.orthogonal'
@@ -192,41 +192,55 @@ function kaiming(where: string, x: Tensor, options: KaimingOptions): number {
   return calculateGain(nonlinearity, a) / Math.sqrt(fan)
 }
 
-/** The least part of a vector's length that subtracting the others may leave: below it rounding would be felt. */
-const LEAST_LEFT = 0.1
+/** Vectors that are made orthogonal to all before them together, by products of matrices. */
+const BLOCK = 32
 
 /**
  * `count` random vectors of `length` numbers, at right angles and of length 1: normal ones by Gram and Schmidt, so
- * that all directions are alike.
+ * that all directions are alike. Twice, since the first pass leaves what rounding felt.
  */
 function orthonormal(count: number, length: number): Float64Array {
-  const drawn = detached(() => {
-    const numbers = result<FloatDType>([count * length], 'float64', 'cpu')
-    fillNormal(numbers, 0, 1)
-    return numbers
-  })
-  const vectors = drawn.dataSync() as Float64Array
-  drawn.dispose()
-  const dot = (a: number, b: number) => {
-    let sum = 0
-    for (let j = 0; j < length; j++) sum += (vectors[a + j] as number) * (vectors[b + j] as number)
-    return sum
-  }
-  for (let i = 0; i < count; i++) {
-    const own = i * length
-    for (let left = 0; left < LEAST_LEFT; ) {
-      const before = Math.sqrt(dot(own, own))
-      for (let other = 0; other < own; other += length) {
-        const part = dot(own, other)
-        for (let j = 0; j < length; j++)
-          vectors[own + j] = (vectors[own + j] as number) - part * (vectors[other + j] as number)
+  return detached(() => {
+    const drawn = result<FloatDType>([count, length], 'float64', 'cpu')
+    fillNormal(drawn, 0, 1)
+    const vectors = drawn.dataSync() as Float64Array
+    drawn.dispose()
+    for (let begin = 0; begin < count; begin += BLOCK) {
+      const end = Math.min(begin + BLOCK, count)
+      for (let pass = 0; pass < 2; pass++) {
+        if (begin > 0) separate(vectors, begin, end, length)
+        for (let i = begin; i < end; i++) normalize(vectors, begin, i, length)
       }
-      const after = Math.sqrt(dot(own, own))
-      if (!(after > 0)) throw valueError('init.orthogonal', 'random numbers that differ', after)
-      left = after / before
     }
-    const size = Math.sqrt(dot(own, own))
-    for (let j = 0; j < length; j++) vectors[own + j] = (vectors[own + j] as number) / size
+    return vectors
+  })
+}
+
+/** Takes from vectors [begin, end) their parts along all before. */
+function separate(vectors: Float64Array, begin: number, end: number, length: number): void {
+  const others = tensor(vectors.subarray(0, begin * length), [begin, length])
+  const block = tensor(vectors.subarray(begin * length, end * length), [end - begin, length])
+  const parts = tidy(() => block.matmul(others.transpose()).matmul(others))
+  parts.dataSync().forEach((part, j) => {
+    vectors[begin * length + j] = (vectors[begin * length + j] as number) - part
+  })
+  for (const each of [others, block, parts]) each.dispose()
+}
+
+/** Takes from vector i its parts along those from `begin` on before it, and gives it length 1. */
+function normalize(vectors: Float64Array, begin: number, i: number, length: number): void {
+  const own = vectors.subarray(i * length, (i + 1) * length)
+  for (let other = begin; other < i; other++) {
+    const before = vectors.subarray(other * length, (other + 1) * length)
+    const part = dot(own, before)
+    for (let j = 0; j < length; j++) own[j] = (own[j] as number) - part * (before[j] as number)
   }
-  return vectors
+  const size = Math.sqrt(dot(own, own))
+  for (let j = 0; j < length; j++) own[j] = (own[j] as number) / size
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0
+  for (let j = 0; j < a.length; j++) sum += (a[j] as number) * (b[j] as number)
+  return sum
 }
