@@ -143,6 +143,74 @@ export interface Native {
   // -- reductions ----------------------------------------------------------------
   /** layout: [rank, shape.., reduced (0 or 1)..] */
   sum(dtype: number, layout: Float64Array, scale: number, x: Handle, out: Handle): void
+  /** values may be null */
+  extreme(
+    dtype: number,
+    kind: number,
+    outer: number,
+    n: number,
+    inner: number,
+    x: Handle,
+    values: Maybe,
+    index: Handle,
+  ): void
+  /** descending: 0 or 1; k: how many of each line */
+  sort(
+    dtype: number,
+    descending: number,
+    k: number,
+    outer: number,
+    n: number,
+    inner: number,
+    x: Handle,
+    values: Handle,
+    index: Handle,
+  ): void
+  /** reverse: 0 or 1 */
+  cumsum(
+    dtype: number,
+    reverse: number,
+    outer: number,
+    n: number,
+    inner: number,
+    x: Handle,
+    out: Handle,
+  ): void
+  /** index: [outer,m,inner]; of indexSelect [m] */
+  gather(
+    dtype: number,
+    kind: number,
+    outer: number,
+    n: number,
+    inner: number,
+    m: number,
+    x: Handle,
+    index: Handle,
+    out: Handle,
+  ): void
+  scatterAdd(
+    dtype: number,
+    kind: number,
+    outer: number,
+    n: number,
+    inner: number,
+    m: number,
+    index: Handle,
+    base: Maybe,
+    source: Handle,
+    out: Handle,
+  ): void
+  /** alpha: the correction of variance and std */
+  fold(
+    dtype: number,
+    kind: number,
+    alpha: number,
+    outer: number,
+    n: number,
+    inner: number,
+    x: Handle,
+    out: Handle,
+  ): void
   softmax(
     dtype: number,
     kind: number,

@@ -55,6 +55,26 @@ export const SOFTMAX_KIND = {
   logSoftmax: 1,
 } as const
 
+export const EXTREME = {
+  max: 0,
+  min: 1,
+} as const
+
+export const FOLD = {
+  prod: 0,
+  variance: 1,
+  std: 2,
+  norm: 3,
+  logSumExp: 4,
+} as const
+
+export const PICK = {
+  gather: 0,
+  scatterAdd: 1,
+  oneHot: 2,
+  indexSelect: 3,
+} as const
+
 export const OPTIMIZER = {
   SGD: 0,
   Adam: 1,

@@ -80,7 +80,10 @@ export {
 } from './ops/custom.ts'
 export { type DropoutOptions, dropout } from './ops/dropout.ts'
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts'
+export type { MomentOptions } from './ops/fold.ts'
+export { oneHot } from './ops/gather.ts'
 export { type LayerNormOptions, layerNorm } from './ops/layer_norm.ts'
+export type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
 export {
   bceWithLogits,
   type CrossEntropyOptions,
@@ -91,9 +94,9 @@ export {
 } from './ops/loss.ts'
 export { linear } from './ops/matmul.ts'
 export type { Compute } from './ops/recurrent.ts'
-export type { ReduceOptions } from './ops/reduce.ts'
 export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
+export type { TopkOptions } from './ops/sort.ts'
 export { Adagrad, type AdagradOptions } from './optim/adagrad.ts'
 export {
   Adam,

@@ -3,10 +3,16 @@ import { type BackwardOptions, runBackward } from './backward.ts'
 import type { DType } from './dtype.ts'
 import { compare, logical, logicalNot, maskedFill, to } from './ops/compare.ts'
 import { add, div, extreme, mul, neg, sign, sub, unary } from './ops/elementwise.ts'
+import { argExtreme, extremes } from './ops/extreme.ts'
+import { logSumExp, type MomentOptions, norm, prod, std, variance } from './ops/fold.ts'
+import { gather, indexSelect, scatterAdd, takeAlongAxis } from './ops/gather.ts'
+import type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
 import { matmul } from './ops/matmul.ts'
-import { mean, type ReduceOptions, sum } from './ops/reduce.ts'
+import { mean, sum } from './ops/reduce.ts'
+import { cumsum } from './ops/scan.ts'
 import { expand, reshape, slice, transpose } from './ops/shape.ts'
 import { logSoftmax, softmax } from './ops/softmax.ts'
+import { sort, type TopkOptions, topk } from './ops/sort.ts'
 import { Tensor } from './tensor.ts'
 
 /** What every tensor can do besides holding data. */
@@ -128,6 +134,117 @@ export interface TensorMethods<D extends DType> {
 
   /** The mean over one axis, several, or (by default) all; NaN over no elements. */
   mean(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
+
+  /**
+   * The largest element of all; NaN where there is one. Those that are equal share the gradient.
+   *
+   * @throws RangeError ERR_BPTT_SHAPE if there is none
+   */
+  max(axis?: null, options?: ReduceOptions): Tensor<D>
+
+  /**
+   * The largest elements along an axis, and where each is first. NaN is larger than any number. The gradient goes
+   * to the places in `indices`.
+   *
+   * @returns values and int32 indices, without the axis, or with keepDims: true with length 1
+   * @throws RangeError ERR_BPTT_SHAPE if the axis has no elements
+   *
+   * @example
+   * const { values, indices } = tensor([[1, 3], [4, 2]]).max(1) // [3, 4], [1, 0]
+   */
+  max(axis: number, options?: ReduceOptions): ValuesAndIndices<D>
+
+  /** The smallest element of all, as max(). NaN where there is one. */
+  min(axis?: null, options?: ReduceOptions): Tensor<D>
+
+  /** The smallest elements along an axis, as max(axis). NaN is smaller than any number. */
+  min(axis: number, options?: ReduceOptions): ValuesAndIndices<D>
+
+  /**
+   * Where the largest element is first: its index along an axis, or (by default) in the flattened tensor. int32; a
+   * NaN counts as the largest.
+   *
+   * @throws RangeError ERR_BPTT_SHAPE if there is none
+   */
+  argmax(axis?: number | null, options?: ReduceOptions): Tensor<'int32'>
+
+  /** Where the smallest element is first, as argmax(). A NaN counts as the smallest. */
+  argmin(axis?: number | null, options?: ReduceOptions): Tensor<'int32'>
+
+  /**
+   * The elements in ascending order along an axis, the last by default, and where they came from. Stable; NaN is
+   * larger than any number.
+   *
+   * @param options descending: the largest first (default false)
+   */
+  sort(axis?: number, options?: { descending?: boolean | undefined }): ValuesAndIndices<D>
+
+  /**
+   * The k largest elements along an axis, in order, and where they are. Of equal ones the first come first; NaN is
+   * larger than any number.
+   *
+   * @param k 0 to the length of the axis
+   */
+  topk(k: number, options?: TopkOptions): ValuesAndIndices<D>
+
+  /** Sums of all elements up to each along an axis; of int32 modulo 2^32. */
+  cumsum(axis: number): Tensor<D>
+
+  /** The product over one axis, or (by default) all. */
+  prod(axis?: number | null, options?: ReduceOptions): Tensor<D>
+
+  /**
+   * The variance over one axis, several, or (by default) all: squares of the differences from the mean, summed and
+   * divided by the number of elements less `correction`.
+   *
+   * @param options correction (default 1), keepDims (default false)
+   */
+  variance(axes?: number | readonly number[] | null, options?: MomentOptions): Tensor<D>
+
+  /** The standard deviation: the root of the variance, also where that leaves the range of the type. */
+  std(axes?: number | readonly number[] | null, options?: MomentOptions): Tensor<D>
+
+  /**
+   * The norm over one axis, several, or (by default) all.
+   *
+   * @param p 2 (default): root of the sum of squares; 1: sum of magnitudes; Infinity: the largest magnitude
+   */
+  norm(p?: number, axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
+
+  /** log(sum(exp(this))) over one axis, several, or (by default) all, whatever the magnitudes. */
+  logSumExp(axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
+
+  // -- by index: any dtype ---------------------------------------------------------------------
+
+  /**
+   * Elements by their place along an axis: out[i][j] = this[index[i][j]][j] for axis 0, and so on.
+   *
+   * @param index int32, of as many dimensions, and no longer along the other axes
+   * @returns of the shape of index
+   * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE. An index out of range: reading the result rejects
+   * with ERR_BPTT_INDEX.
+   */
+  gather(axis: number, index: Tensor): Tensor<D>
+
+  /** As gather(), for an index that broadcasts with this along the other axes: of argmax with keepDims, of sort. */
+  takeAlongAxis(axis: number, index: Tensor): Tensor<D>
+
+  /**
+   * Slices along an axis, in the order of the index.
+   *
+   * @param index int32 [N]
+   * @throws as gather()
+   */
+  indexSelect(axis: number, index: Tensor): Tensor<D>
+
+  /**
+   * This, plus the elements of source in the places along an axis that index names: out[index[i][j]][j] +=
+   * source[i][j] for axis 0. Sums are made in the order of i, the same at every run.
+   *
+   * @param index int32, no longer than source, nor than this along the other axes
+   * @throws as gather()
+   */
+  scatterAdd(axis: number, index: Tensor, source: Tensor<D>): Tensor<D>
 
   /** exp(this) / sum(exp(this)) along an axis, the last by default. */
   softmax(axis?: number): Tensor<D>
@@ -258,6 +375,54 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   },
   mean(axes, options) {
     return mean(this, axes, options)
+  },
+  max: function (this: Tensor, axis?: number | null, options?: ReduceOptions) {
+    return extremes('max', this, axis, options)
+  } as TensorMethods<DType>['max'],
+  min: function (this: Tensor, axis?: number | null, options?: ReduceOptions) {
+    return extremes('min', this, axis, options)
+  } as TensorMethods<DType>['min'],
+  argmax(axis, options) {
+    return argExtreme('max', this, axis, options)
+  },
+  argmin(axis, options) {
+    return argExtreme('min', this, axis, options)
+  },
+  sort(axis, options) {
+    return sort(this, axis, options)
+  },
+  topk(k, options) {
+    return topk(this, k, options)
+  },
+  cumsum(axis) {
+    return cumsum(this, axis)
+  },
+  prod(axis, options) {
+    return prod(this, axis, options)
+  },
+  variance(axes, options) {
+    return variance(this, axes, options)
+  },
+  std(axes, options) {
+    return std(this, axes, options)
+  },
+  norm(p, axes, options) {
+    return norm(this, p, axes, options)
+  },
+  logSumExp(axes, options) {
+    return logSumExp(this, axes, options)
+  },
+  gather(axis, index) {
+    return gather(this, axis, index)
+  },
+  takeAlongAxis(axis, index) {
+    return takeAlongAxis(this, axis, index)
+  },
+  indexSelect(axis, index) {
+    return indexSelect(this, axis, index)
+  },
+  scatterAdd(axis, index, source) {
+    return scatterAdd(this, axis, index, source)
   },
   softmax(axis) {
     return softmax(this, axis)

@@ -22,7 +22,7 @@ extern "C" {
 #define BPTT_ONE_MORE(...) +1
 enum {
   BPTT_BACKEND_VERSION =
-      7 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
+      9 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
 };
 #undef BPTT_ONE_MORE
 #define BPTT_MAX_RANK 8
@@ -101,6 +101,23 @@ typedef struct bptt_rng {
 
 #define BPTT_SOFTMAX_KIND(ENTRY) ENTRY(BPTT_SOFTMAX, softmax) ENTRY(BPTT_LOG_SOFTMAX, logSoftmax)
 
+#define BPTT_EXTREME(ENTRY) ENTRY(BPTT_LARGEST, max) ENTRY(BPTT_SMALLEST, min)
+
+// What becomes one number.
+#define BPTT_FOLD(ENTRY)                                                           \
+  ENTRY(BPTT_PROD, prod)                                                           \
+  ENTRY(BPTT_VARIANCE, variance) /* sum of squares about the mean / (n - alpha) */ \
+  ENTRY(BPTT_STD, std)           /* its root */                                    \
+  ENTRY(BPTT_NORM, norm)         /* root of the sum of squares */                  \
+  ENTRY(BPTT_LOG_SUM_EXP, logSumExp)
+
+// What asks for elements by index, and how it has the index.
+#define BPTT_PICK(ENTRY)                                        \
+  ENTRY(BPTT_GATHER, gather)            /* [outer, m, inner] */ \
+  ENTRY(BPTT_SCATTER_ADD, scatterAdd)   /* the same */          \
+  ENTRY(BPTT_ONE_HOT, oneHot)           /* the same */          \
+  ENTRY(BPTT_INDEX_SELECT, indexSelect) /* [m], for all lines */
+
 // AveragedModel: the value moves towards grad, which holds new weights.
 #define BPTT_OPTIMIZER(ENTRY)  \
   ENTRY(BPTT_SGD, SGD)         \
@@ -118,6 +135,9 @@ typedef enum bptt_comparison { BPTT_COMPARISON(BPTT_ENUMERATOR) } bptt_compariso
 typedef enum bptt_reduction { BPTT_REDUCTION(BPTT_ENUMERATOR) } bptt_reduction;
 typedef enum bptt_pairwise_loss { BPTT_PAIRWISE_LOSS(BPTT_ENUMERATOR) } bptt_pairwise_loss;
 typedef enum bptt_softmax_kind { BPTT_SOFTMAX_KIND(BPTT_ENUMERATOR) } bptt_softmax_kind;
+typedef enum bptt_extreme { BPTT_EXTREME(BPTT_ENUMERATOR) } bptt_extreme;
+typedef enum bptt_fold { BPTT_FOLD(BPTT_ENUMERATOR) } bptt_fold;
+typedef enum bptt_pick { BPTT_PICK(BPTT_ENUMERATOR) } bptt_pick;
 typedef enum bptt_optimizer_kind { BPTT_OPTIMIZER(BPTT_ENUMERATOR) } bptt_optimizer_kind;
 
 // Names and meaning are torch.optim's. step is a float64 scalar in device
@@ -240,12 +260,14 @@ typedef struct bptt_recurrent_backward {
 // The operations. Tables, declarations and the exports of the addon are made of this list; the
 // struct below gives signatures and contracts.
 // clang-format off
-#define BPTT_ANY_DTYPE_OPS(OP) OP(fill) OP(copy) OP(convert) OP(compare) OP(masked_copy)
+#define BPTT_ANY_DTYPE_OPS(OP) \
+  OP(fill) OP(copy) OP(convert) OP(compare) OP(masked_copy) \
+  OP(extreme) OP(sort) OP(cumsum) OP(gather) OP(scatter_add)
 #define BPTT_NUMBER_OPS(OP) OP(unary) OP(binary) OP(sum)
 #define BPTT_FLOAT_OPS(OP) \
   OP(unary_backward) OP(dropout) OP(uniform) OP(normal) \
   OP(softmax) OP(softmax_backward) OP(layer_norm) OP(layer_norm_backward) \
-  OP(matmul) OP(embedding) OP(embedding_backward) \
+  OP(fold) OP(matmul) OP(embedding) OP(embedding_backward) \
   OP(cross_entropy) OP(cross_entropy_backward) OP(pairwise_loss) OP(pairwise_loss_backward) \
   OP(optimize) OP(grad_norm) OP(clip_grads)
 // clang-format on
@@ -311,6 +333,30 @@ typedef struct bptt_ops {
                                    const void* x, const void* gamma, const void* mean,
                                    const void* rstd, const void* dy, void* dx, void* dgamma,
                                    void* dbeta);
+
+  // -- along an axis: x is [outer, n, inner], of numbers ----------------------
+  // index [outer, inner]: where the largest or smallest of a line is first; values the same, or
+  // null. NaN wins over all numbers. Nothing is written where n is 0.
+  bptt_code (*extreme)(bptt_context*, bptt_dtype, bptt_extreme, int64_t outer, int64_t n,
+                       int64_t inner, const void* x, void* values, int32_t* index);
+  // values, index [outer, k, inner]: the first k <= n of each line in order, stable, and where
+  // they are. NaN is greater than all numbers.
+  bptt_code (*sort)(bptt_context*, bptt_dtype, int32_t descending, int64_t k, int64_t outer,
+                    int64_t n, int64_t inner, const void* x, void* values, int32_t* index);
+  // out[j] = sum of x[i] over i <= j, or, in reverse, over i >= j; of int32 modulo 2^32.
+  bptt_code (*cumsum)(bptt_context*, bptt_dtype, int32_t reverse, int64_t outer, int64_t n,
+                      int64_t inner, const void* x, void* out);
+  // Any dtype. out [outer, m, inner] = x[index]. An index outside of [0, n): BPTT_INDEX.
+  bptt_code (*gather)(bptt_context*, bptt_dtype, bptt_pick, int64_t outer, int64_t n, int64_t inner,
+                      int64_t m, const void* x, const int32_t* index, void* out);
+  // out [outer, n, inner] = base, or 0 where that is null, + the source [outer, m, inner] of each
+  // index, in ascending order of place.
+  bptt_code (*scatter_add)(bptt_context*, bptt_dtype, bptt_pick, int64_t outer, int64_t n,
+                           int64_t inner, int64_t m, const int32_t* index, const void* base,
+                           const void* source, void* out);
+  // Floats. out [outer, inner].
+  bptt_code (*fold)(bptt_context*, bptt_dtype, bptt_fold, double alpha, int64_t outer, int64_t n,
+                    int64_t inner, const void* x, void* out);
 
   // -- products --------------------------------------------------------------
   bptt_code (*matmul)(bptt_context*, bptt_dtype, const bptt_matmul*, const void* left,

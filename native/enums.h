@@ -26,6 +26,9 @@ BPTT_NAMES(bptt_reduction, BPTT_REDUCTION)
 BPTT_NAMES(bptt_pairwise_loss, BPTT_PAIRWISE_LOSS)
 BPTT_NAMES(bptt_softmax_kind, BPTT_SOFTMAX_KIND)
 BPTT_NAMES(bptt_optimizer_kind, BPTT_OPTIMIZER)
+BPTT_NAMES(bptt_extreme, BPTT_EXTREME)
+BPTT_NAMES(bptt_fold, BPTT_FOLD)
+BPTT_NAMES(bptt_pick, BPTT_PICK)
 BPTT_NAMES(bptt_compute, BPTT_COMPUTE)
 #undef BPTT_NAMES
 #undef BPTT_NAME

@@ -102,7 +102,7 @@ test "$1 $3 $4" = "--tool --error-exitcode 99" && test -x "$5"`
     const text = readFileSync(report, 'utf8')
     expect(text).toMatch(/^FAILED: device: cuda lstm .*\n\n {4}\S/m)
     // Linked with kernels by nvcc, where there is one.
-    for (const name of ['ops_test', 'ops_train_test', 'recurrent_test']) {
+    for (const name of ['ops_test', 'ops_lines_test', 'ops_train_test', 'recurrent_test']) {
       const program = `cuda_${name}_on_device`
       const [, passed, failed, left] = row(text, program)
       expect([passed === '0', left]).toEqual(compiled ? [false, '0'] : [true, '1'])

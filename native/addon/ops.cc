@@ -84,6 +84,11 @@ class Together {
 // The losses of a reduction.
 double losses(bptt_reduction reduction, double n) { return reduction == BPTT_NONE ? n : 1; }
 
+// The index of m elements of each line.
+double positions(bptt_pick pick, double lines, double m) {
+  return pick == BPTT_INDEX_SELECT ? m : lines * m;
+}
+
 // In messages a backward is called as its op.
 std::string name_in_messages(const char* op) {
   const std::string name = op, suffix = "_backward";
@@ -115,6 +120,17 @@ PLAIN(layer_norm, (double rows, double cols),
       rows * cols, maybe(cols), maybe(cols), rows * cols, maybe(rows), maybe(rows))
 PLAIN(layer_norm_backward, (double rows, double cols),
       rows * cols, maybe(cols), rows, rows, rows * cols, maybe(rows * cols), maybe(cols), maybe(cols))
+PLAIN(extreme, (bptt_extreme, double outer, double n, double inner),
+      outer * n * inner, maybe(outer * inner), outer * inner)
+PLAIN(sort, (double k, double outer, double n, double inner),
+      outer * n * inner, outer * k * inner, outer * k * inner)
+PLAIN(cumsum, (double outer, double n, double inner), outer * n * inner, outer * n * inner)
+PLAIN(gather, (bptt_pick pick, double outer, double n, double inner, double m),
+      outer * n * inner, positions(pick, outer * inner, m), outer * m * inner)
+PLAIN(scatter_add, (bptt_pick pick, double outer, double n, double inner, double m),
+      positions(pick, outer * inner, m), maybe(outer * n * inner), outer * m * inner,
+      outer * n * inner)
+PLAIN(fold, (bptt_fold, double outer, double n, double inner), outer * n * inner, outer * inner)
 PLAIN(embedding, (double n, double rows, double cols), rows * cols, n, n * cols)
 PLAIN(embedding_backward, (double n, double rows, double cols, double), n, n * cols, rows * cols)
 PLAIN(cross_entropy, (bptt_reduction reduction, double outer, double classes, double inner),

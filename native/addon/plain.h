@@ -10,6 +10,7 @@
 //   void*             an output
 //   const int32_t*    an input of positions, which outputs may not overlap: the kernel checks
 //                     them before it writes
+//   int32_t*          an output of positions
 //
 // Buffers come last. What the signature cannot say stands in the line of the op (ops.cc): how
 // many elements each buffer has, as a function of the enums and sizes, in their order, and
@@ -64,6 +65,8 @@ T read_buffer(Call& call, bptt_dtype dtype, const Extent& extent) {
   if (extent.optional && !handle) return nullptr;
   if constexpr (std::is_same_v<T, void*>) {
     return call.output(handle, count, dtype);
+  } else if constexpr (std::is_same_v<T, int32_t*>) {
+    return static_cast<T>(call.output(handle, count, BPTT_INT32));
   } else {
     static_assert(is_positions<T> || std::is_same_v<T, const void*>, "a buffer of no plain op");
     return static_cast<T>(call.input(handle, count, is_positions<T> ? BPTT_INT32 : dtype));

@@ -18,6 +18,7 @@
 #include "cpu/recurrent/plan.h"
 #include "cpu/scratch.h"
 #include "cpu/threads/team.h"
+#include "enums.h"
 #include "recurrent_layer.h"
 #include "shared/axes.h"
 #include "shared/optimizer.h"

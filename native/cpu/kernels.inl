@@ -25,6 +25,12 @@
 #include "cpu/ops/layer_norm.inl"
 #include "cpu/ops/matmul.inl"
 #include "cpu/ops/embedding.inl"
+#include "cpu/ops/lines.inl"
+#include "cpu/ops/extreme.inl"
+#include "cpu/ops/sort.inl"
+#include "cpu/ops/scan.inl"
+#include "cpu/ops/gather.inl"
+#include "cpu/ops/fold.inl"
 #include "cpu/ops/loss.inl"
 #include "cpu/ops/optimizer.inl"
 // the machine's limits

@@ -231,6 +231,68 @@ struct LayerNormGamma {
   void* out;              // T[chunks,cols]
 };
 
+// -- along the middle axis of [outer, n, inner] ---------------------------------------
+// Where `integer` is set, elements are int32 and the kernel is that of float32.
+
+struct Extreme {
+  Lines lines;
+  int largest, integer;
+  const void* x;   // T[outer, n, inner], n > 0
+  void* values;    // T[outer, inner] or null
+  int32_t* index;  // [outer, inner]
+};
+
+// Each element counts those before it, which is its place.
+struct Sort {
+  int64_t outer, n, inner, k;
+  int descending, integer;
+  const void* x;   // T[outer, n, inner]
+  void* values;    // T[outer, k, inner]
+  int32_t* index;  // the same
+};
+
+struct Cumsum {
+  Lines lines;
+  int reverse, integer;
+  double part;    // a power of two, 1 / n at most
+  const void* x;  // T[outer, n, inner]
+  void* out;      // the same
+};
+
+// Elements of `bytes` are copied, whatever they hold; 8 by the kernel of float64. An index out of
+// range makes zeros and sets *flag to 1.
+struct Gather {
+  int bytes;
+  int64_t outer, n, inner, m;
+  int shared;            // all lines have the same index
+  const void* x;         // T[outer, n, inner]
+  const int32_t* index;  // [outer, m, inner], shared: [m]
+  void* out;             // T[outer, m, inner]
+  int32_t* flag;
+};
+
+// An index out of range is left out and sets *flag to 1.
+struct ScatterAdd {
+  int64_t outer, n, inner, m;
+  int shared, integer;
+  double part;           // a power of two, 1 / (m + 1) at most
+  const int32_t* index;  // [outer, m, inner], shared: [m]
+  const void* base;      // T[outer, n, inner] or null
+  const void* source;    // T[outer, m, inner]
+  void* out;             // T[outer, n, inner]
+  void* lost;            // the same
+  int32_t* flag;
+};
+
+struct Fold {
+  bptt_fold fold;
+  double alpha;
+  int64_t rows, cols;
+  Lanes lanes;
+  const void* x;  // T[rows, cols]
+  void* out;      // T[rows]
+};
+
 // -- embedding --------------------------------------------------------------------
 // An index out of range makes zeros and sets *flag to 1.
 
@@ -397,6 +459,12 @@ static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(
   KERNEL(layer_norm_saved, LayerNormSaved)             \
   KERNEL(layer_norm_backward, LayerNormBackward)       \
   KERNEL(layer_norm_gamma, LayerNormGamma)             \
+  KERNEL(extreme, Extreme)                             \
+  KERNEL(sort, Sort)                                   \
+  KERNEL(cumsum, Cumsum)                               \
+  KERNEL(gather, Gather)                               \
+  KERNEL(scatter_add, ScatterAdd)                      \
+  KERNEL(fold, Fold)                                   \
   KERNEL(embedding, Embedding)                         \
   KERNEL(embedding_links, EmbeddingLinks)              \
   KERNEL(embedding_backward, EmbeddingBackward)        \

@@ -1,12 +1,12 @@
 // Embedding: rows of a table picked by index, and their gradient.
 
-static bptt_code check_index(bptt_context* context, int64_t n, int64_t rows, const int32_t* index) {
+static bptt_code check_index(bptt_context* context, const char* op, int64_t n, int64_t rows,
+                             const int32_t* index) {
   for (int64_t i = 0; i < n; ++i) {
     if (index[i] >= 0 && index[i] < rows) continue;
     std::snprintf(context->message, sizeof context->message,
-                  "embedding: index[%lld] = %lld is out of range [0, %lld)",
-                  static_cast<long long>(i), static_cast<long long>(index[i]),
-                  static_cast<long long>(rows));
+                  "%s: index[%lld] = %lld is out of range [0, %lld)", op, static_cast<long long>(i),
+                  static_cast<long long>(index[i]), static_cast<long long>(rows));
     return BPTT_INDEX;
   }
   return BPTT_OK;
@@ -16,7 +16,7 @@ template <class V>
 static bptt_code embedding_impl(bptt_context* context, int64_t n, int64_t rows, int64_t cols,
                                 const void* table, const int32_t* index, void* out) {
   using S = typename V::Scalar;
-  if (const bptt_code code = check_index(context, n, rows, index)) return code;
+  if (const bptt_code code = check_index(context, "embedding", n, rows, index)) return code;
   const S* from = static_cast<const S*>(table);
   S* to = static_cast<S*>(out);
   Team::instance().parallel_for(n, grain_of(cols), [&](int64_t begin, int64_t end) {
@@ -64,7 +64,7 @@ static bptt_code embedding_backward_impl(bptt_context* context, int64_t n, int64
                                          int64_t cols, int64_t padding, const int32_t* index,
                                          const void* dout, void* dtable) {
   using S = typename V::Scalar;
-  if (const bptt_code code = check_index(context, n, rows, index)) return code;
+  if (const bptt_code code = check_index(context, "embedding", n, rows, index)) return code;
   auto* places = static_cast<int64_t*>(
       scratch(context, (static_cast<size_t>(rows) + static_cast<size_t>(n)) * sizeof(int64_t)));
   if (!places) return BPTT_OUT_OF_MEMORY;

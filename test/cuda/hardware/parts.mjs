@@ -41,7 +41,7 @@ const leftOut = (name, why) => ({ name, passed: 0, failed: [], skipped: [{ name,
 
 /** The programs that ctest runs over the fakes, linked with nvcc's kernels. */
 async function* runPrograms({ env, programs }) {
-  for (const test of ['ops_test', 'ops_train_test', 'recurrent_test']) {
+  for (const test of ['ops_test', 'ops_lines_test', 'ops_train_test', 'recurrent_test']) {
     const name = `cuda_${test}_on_device`
     const program = join(check, 'test', 'cuda', name)
     if (programs !== null) yield one(name, 0, programs)
