@@ -21,7 +21,7 @@ export type ErrorCode =
   | 'ERR_BPTT_MODIFIED'
   /** an index inside a tensor is out of range */
   | 'ERR_BPTT_INDEX'
-  /** gradients that are infinite or not a number */
+  /** gradients, or scores of a decoder, that are infinite or not a number */
   | 'ERR_BPTT_NONFINITE'
   /** out of memory, or of threads */
   | 'ERR_BPTT_OOM'

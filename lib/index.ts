@@ -11,6 +11,29 @@ import './methods.ts'
 export { setDetectAnomaly } from './anomaly.ts'
 export { type BackwardOptions, type GradOptions, grad } from './backward.ts'
 export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
+export {
+  type CtcBeamOptions,
+  type CtcGreedyOptions,
+  type CtcHypothesis,
+  type CtcPath,
+  type CtcScorer,
+  ctcBeamSearch,
+  ctcGreedyDecode,
+} from './decode/ctc.ts'
+export { type SampleOptions, sampleToken } from './decode/sample.ts'
+export type { Scores } from './decode/scores.ts'
+export {
+  type BeamSearchOptions,
+  beamSearch,
+  type DecodeContext,
+  type DecodeResult,
+  type DecodeSignal,
+  type DecodeStep,
+  type GreedySearchOptions,
+  greedySearch,
+  type Hypothesis,
+} from './decode/search.ts'
+export { type SelectState, selectRows } from './decode/state.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
 export type { NestedArray, NestedBooleans, NumberArray } from './elements.ts'
 export { BpttError, type ErrorCode } from './errors.ts'

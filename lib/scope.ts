@@ -48,11 +48,11 @@ export function tidy<T>(fn: () => T): T {
   checkFunction('tidy', fn)
   const outer = scope
   const created: Tensor[] = []
-  const kept = new Set<unknown>()
+  let kept = new Set<unknown>()
   scope = created
   try {
     const result = checkSynchronous('tidy', fn())
-    collect(result, kept)
+    kept = reachable(result)
     return result
   } finally {
     scope = outer
@@ -93,6 +93,13 @@ export function recorded<T>(fn: () => T): T {
   } finally {
     recording = before
   }
+}
+
+/** All that arrays, plain objects, maps and sets lead to from a value, itself included. */
+export function reachable(value: unknown): Set<unknown> {
+  const seen = new Set<unknown>()
+  collect(value, seen)
+  return seen
 }
 
 /** Adds everything reachable through arrays, plain objects, maps and sets to `seen`. */

@@ -12,7 +12,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['anomaly.ts', 'autograd.ts', 'backward.ts'],
   ['ops/'],
   ['methods.ts'],
-  ['nn/', 'optim/', 'io/', 'stream.ts', 'gradcheck.ts', 'reference/'],
+  ['nn/', 'optim/', 'decode/', 'io/', 'stream.ts', 'gradcheck.ts', 'reference/'],
   ['index.ts'],
   ['cli/'],
 ]
