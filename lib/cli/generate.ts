@@ -1,5 +1,5 @@
 /** Text from a model, one character at a time, by the streaming layer. */
-import { BpttError, manualSeed, rand } from '../index.ts'
+import { BpttError, manualSeed, rand, sampleToken } from '../index.ts'
 import type { CharModel } from './model.ts'
 import { UNKNOWN, type Vocabulary } from './text.ts'
 
@@ -40,7 +40,10 @@ export async function* generate(
     let draws: Float32Array = new Float32Array()
     for (let i = 0; i < length; i++) {
       if (i % DRAWS === 0) draws = await uniform(Math.min(DRAWS, length - i))
-      const id = choose(classify(hidden, weight, bias), temperature, draws[i % DRAWS] as number)
+      const logits = allowed(classify(hidden, weight, bias))
+      const id = (
+        await sampleToken(logits, { temperature, draws: [draws[i % DRAWS] as number] })
+      )[0] as number
       yield vocabulary.decode(id)
       feed(id)
     }
@@ -68,24 +71,14 @@ function classify(hidden: Float32Array, weight: Float32Array, bias: Float32Array
   return logits
 }
 
-/** Draws an id from softmax(logits / temperature), never the unknown character. */
-function choose(logits: Float64Array, temperature: number, draw: number): number {
+/** Never the unknown character. */
+function allowed(logits: Float64Array): Float64Array {
   if (!logits.every(Number.isFinite)) {
     throw new BpttError(
       'ERR_BPTT_VALUE',
       'the model computes what is not a finite number: its weights are of no use',
     )
   }
-  let best = UNKNOWN + 1
-  for (let v = best; v < logits.length; v++) if ((logits[v] as number) > (logits[best] as number)) best = v
-  if (temperature === 0) return best
-
-  const top = logits[best] as number
-  const weights = logits.map((logit, v) => (v === UNKNOWN ? 0 : Math.exp((logit - top) / temperature)))
-  let left = draw * weights.reduce((sum, weight) => sum + weight, 0)
-  for (let v = 0; v < weights.length; v++) {
-    left -= weights[v] as number
-    if (left < 0) return v
-  }
-  return best
+  logits[UNKNOWN] = Number.NEGATIVE_INFINITY
+  return logits
 }
