@@ -92,6 +92,7 @@ export {
 } from './ops/attention.ts'
 export { type BatchNormOptions, batchNorm } from './ops/batch_norm.ts'
 export { checkpoint } from './ops/checkpoint.ts'
+export { type CrossEntropyOptions, crossEntropy, type NllLossOptions, nllLoss } from './ops/class_loss.ts'
 export { where } from './ops/compare.ts'
 export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'
 export {
@@ -102,21 +103,31 @@ export {
   type PlainArray,
 } from './ops/custom.ts'
 export { type DropoutOptions, dropout } from './ops/dropout.ts'
+export {
+  type BceOptions,
+  bceWithLogits,
+  type GaussianNllOptions,
+  gaussianNllLoss,
+  type HuberOptions,
+  huberLoss,
+  type KlDivOptions,
+  klDiv,
+  l1Loss,
+  mseLoss,
+  type PoissonNllOptions,
+  poissonNllLoss,
+  quantileLoss,
+  type StudentTNllOptions,
+  studentTNllLoss,
+} from './ops/element_loss.ts'
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts'
 export type { MomentOptions } from './ops/fold.ts'
 export { oneHot } from './ops/gather.ts'
 export { type LayerNormOptions, layerNorm } from './ops/layer_norm.ts'
 export type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
-export {
-  bceWithLogits,
-  type CrossEntropyOptions,
-  crossEntropy,
-  type LossOptions,
-  mseLoss,
-  type Reduction,
-} from './ops/loss.ts'
 export { linear } from './ops/matmul.ts'
 export type { Compute } from './ops/recurrent.ts'
+export type { LossOptions, Reduction } from './ops/reduction.ts'
 export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export type { TopkOptions } from './ops/sort.ts'

@@ -25,7 +25,7 @@ const leaf = (...data: number[]): F64 => tensor(data, undefined, { dtype: 'float
 const valuesOf = (x: Tensor | null) => [...(x as Tensor).dataSync()]
 
 describe('second derivatives equal differences', () => {
-  it.each(cases.filter(([name]) => !name.startsWith('crossEntropy')))('%s', (_, fn, inputs) => {
+  it.each(cases)('%s', (_, fn, inputs) => {
     const outputs = [fn(...(inputs as [F64, F64, F64]))].flat()
     const seeds = outputs.map((output) => x(...output.shape))
     const first = (...all: Tensor[]): Tensor[] => {
@@ -220,7 +220,7 @@ describe('backward({ createGraph: true })', () => {
     const step = () =>
       tidy(() => {
         const input = randn([8, 3], { dtype: 'float64', requiresGrad: true })
-        const [dx] = grad(critic.forward(input).tanh().sum(), [input], { createGraph: true })
+        const [dx] = grad(critic.forward(input).sum(), [input], { createGraph: true })
         const loss = dx.mul(dx).sum(1).sqrt().sub(1)
         const penalty = loss.mul(loss).mean()
         penalty.backward()
@@ -228,11 +228,10 @@ describe('backward({ createGraph: true })', () => {
         optimizer.zeroGrad()
         return penalty.itemSync()
       })
-    const before = step()
     for (let i = 0; i < 5; i++) step()
     const held = info().memory.liveStorages
     for (let i = 0; i < 200; i++) step()
-    expect(step()).toBeLessThan(before)
+    expect(step()).toBeLessThan(1e-6)
     expect(info().memory.liveStorages).toEqual(held)
   })
 })

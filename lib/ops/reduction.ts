@@ -1,0 +1,110 @@
+/** What losses share: which elements count, and what becomes of the single losses. */
+import { checkBool, checkBoolean, checkIntegers, checkOneOf, checkPlacement } from '../check.ts'
+import { tensor } from '../create.ts'
+import type { DType } from '../dtype.ts'
+import { broadcastShapes, product, sameShape } from '../layout.ts'
+import { shapeError, shapeText } from '../messages.ts'
+import type { Tensor } from '../tensor.ts'
+import { where as choose, logical, to } from './compare.ts'
+import { div } from './elementwise.ts'
+import { mean, sum } from './reduce.ts'
+import { expand, reshape } from './shape.ts'
+
+/** 'mean' over the elements that count, 'sum' over them, or 'none': one loss each, 0 where it does not count. */
+export type Reduction = 'none' | 'mean' | 'sum'
+
+/** Options of every loss. */
+export interface LossOptions {
+  /** What becomes of the single losses. Default 'mean'. */
+  reduction?: Reduction | undefined
+  /**
+   * bool, true where an element counts; broadcasts to the single losses. What does not count may be anything, also
+   * NaN, and gets no gradient. Default: all count.
+   */
+  mask?: Tensor<'bool'> | null | undefined
+  /** Steps of each row that count, of single losses [T,B,..] ([B,T,..] if batchFirst). Default: all. */
+  lengths?: ArrayLike<number> | null | undefined
+  /** Whether single losses are [B,T,..] instead of [T,B,..], for `lengths`. Default false. */
+  batchFirst?: boolean | undefined
+}
+
+export const LOSS_OPTIONS = ['reduction', 'mask', 'lengths', 'batchFirst']
+
+const REDUCTIONS: readonly Reduction[] = ['none', 'mean', 'sum']
+
+export function checkReduction(where: string, options: LossOptions): Reduction {
+  return checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
+}
+
+/** What counts of single losses of this shape; null: everything. */
+export function countedOf(
+  where: string,
+  { mask = null, lengths = null, batchFirst = false }: LossOptions,
+  like: Tensor,
+  shape: readonly number[],
+): Tensor<'bool'> | null {
+  checkBoolean(where, 'batchFirst', batchFirst)
+  if (mask !== null) {
+    checkBool(where, 'mask', mask)
+    checkPlacement(where, 'mask', mask, 'bool', like.device)
+    if (!sameShape(broadcastShapes(where, mask._shape, shape), shape)) {
+      throw shapeError(where, `a mask that broadcasts to ${shapeText(shape)}`, shapeText(mask._shape))
+    }
+  }
+  const running = lengths === null ? null : withinLengths(where, lengths, batchFirst, like, shape)
+  if (mask === null || running === null) return mask ?? running
+  return logical('logicalAnd', mask, running)
+}
+
+function withinLengths(
+  where: string,
+  lengths: ArrayLike<number>,
+  batchFirst: boolean,
+  { device }: Tensor,
+  shape: readonly number[],
+): Tensor<'bool'> {
+  const [first = 0, second = 0] = shape
+  const [T, B] = batchFirst ? [second, first] : [first, second]
+  const named = batchFirst ? '[B,T,..]' : '[T,B,..]'
+  if (shape.length < 2) throw shapeError(where, `losses of shape ${named} for lengths`, shapeText(shape))
+  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
+  if (rows.length !== B) throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]))
+  const data = Uint8Array.from({ length: T * B }, (_, i) => {
+    const [t, b] = batchFirst ? [i % T, Math.floor(i / T)] : [Math.floor(i / B), i % B]
+    return t < (rows[b] as number) ? 1 : 0
+  })
+  const full = [first, second, ...shape.slice(2).map(() => 1)]
+  return tensor(data, full, { dtype: 'bool', device }) as Tensor<'bool'>
+}
+
+/** `x` where it counts, else a harmless value: what a loss computes there must be finite. */
+export function masked<D extends DType>(
+  x: Tensor<D>,
+  counted: Tensor<'bool'> | null,
+  harmless: number,
+): Tensor<D> {
+  return counted === null ? x : choose(counted, x, harmless)
+}
+
+/** What the losses that count come to, divided by the sum of their weights where there are any. */
+export function reduced<D extends DType>(
+  losses: Tensor<D>,
+  counted: Tensor<'bool'> | null,
+  reduction: Reduction,
+  weights: Tensor<D> | null = null,
+): Tensor<D> {
+  const kept = masked(losses, counted, 0)
+  if (reduction === 'none') return kept
+  if (reduction === 'sum') return sum(kept)
+  if (weights !== null) return div(sum(kept), sum(masked(weights, counted, 0)))
+  if (counted === null) return mean(kept)
+  return div(sum(kept), sum(to(expand(counted, losses._shape), losses.dtype)))
+}
+
+/** A tensor of other rank that broadcasts along `axis` of `shape`. */
+export function alongAxis<D extends DType>(x: Tensor<D>, rank: number, axis: number): Tensor<D> {
+  return reshape(
+    x,
+    Array.from({ length: rank }, (_, i) => (i === axis ? product(x._shape) : 1)),
+  )
+}
