@@ -116,6 +116,8 @@ Handlers make_handlers() {
     add_accesses<uint32_t>(handlers, kind + std::string("32"));
     add_accesses<uint64_t>(handlers, kind + std::string("64"));
   }
+  for (const char* type : {"b8", "u8"}) add_accesses<uint8_t>(handlers, type);
+  add_accesses<int8_t>(handlers, "s8");
   add_accesses<int16_t>(handlers, "s16");
   add_accesses<int32_t>(handlers, "s32");
   add_accesses<int64_t>(handlers, "s64");
