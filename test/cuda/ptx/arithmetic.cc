@@ -119,6 +119,9 @@ void add_bits(Handlers& h) {
         ternary<T, [](T a, T b, T c) { return static_cast<T>(times(a, b) + c); }>;
   }
   h["neg.s" + bits] = unary<T, [](T a) { return static_cast<T>(T{0} - a); }>;
+  // The smallest number, which has no opposite, is its own.
+  h["abs.s" + bits] =
+      unary<T, [](T a) { return (a >> (8 * sizeof(T) - 1)) != 0 ? static_cast<T>(T{0} - a) : a; }>;
 }
 
 // T is signed or unsigned, as the kind says.

@@ -201,6 +201,7 @@ void conversions() {
   CHECK(compute<int>("cvt.s32.s16", int16_t{-5}) == -5 &&
         compute<int>("cvt.u32.u16", int16_t{-5}) == 65531);
   CHECK(compute<int16_t>("cvt.u16.u32", 65537) == 1);
+  CHECK(compute<int>("abs.s32", -7) == 7 && compute<int>("abs.s32", INT32_MIN) == INT32_MIN);
 }
 
 void pairs() {
