@@ -107,6 +107,9 @@ class Numbers {
   void counts(int rank, int64_t* out) {
     for (int i = 0; i < rank; ++i) out[i] = count();
   }
+  void steps(int rank, int64_t* out) {
+    for (int i = 0; i < rank; ++i) out[i] = integer(-kLargestCount, kLargestCount);
+  }
   template <class Enum>
   Enum option() {
     return to_enum<Enum>(number());

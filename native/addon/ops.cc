@@ -26,9 +26,20 @@ int64_t extent_of(int rank, const int64_t* shape, const int64_t* strides) {
   double last = 0;
   for (int i = 0; i < rank; ++i) {
     if (shape[i] == 0) return 0;
-    last += static_cast<double>(shape[i] - 1) * static_cast<double>(strides[i]);
+    if (strides[i] > 0) last += static_cast<double>(shape[i] - 1) * static_cast<double>(strides[i]);
   }
   return to_integer(last + 1, 0, kLargestCount);
+}
+
+// Strides below 0 must not lead to before the buffer.
+void check_backward_reach(int64_t offset, int rank, const int64_t* shape, const int64_t* strides) {
+  double first = static_cast<double>(offset);
+  for (int i = 0; i < rank; ++i) {
+    if (shape[i] == 0) return;
+    if (strides[i] < 0)
+      first += static_cast<double>(shape[i] - 1) * static_cast<double>(strides[i]);
+  }
+  to_integer(first, 0, kLargestCount);
 }
 
 int64_t sum_of(int64_t a, int64_t b) {
@@ -219,8 +230,9 @@ napi_value copy(Call& call) {
   const int64_t src_offset = numbers.count();
   const int64_t dst_offset = numbers.count();
   numbers.counts(l.rank, l.shape);
-  numbers.counts(l.rank, l.src);
+  numbers.steps(l.rank, l.src);
   numbers.counts(l.rank, l.dst);
+  check_backward_reach(src_offset, l.rank, l.shape, l.src);
   const int64_t src_count = sum_of(src_offset, extent_of(l.rank, l.shape, l.src));
   const int64_t dst_count = sum_of(dst_offset, extent_of(l.rank, l.shape, l.dst));
   const auto* src =

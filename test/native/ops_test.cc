@@ -193,24 +193,33 @@ void test_copy() {
       {{4, 6}, {12, 2}, {6, 1}},                     // every other element
       {{30, 8}, {8, 1}, {20, 1}},                    // into a slice
       {{2, 1, 300, 40}, {12000, 5, 40, 1}, {12000, 7, 1, 300}},
+      {{300}, {-1}, {1}},                            // backward
+      {{40, 60}, {-60, -1}, {60, 1}},                // both axes, as one
+      {{40, 60}, {60, -1}, {60, 1}},                 // the last axis
+      {{7, 40, 60}, {2400, -60, 1}, {2400, 60, 1}},  // one in the middle
+      {{129, 65}, {-1, 129}, {65, 1}},               // transposed, backward
+      {{129, 65}, {1, -129}, {65, 1}},
+      {{20, 30}, {-1, 1}, {30, 1}},  // diagonals of one value
+      {{0, 3}, {-3, 1}, {3, 1}},
   };
   for (const Case& c : cases) {
     const int rank = static_cast<int>(c.shape.size());
     const int64_t n = product(c.shape);
-    int64_t src_size = 1, dst_size = 1;
+    int64_t src_size = 1, dst_size = 1, start = 0;
     for (int d = 0; d < rank; ++d) {
-      src_size += (c.shape[d] - 1) * c.src[d];
+      src_size += (c.shape[d] - 1) * std::abs(c.src[d]);
       dst_size += (c.shape[d] - 1) * c.dst[d];
+      if (c.src[d] < 0) start -= (c.shape[d] - 1) * c.src[d];
     }
-    if (n == 0) src_size = dst_size = 0;
+    if (n == 0) src_size = dst_size = start = 0;
     Doubles source = random_values(src_size, -1000, 1000), expected(dst_size, -77);
     for (double& v : source) v = std::floor(v);
     for (int64_t i = 0; i < n; ++i)
-      expected[offset_of(i, c.shape, c.dst)] = source[offset_of(i, c.shape, c.src)];
+      expected[offset_of(i, c.shape, c.dst)] = source[start + offset_of(i, c.shape, c.src)];
     check_everywhere("copy", expected, 0, [&](Backend& b) {
       Array<T> src(source), dst(dst_size);
-      CHECK(b.ops.copy(&b.context, dtype_of<T>, rank, c.shape.data(), src, c.src.data(), dst,
-                       c.dst.data()) == BPTT_OK);
+      CHECK(b.ops.copy(&b.context, dtype_of<T>, rank, c.shape.data(), src + start, c.src.data(),
+                       dst, c.dst.data()) == BPTT_OK);
       return dst.doubles();
     });
   }

@@ -133,16 +133,28 @@ const Layout kCopies[] = {{{}, {}, {}},
                           {{64, 2, 33}, {2, 1, 128}, {66, 33, 1}},
                           {{7, 5, 6}, {6, 42, 1}, {30, 6, 1}},  // batch first
                           {{4, 5, 6, 3}, {3, 12, 60, 1}, {90, 18, 3, 1}},
-                          {{3, 0, 2}, {2, 2, 1}, {2, 2, 1}}};
+                          {{3, 0, 2}, {2, 2, 1}, {2, 2, 1}},
+                          {{300}, {-1}, {1}},  // backward
+                          {{40, 50}, {50, -1}, {50, 1}},
+                          {{3, 40, 70}, {2800, -70, 1}, {2800, 70, 1}},
+                          {{40, 50}, {-1, 40}, {50, 1}},
+                          {{40, 50}, {1, -40}, {50, 1}},
+                          {{20, 30}, {-1, 1}, {30, 1}}};  // diagonals of one value
 
 template <class T>
 void test_copy(Comparison& compare) {
   for (const Layout& l : kCopies)
     compare("copy of " + show(l.shape), 0, [&](Side& s) {
-      Doubles values = random_values(l.reach(l.a) + 3, -1000, 1000);
+      int64_t start = 3;
+      std::vector<int64_t> steps;
+      for (size_t d = 0; d < l.shape.size(); ++d) {
+        steps.push_back(std::abs(l.a[d]));
+        if (l.a[d] < 0) start -= (l.shape[d] - 1) * l.a[d];
+      }
+      Doubles values = random_values(l.reach(steps) + 3, -1000, 1000);
       if (!values.empty() && sizeof(T) == 8) values[0] = kNan;
       Numbers<T> src(s, values), dst(s, l.reach(l.b) + 5);
-      s.done(s.ops.copy(&s.context, dtype_of<T>, l.rank(), l.shape.data(), src + 3, l.a.data(),
+      s.done(s.ops.copy(&s.context, dtype_of<T>, l.rank(), l.shape.data(), src + start, l.a.data(),
                         dst + 2, l.b.data()));
       return Outputs{dst.read()};  // what lies between stays
     });
