@@ -5,9 +5,11 @@ import {
   checkDevice,
   checkDType,
   checkFloatDType,
+  checkNumber,
   checkOptions,
   checkShape,
   copyShape,
+  newArray,
 } from './check.ts'
 import { type Device, type DType, dtypeNumber, type FloatDType } from './dtype.ts'
 import {
@@ -17,6 +19,7 @@ import {
   type NestedBooleans,
   type NumberArray,
 } from './elements.ts'
+import { layoutOf } from './layout.ts'
 import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
 import { result, type Tensor } from './tensor.ts'
@@ -150,6 +153,108 @@ export function full<D extends DType = 'float32'>(
   return filled('full', shape, value, options)
 }
 
+/**
+ * The numbers start, start + step, start + 2 * step, .. before `end`; float32 by default.
+ *
+ * @param start default 0
+ * @param step default 1; not 0
+ * @throws RangeError ERR_BPTT_VALUE if `end` lies on the other side of `start`, or the dtype is int32 and a number does
+ * not fit
+ *
+ * @example
+ * arange(4)                          // [0, 1, 2, 3]
+ * arange(8, 2, -2)                   // [8, 6, 4]
+ * arange(0, 10, { dtype: 'int32' })
+ */
+export function arange<D extends DType = 'float32'>(end: number, options?: TensorOptions<D>): Tensor<D>
+export function arange<D extends DType = 'float32'>(
+  start: number,
+  end: number,
+  options?: TensorOptions<D>,
+): Tensor<D>
+export function arange<D extends DType = 'float32'>(
+  start: number,
+  end: number,
+  step: number,
+  options?: TensorOptions<D>,
+): Tensor<D>
+export function arange<D extends DType>(...given: (number | TensorOptions<D> | undefined)[]): Tensor<D> {
+  const where = 'arange'
+  const first = given.slice(1).findIndex((value) => typeof value !== 'number') + 1
+  const count = Math.min(first === 0 ? given.length : first, 3)
+  const numbers = given.slice(0, count).map((value) => checkNumber(where, 'start, end and step', value))
+  const rest = given.slice(count).filter((value) => value !== undefined)
+  if (rest.length > 1) throw argumentError(where, 'options as the last argument', rest[0])
+  const [start, end, step] = numbers.length === 1 ? [0, numbers[0], 1] : [...numbers, 1]
+  const values = [start, end, step] as [number, number, number]
+  return ranged(where, ...values, (rest[0] ?? {}) as TensorOptions<D>)
+}
+
+function ranged<D extends DType>(
+  where: string,
+  start: number,
+  end: number,
+  step: number,
+  options: TensorOptions<D>,
+): Tensor<D> {
+  if (step === 0) throw valueError(where, 'a step other than 0', step)
+  const length = Math.ceil((end - start) / step)
+  if (length < 0) {
+    throw valueError(where, `an end ${step > 0 ? 'not below' : 'not above'} ${start} for step ${step}`, end)
+  }
+  return listed(where, length, (i) => start + i * step, options)
+}
+
+/**
+ * `steps` numbers at equal distances, from `start` to `end`, both included; float32 by default.
+ *
+ * @param steps at least 0; 1 gives `start` alone
+ */
+export function linspace<D extends FloatDType = 'float32'>(
+  start: number,
+  end: number,
+  steps: number,
+  options: TensorOptions<D> = {},
+): Tensor<D> {
+  const where = 'linspace'
+  checkNumber(where, 'start', start)
+  checkNumber(where, 'end', end)
+  const step = (end - start) / (steps - 1)
+  // From the nearer end, so that both are exact.
+  const at = (i: number): number => (i < steps / 2 ? start + i * step : end - (steps - 1 - i) * step)
+  const made = listed(where, steps, steps === 1 ? () => start : at, options)
+  checkFloatDType(where, made.dtype)
+  return made
+}
+
+/**
+ * The matrix [n,m] with ones where row and column are the same, else zeros; float32 by default.
+ *
+ * @param m default n
+ */
+export function eye<D extends DType = 'float32'>(n: number, options?: TensorOptions<D>): Tensor<D>
+export function eye<D extends DType = 'float32'>(n: number, m: number, options?: TensorOptions<D>): Tensor<D>
+export function eye<D extends DType>(
+  n: number,
+  m: number | TensorOptions<D> = n,
+  options?: TensorOptions<D>,
+): Tensor<D> {
+  const where = 'eye'
+  const square = typeof m === 'object'
+  if (square && options !== undefined) throw argumentError(where, 'm to be an integer', m)
+  const columns = square ? n : m
+  const made = filled(where, [n, columns], 0, (square ? m : options) ?? {})
+  const length = Math.min(n, columns)
+  if (length === 0) return made
+  const one = result([], made.dtype, made.device)
+  const dtype = dtypeNumber(made.dtype)
+  native().fill(dtype, 1, 1, one._handle(where))
+  const layout = layoutOf(1, [0, 0], [length], [0], [columns + 1])
+  native().copy(dtype, layout, one._handle(where), made._handle(where))
+  one.dispose()
+  return made
+}
+
 /** Uniform random numbers from [0, 1); float32 by default. */
 export function rand<D extends FloatDType = 'float32'>(
   shape: readonly number[],
@@ -196,6 +301,20 @@ function filled<D extends DType>(
   }
   if (made.dtype === 'bool' && value !== 0 && value !== 1) throw valueError(where, '0 or 1 for bool', value)
   native().fill(dtypeNumber(made.dtype), made.size, value, made._handle(where))
+  return made
+}
+
+/** A vector of numbers by their index. */
+function listed<D extends DType>(
+  where: string,
+  length: number,
+  at: (i: number) => number,
+  options: TensorOptions<D>,
+): Tensor<D> {
+  const made = blank(where, [length], options)
+  const values = newArray(where, Float64Array, length)
+  for (let i = 0; i < length; i++) values[i] = at(i)
+  native().upload(made._handle(where), elementsOf(where, values, made.dtype).data)
   return made
 }
 

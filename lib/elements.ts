@@ -25,6 +25,9 @@ export type NestedArray = readonly (number | NestedArray | NumberArray)[]
 /** Booleans in rows of rows. */
 export type NestedBooleans = readonly (boolean | NestedBooleans)[]
 
+/** Arrays in arrays; one element where there is no axis. */
+export type Nested<T> = T | Nested<T>[]
+
 type Values = Float32Array | Float64Array | Int32Array | Uint8Array
 
 export interface Elements {
@@ -186,4 +189,14 @@ function store(where: string, items: ArrayLike<unknown>, out: Values, start: num
     if (isBool && value !== 0 && value !== 1) throw valueError(where, 'true, false, 1 or 0 for bool', value)
     out[start + i] = value
   }
+}
+
+/** Row-major values as nested arrays: the opposite of elementsOf(). */
+export function nested(values: ArrayLike<number>, shape: readonly number[]): Nested<number> {
+  let at = 0
+  const level = (axis: number): Nested<number> =>
+    axis === shape.length
+      ? (values[at++] as number)
+      : Array.from({ length: shape[axis] as number }, () => level(axis + 1))
+  return level(0)
 }

@@ -10,7 +10,18 @@ import './methods.ts'
 
 export { setDetectAnomaly } from './anomaly.ts'
 export { type BackwardOptions, type GradOptions, grad } from './backward.ts'
-export { full, ones, rand, randn, type TensorOptions, tensor, zeros } from './create.ts'
+export {
+  arange,
+  eye,
+  full,
+  linspace,
+  ones,
+  rand,
+  randn,
+  type TensorOptions,
+  tensor,
+  zeros,
+} from './create.ts'
 export {
   type CtcBeamOptions,
   type CtcGreedyOptions,
@@ -35,7 +46,7 @@ export {
 } from './decode/search.ts'
 export { type SelectState, selectRows } from './decode/state.ts'
 export type { DataOf, Device, DType, FloatDType } from './dtype.ts'
-export type { NestedArray, NestedBooleans, NumberArray } from './elements.ts'
+export type { Nested, NestedArray, NestedBooleans, NumberArray } from './elements.ts'
 export { BpttError, type ErrorCode } from './errors.ts'
 export { type GradcheckOptions, gradcheck } from './gradcheck.ts'
 export type { FileSource, FileURL, OpenFile } from './io/place.ts'
@@ -123,12 +134,12 @@ export {
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts'
 export type { MomentOptions } from './ops/fold.ts'
 export { oneHot } from './ops/gather.ts'
+export { concat, type PadOptions, stack } from './ops/join.ts'
 export { type LayerNormOptions, layerNorm } from './ops/layer_norm.ts'
 export type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
 export { linear } from './ops/matmul.ts'
 export type { Compute } from './ops/recurrent.ts'
 export type { LossOptions, Reduction } from './ops/reduction.ts'
-export { concat, stack } from './ops/shape.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export type { TopkOptions } from './ops/sort.ts'
 export { Adagrad, type AdagradOptions } from './optim/adagrad.ts'

@@ -6,11 +6,22 @@ import { add, div, extreme, mul, neg, sign, sub, unary } from './ops/elementwise
 import { argExtreme, extremes } from './ops/extreme.ts'
 import { logSumExp, type MomentOptions, norm, prod, std, variance } from './ops/fold.ts'
 import { gather, indexSelect, scatterAdd, takeAlongAxis } from './ops/gather.ts'
+import { chunk, type PadOptions, pad, slice, split } from './ops/join.ts'
 import type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
 import { matmul } from './ops/matmul.ts'
 import { mean, sum } from './ops/reduce.ts'
 import { cumsum } from './ops/scan.ts'
-import { expand, reshape, slice, transpose } from './ops/shape.ts'
+import {
+  clone,
+  expand,
+  flatten,
+  permute,
+  repeat,
+  reshape,
+  squeeze,
+  transpose,
+  unsqueeze,
+} from './ops/shape.ts'
 import { logSoftmax, softmax } from './ops/softmax.ts'
 import { sort, type TopkOptions, topk } from './ops/sort.ts'
 import { Tensor } from './tensor.ts'
@@ -258,13 +269,35 @@ export interface TensorMethods<D extends DType> {
    */
   matmul(other: Tensor<D>): Tensor<D>
 
-  // -- shape: any dtype ------------------------------------------------------------------------
+  // -- shape: any dtype. An axis that may be omitted comes last, every other first ---------------
 
   /** The same elements in another shape (shared, not copied). One dimension may be -1. */
   reshape(shape: readonly number[]): Tensor<D>
 
+  /** Without axes of length 1: without one of them, several, or (by default) all. Others stay. Shares the elements. */
+  squeeze(axes?: number | readonly number[] | null): Tensor<D>
+
+  /** With a new axis of length 1, in that place of the result; negative ones count from its end. Shares the elements. */
+  unsqueeze(axis: number): Tensor<D>
+
+  /**
+   * With the axes start..end, both included, as one: by default all. A scalar becomes a vector of one element. Shares
+   * the elements.
+   */
+  flatten(start?: number, end?: number): Tensor<D>
+
   /** Swaps two axes, by default the last two. Copies. */
   transpose(a?: number, b?: number): Tensor<D>
+
+  /**
+   * The axes in another order. Copies.
+   *
+   * @param axes each axis once: axis i of the result is axes[i] of this
+   *
+   * @example
+   * x.permute([1, 0, 2]) // [B,T,H] from [T,B,H]
+   */
+  permute(axes: readonly number[]): Tensor<D>
 
   /**
    * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
@@ -280,8 +313,51 @@ export interface TensorMethods<D extends DType> {
    */
   slice(start?: number, end?: number, axis?: number): Tensor<D>
 
+  /**
+   * Parts along an axis, in order. Copies.
+   *
+   * @param sizes the length of each part (the last may be shorter), or the lengths of all, which add up to the axis
+   * @param axis default 0; may be negative
+   * @throws RangeError ERR_BPTT_SHAPE if the lengths do not add up, or for a scalar
+   */
+  split(sizes: number | readonly number[], axis?: number): Tensor<D>[]
+
+  /**
+   * At most `count` parts of equal length along an axis, but for the last, which may be shorter. Copies.
+   *
+   * @param axis default 0; may be negative
+   *
+   * @example
+   * const [i, f, g, o] = gates.chunk(4, -1)
+   */
+  chunk(count: number, axis?: number): Tensor<D>[]
+
+  /**
+   * With new elements around it. Copies.
+   *
+   * @param pairs how many before and after, a pair for each axis in order (PyTorch: a flat list from the last axis on)
+   * @param options value: of the new elements (default 0)
+   *
+   * @example
+   * x.pad([[0, 0], [2, 1]]) // two columns of zeros before, one after
+   */
+  pad(pairs: readonly (readonly [before: number, after: number])[], options?: PadOptions): Tensor<D>
+
   /** Repeats dimensions of length 1 up to `shape`, and adds leading ones. Copies. */
   expand(shape: readonly number[]): Tensor<D>
+
+  /**
+   * Copies of the whole, side by side. Copies.
+   *
+   * @param counts how many along each axis; more counts than axes add leading ones
+   *
+   * @example
+   * tensor([1, 2]).repeat([2, 3]) // [[1, 2, 1, 2, 1, 2], [1, 2, 1, 2, 1, 2]]
+   */
+  repeat(counts: readonly number[]): Tensor<D>
+
+  /** A copy with memory of its own, through which gradients pass. */
+  clone(): Tensor<D>
 }
 
 declare module './tensor.ts' {
@@ -436,14 +512,41 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   reshape(shape) {
     return reshape(this, shape)
   },
+  squeeze(axes = null) {
+    return squeeze(this, axes)
+  },
+  unsqueeze(axis) {
+    return unsqueeze(this, axis)
+  },
+  flatten(start = 0, end = -1) {
+    return flatten(this, start, end)
+  },
   transpose(a = -2, b = -1) {
     return transpose(this, a, b)
+  },
+  permute(axes) {
+    return permute(this, axes)
   },
   slice(start = 0, end, axis = 0) {
     return slice(this, start, end, axis)
   },
+  split(sizes, axis = 0) {
+    return split(this, sizes, axis)
+  },
+  chunk(count, axis = 0) {
+    return chunk(this, count, axis)
+  },
+  pad(pairs, options) {
+    return pad(this, pairs, options)
+  },
   expand(shape) {
     return expand(this, shape)
+  },
+  repeat(counts) {
+    return repeat(this, counts)
+  },
+  clone() {
+    return clone(this)
   },
 }
 

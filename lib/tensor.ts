@@ -4,6 +4,7 @@ import { CPU_DEVICE, type Handle, native } from './binding.ts'
 import { isTensor, setBrandOfTensor, TENSOR, THIS_COPY, UNCLONEABLE } from './brand.ts'
 import { checkBoolean, checkFloatDType, checkLike, checkShapeIs } from './check.ts'
 import { arrayOf, BYTES, type DataOf, type Device, type DType, deviceNumber } from './dtype.ts'
+import { type Nested, nested } from './elements.ts'
 import { product } from './layout.ts'
 import {
   argumentError,
@@ -185,6 +186,18 @@ export class Tensor<D extends DType = DType> {
       this.dtype,
       native().readSync(this._handle('Tensor.dataSync'), this.size * BYTES[this.dtype]),
     )
+  }
+
+  /**
+   * The elements as arrays of arrays, an axis each, when the work before is done; a number for a scalar. As
+   * {@link data} in all else.
+   *
+   * @example
+   * const rows = (await x.toArray()) as number[][]
+   */
+  toArray(): Promise<Nested<number>> {
+    const shape = this._shape
+    return elements(this, this._handle('Tensor.toArray')).then((data) => nested(data, shape))
   }
 
   /**

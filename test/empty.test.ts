@@ -187,6 +187,30 @@ const CASES: Case[] = [
   ['slice of none, empty axis', [[5, 0, 8]], (x) => (x as Tensor).slice(0, 2, 1), [5, 0, 8]],
   ['slice to none', [[5, 2]], (x) => (x as Tensor).slice(5), [0, 2]],
   ['slice to none, last axis', [[5, 2]], (x) => (x as Tensor).slice(2, 9, -1), [5, 0]],
+  ['permute', [[5, 0, 8]], (x) => (x as Tensor).permute([2, 0, 1]), [8, 5, 0]],
+  ['squeeze', [[1, 0]], (x) => (x as Tensor).squeeze(), [0]],
+  ['unsqueeze', [[0]], (x) => (x as Tensor).unsqueeze(0), [1, 0]],
+  ['flatten', [[2, 0, 3]], (x) => (x as Tensor).flatten(1), [2, 0]],
+  ['split of none', [[0, 3]], (x) => (x as Tensor).split(2)[0] as Tensor, [0, 3]],
+  ['split to none', [[2, 3]], (x) => (x as Tensor).split([0, 2])[0] as Tensor, [0, 3]],
+  ['chunk of none', [[0, 3]], (x) => (x as Tensor).chunk(3)[2] as Tensor, [0, 3]],
+  [
+    'pad',
+    [[0, 3]],
+    (x) =>
+      (x as Tensor).pad(
+        [
+          [1, 1],
+          [0, 0],
+        ],
+        { value: 2 },
+      ),
+    [2, 3],
+    2,
+  ],
+  ['repeat', [[0, 3]], (x) => (x as Tensor).repeat([2, 2]), [0, 6]],
+  ['repeat to none', [[2, 3]], (x) => (x as Tensor).repeat([1, 0, 2]), [1, 0, 6]],
+  ['clone', [[0, 3]], (x) => (x as Tensor).clone(), [0, 3]],
   ['concat', [[0], [0]], (...xs) => concat(xs), [0]],
   [
     'concat with some',

@@ -116,6 +116,20 @@ describe.each(dtypes)('PyTorch: functions, %s', (dtype) => {
   })
 })
 
+describe.each(dtypes)('PyTorch: shapes, %s', (dtype) => {
+  it.each(named('shapes'))('%s', async (_, fixture) => {
+    const x = input(fixture, 'x', dtype, true)
+    const made = (x[fixture.op as 'permute'] as (...args: unknown[]) => Tensor | Tensor[])(...fixture.args)
+    const outs = [made].flat()
+    const names = fixture.outs as string[]
+    expect(outs.map((out) => out.shape)).toEqual(names.map((name) => fixture.tensors.get(name)?.shape))
+    for (const [i, out] of outs.entries())
+      out.backward(input(fixture, `d_${names[i]}`, dtype), { retainGraph: true })
+    const results = outs.map((out, i) => [names[i], out])
+    expectFixture(await read({ ...Object.fromEntries(results), 'grad.x': x.grad }), fixture, dtype)
+  })
+})
+
 describe.each(dtypes)('PyTorch: layers of front ends, %s', (dtype) => {
   const fixtures = named('front_ends')
   const given = (fixture: Case, names: readonly string[]) =>

@@ -4,7 +4,7 @@ import { tensor } from '../create.ts'
 import { product } from '../layout.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { embedding } from '../ops/embedding.ts'
-import { concat } from '../ops/shape.ts'
+import { concat } from '../ops/join.ts'
 import { detached, reachable, tidy } from '../scope.ts'
 import type { Tensor } from '../tensor.ts'
 

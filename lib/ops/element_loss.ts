@@ -19,6 +19,7 @@ import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { where as choose, compare, to } from './compare.ts'
 import { add, div, extreme, mul, neg, sub, unary } from './elementwise.ts'
+import { slice, stack } from './join.ts'
 import { scaled, shifted } from './map.ts'
 import { mean, sum } from './reduce.ts'
 import {
@@ -30,7 +31,6 @@ import {
   type Reduction,
   reduced,
 } from './reduction.ts'
-import { slice, stack } from './shape.ts'
 import { logSoftmax } from './softmax.ts'
 
 // -- what all share --------------------------------------------------------------------

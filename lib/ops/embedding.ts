@@ -5,8 +5,8 @@ import { checkFloat, checkInt32, checkInteger, checkOptions, checkPlacement, che
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
+import { concat, slice } from './join.ts'
 import { scaled } from './map.ts'
-import { concat, slice } from './shape.ts'
 
 /** Options of {@link embedding}. */
 export interface EmbeddingOptions {

@@ -9,9 +9,9 @@ import { result, type Tensor } from '../tensor.ts'
 import { compare, maskedFill } from './compare.ts'
 import { div, mul, sub, unary } from './elementwise.ts'
 import { extremeOver } from './extreme.ts'
+import { concat, slice } from './join.ts'
 import { type Axes, flags, keepDimsOf, lines, type ReduceOptions } from './lines.ts'
 import { mean, sum } from './reduce.ts'
-import { concat, slice } from './shape.ts'
 
 /** Options of {@link Tensor.variance} and {@link Tensor.std}. */
 export interface MomentOptions extends ReduceOptions {

@@ -17,8 +17,8 @@ import { shapeError, shapeText } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { expanded } from './broadcast.ts'
 import { to } from './compare.ts'
+import { concat, slice } from './join.ts'
 import { type Dims, dimsOf, shapeAlong } from './lines.ts'
-import { concat, slice } from './shape.ts'
 
 type Pick = keyof typeof PICK
 

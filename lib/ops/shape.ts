@@ -1,76 +1,36 @@
-/** Ops that move elements: reshape shares the storage, all others copy. */
+/** Views, which share the storage, and ops that reorder or repeat elements, which copy. */
 import { needsGrad, record, view } from '../autograd.ts'
-import { native } from '../binding.ts'
-import {
-  checkAxis,
-  checkInteger,
-  checkLike,
-  checkRank,
-  checkShape,
-  checkTensor,
-  copyShape,
-} from '../check.ts'
-import { type DType, dtypeNumber } from '../dtype.ts'
-import { denseStrides, sameShape } from '../layout.ts'
-import { argumentError, shapeError, shapeText, valueError } from '../messages.ts'
-import { result, type Tensor } from '../tensor.ts'
+import { checkAxis, checkIntegers, checkRank, checkShape, checkTensor, copyShape } from '../check.ts'
+import type { DType } from '../dtype.ts'
+import { denseStrides, product, sameShape } from '../layout.ts'
+import { refusal, shapeError, shapeText } from '../messages.ts'
+import { copyElements } from '../state.ts'
+import { result, resultLike, type Tensor } from '../tensor.ts'
 import { copyStrided, expanded } from './broadcast.ts'
+import { type Axes, flags } from './lines.ts'
 
 // -- without checks -----------------------------------------------------------------
 
-function transposed<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
-  const shape = swapped(x._shape, a, b)
-  const y = result(shape, x.dtype, x.device)
-  copyStrided(x, y, shape, swapped(denseStrides(x._shape), a, b), denseStrides(shape))
-  if (needsGrad(x)) record('transpose', [x], [y], [], (dy) => [transposed(dy, a, b)])
-  return y
-}
-
-function swapped(list: readonly number[], a: number, b: number): number[] {
-  const out = [...list]
-  out[a] = list[b] as number
-  out[b] = list[a] as number
-  return out
-}
-
-/** Elements start.. along an axis of `x`, into a new tensor of shape `shape`. */
-function cut<D extends DType>(
-  x: Tensor<D>,
-  shape: readonly number[],
-  axis: number,
-  start: number,
-): Tensor<D> {
-  const y = result(shape, x.dtype, x.device)
+/** Axis i of the result is axis order[i] of x. */
+function permuted<D extends DType>(op: string, x: Tensor<D>, order: readonly number[]): Tensor<D> {
+  const shape = order.map((axis) => x._shape[axis] as number)
   const strides = denseStrides(x._shape)
-  copyStrided(x, y, shape, strides, denseStrides(shape), start * (strides[axis] as number))
-  if (needsGrad(x)) {
-    const full = x._shape
-    record('slice', [x], [y], [], (dy) => [surrounded(dy, full, axis, start)])
-  }
-  return y
-}
-
-/** Zeros of shape `shape`, with `x` from `start` along an axis. */
-function surrounded<D extends DType>(
-  x: Tensor<D>,
-  shape: readonly number[],
-  axis: number,
-  start: number,
-): Tensor<D> {
   const y = result(shape, x.dtype, x.device)
-  native().fill(dtypeNumber(y.dtype), y.size, 0, y._handle('slice'))
-  paste(x, x._shape, y, axis, start)
+  const from = order.map((axis) => strides[axis] as number)
+  copyStrided(x, y, shape, from, denseStrides(shape))
   if (needsGrad(x)) {
-    const part = x._shape
-    record('pad', [x], [y], [], (dy) => [cut(dy, part, axis, start)])
+    const back = order.map((_, axis) => order.indexOf(axis))
+    record(op, [x], [y], [], (dy) => [permuted(op, dy, back)])
   }
   return y
 }
 
-/** Copies all of `x` into `to`, from `start` along an axis. */
-function paste(x: Tensor, shape: readonly number[], to: Tensor, axis: number, start: number): void {
-  const strides = denseStrides(to._shape)
-  copyStrided(x, to, shape, denseStrides(shape), strides, 0, start * (strides[axis] as number))
+/** A copy with a storage of its own. */
+function cloned<D extends DType>(x: Tensor<D>): Tensor<D> {
+  const y = resultLike(x)
+  copyElements(x, 0, y, 0, x.size)
+  if (needsGrad(x)) record('clone', [x], [y], [], (dy) => [dy])
+  return y
 }
 
 // -- ops --------------------------------------------------------------------------------
@@ -99,6 +59,44 @@ function inferred(where: string, shape: readonly number[], x: Tensor): readonly 
   return sizes
 }
 
+export function squeeze<D extends DType>(x: Tensor<D>, axes: Axes): Tensor<D> {
+  const where = 'Tensor.squeeze'
+  checkTensor(where, 'input', x)
+  const chosen = flags(where, axes, x._shape.length)
+  return view(
+    x,
+    x._shape.filter((dimension, i) => dimension !== 1 || chosen[i] !== 1),
+    'squeeze',
+  )
+}
+
+export function unsqueeze<D extends DType>(x: Tensor<D>, axis: number): Tensor<D> {
+  const where = 'Tensor.unsqueeze'
+  checkTensor(where, 'input', x)
+  const shape = [...x._shape]
+  checkRank(where, shape.length + 1)
+  shape.splice(checkAxis(where, axis, shape.length + 1), 0, 1)
+  return view(x, shape, 'unsqueeze')
+}
+
+export function flatten<D extends DType>(x: Tensor<D>, start: number, end: number): Tensor<D> {
+  const where = 'Tensor.flatten'
+  checkTensor(where, 'input', x)
+  const shape = x._shape
+  const first = checkAxis(where, start, shape.length)
+  const last = checkAxis(where, end, shape.length)
+  if (first > last) throw refusal(where, `expected start to be no axis after end, got ${start} and ${end}`)
+  return view(
+    x,
+    [
+      ...shape.slice(0, first),
+      product(shape, first, Math.min(last + 1, shape.length)),
+      ...shape.slice(last + 1),
+    ],
+    'flatten',
+  )
+}
+
 export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): Tensor<D> {
   const where = 'Tensor.transpose'
   checkTensor(where, 'input', x)
@@ -106,33 +104,29 @@ export function transpose<D extends DType>(x: Tensor<D>, a: number, b: number): 
   const second = checkAxis(where, b, x._shape.length)
   x._live(where)
   if (first === second) return alias(x)
-  return transposed(x, first, second)
+  const order = [...x._shape.keys()]
+  order[first] = second
+  order[second] = first
+  return permuted('transpose', x, order)
 }
 
-export function slice<D extends DType>(
-  x: Tensor<D>,
-  start: number,
-  end: number | undefined,
-  axis: number,
-): Tensor<D> {
-  const where = 'Tensor.slice'
+export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]): Tensor<D> {
+  const where = 'Tensor.permute'
   checkTensor(where, 'input', x)
-  if (x._shape.length === 0) throw shapeError(where, 'at least one dimension', 'a scalar')
-  const at = checkAxis(where, axis, x._shape.length)
-  const length = x._shape[at] as number
-  const from = clamped(where, 'start', start, length)
-  const to = end === undefined ? length : clamped(where, 'end', end, length)
-  const shape = x._shape.map((dimension, i) => (i === at ? Math.max(to - from, 0) : dimension))
+  const rank = x._shape.length
+  const given = checkIntegers(where, 'axes', axes, -rank, Math.max(rank - 1, 0))
+  const order = given.map((axis) => (axis < 0 ? axis + rank : axis))
+  if (order.length !== rank || new Set(order).size !== rank) {
+    throw refusal(where, `expected each of ${rank} axes once, got ${shapeText(given)}`)
+  }
   x._live(where)
-  return cut(x, shape, at, from)
+  return permuted('permute', x, order)
 }
 
-/** An index as Array.slice reads it, infinity included. */
-function clamped(where: string, name: string, index: number, length: number): number {
-  if (Math.abs(index) !== Number.POSITIVE_INFINITY) {
-    checkInteger(where, name, index, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
-  }
-  return Math.min(Math.max(index < 0 ? index + length : index, 0), length)
+export function clone<D extends DType>(x: Tensor<D>): Tensor<D> {
+  checkTensor('Tensor.clone', 'input', x)
+  x._live('Tensor.clone')
+  return cloned(x)
 }
 
 export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]): Tensor<D> {
@@ -148,110 +142,33 @@ export function expand<D extends DType>(x: Tensor<D>, shape: readonly number[]):
   return expanded(x, x._shape, sizes)
 }
 
-/**
- * Joins tensors along an existing axis.
- *
- * @param tensors at least one; same dtype, and same shape except along `axis`
- * @param axis default 0; may be negative
- * @throws RangeError ERR_BPTT_SHAPE if the shapes do not fit
- */
-export function concat<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
-  const where = 'concat'
-  const list = checkList(where, tensors)
-  const [first] = list as [Tensor<D>]
-  const rank = first._shape.length
-  if (rank === 0) throw shapeError(where, 'tensors of at least one dimension', 'a scalar', 'use stack()')
-  const at = checkAxis(where, axis, rank)
-  for (const x of list) {
-    if (x._shape.length !== rank || x._shape.some((d, i) => i !== at && d !== first._shape[i])) {
-      throw shapeError(
-        where,
-        `shapes equal to ${shapeText(first._shape)} except along axis ${at}`,
-        shapeText(x._shape),
-      )
-    }
+export function repeat<D extends DType>(x: Tensor<D>, counts: readonly number[]): Tensor<D> {
+  const where = 'Tensor.repeat'
+  checkTensor(where, 'input', x)
+  const times = checkIntegers(where, 'counts', counts, 0, Number.MAX_SAFE_INTEGER)
+  checkRank(where, times.length)
+  const missing = times.length - x._shape.length
+  if (missing < 0) {
+    throw shapeError(where, `a count for each axis of ${shapeText(x._shape)}`, shapeText(times))
   }
-  return join(
-    'concat',
-    list,
-    at,
-    list.map((x) => x._shape),
+  const shape = [...new Array<number>(missing).fill(1), ...x._shape]
+  checkShape(
+    where,
+    shape.map((dimension, i) => dimension * (times[i] as number)),
   )
-}
-
-/**
- * Joins tensors of one shape along a new axis.
- *
- * @param tensors at least one; same dtype and shape
- * @param axis position of the new axis in the result, default 0; may be negative
- * @throws RangeError ERR_BPTT_SHAPE if the shapes differ
- */
-export function stack<D extends DType>(tensors: readonly Tensor<D>[], axis = 0): Tensor<D> {
-  const where = 'stack'
-  const list = checkList(where, tensors)
-  const [first] = list as [Tensor<D>]
-  for (const x of list) {
-    if (!sameShape(x._shape, first._shape)) {
-      throw shapeError(where, `shapes equal to ${shapeText(first._shape)}`, shapeText(x._shape))
-    }
+  x._live(where)
+  const steps = [view(x, shape)]
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    const count = times[axis] as number
+    if (count === 1) continue
+    const outer = product(shape, 0, axis)
+    const inner = product(shape, axis)
+    const wide = expanded(steps.at(-1) as Tensor<D>, [outer, 1, inner], [outer, count, inner])
+    shape[axis] = (shape[axis] as number) * count
+    steps.push(wide, view(wide, [...shape]))
   }
-  checkRank(where, first._shape.length + 1)
-  const at = checkAxis(where, axis, first._shape.length + 1)
-  const piece = [...first._shape]
-  piece.splice(at, 0, 1)
-  return join(
-    'stack',
-    list,
-    at,
-    list.map(() => piece),
-  )
-}
-
-/** A copy of the list: live tensors, at least one, all like the first. */
-function checkList<D extends DType>(where: string, tensors: readonly Tensor<D>[]): Tensor<D>[] {
-  if (!Array.isArray(tensors)) throw argumentError(where, 'an array of tensors', tensors)
-  const list: Tensor<D>[] = []
-  for (const x of tensors as readonly Tensor<D>[]) {
-    const name = `tensor ${list.length}`
-    if (list.length === 0) checkTensor(where, name, x)
-    else checkLike(where, name, list[0] as Tensor<D>, x)
-    x._live(where)
-    list.push(x)
-  }
-  if (list.length === 0) throw valueError(where, 'at least one tensor', tensors)
-  return list
-}
-
-/** Pieces of the given shapes, one behind the other along an axis. */
-function join<D extends DType>(
-  op: string,
-  tensors: readonly Tensor<D>[],
-  axis: number,
-  pieces: readonly (readonly number[])[],
-): Tensor<D> {
-  const shape = [...(pieces[0] as readonly number[])]
-  const starts: number[] = []
-  let length = 0
-  for (const piece of pieces) {
-    starts.push(length)
-    length += piece[axis] as number
-  }
-  shape[axis] = length
-  checkShape(op, shape)
-  const first = tensors[0] as Tensor<D>
-  const y = result(shape, first.dtype, first.device)
-  for (let i = 0; i < tensors.length; i++) {
-    paste(tensors[i] as Tensor<D>, pieces[i] as readonly number[], y, axis, starts[i] as number)
-  }
-  if (tensors.some(needsGrad)) {
-    const shapes = tensors.map((x) => x._shape)
-    record(op, tensors, [y], [], (dy, node) =>
-      pieces.map((piece, i) =>
-        node.wants(i)
-          ? view(cut(dy, piece, axis, starts[i] as number), shapes[i] as readonly number[])
-          : null,
-      ),
-    )
-  }
+  if (steps.length === 1) steps.push(cloned(steps[0] as Tensor<D>))
+  const y = steps.pop() as Tensor<D>
+  for (const step of steps) step.dispose()
   return y
 }

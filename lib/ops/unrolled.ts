@@ -8,9 +8,10 @@ import { tensor, zeros } from '../create.ts'
 import type { Tensor } from '../tensor.ts'
 import { dropped } from './dropout.ts'
 import { add, mul, unary } from './elementwise.ts'
+import { concat, slice, stack } from './join.ts'
 import { negated, shifted } from './map.ts'
 import { linear } from './matmul.ts'
-import { concat, slice, stack, transpose } from './shape.ts'
+import { transpose } from './shape.ts'
 
 interface State {
   h: Tensor

@@ -105,6 +105,29 @@ export const cases: Case[] = [
   ['expand', (p) => p.expand([2, 3, 4]).mul(p), [x(3, 1)]],
   ['concat', (p, q) => concat([p, q, p], 1).exp(), [x(2, 1, 2), x(2, 3, 2)]],
   ['stack', (p, q) => stack([p, q], -1).exp(), [x(2, 3), x(2, 3)]],
+  ['permute', (p) => p.permute([2, 0, 1]).exp(), [x(2, 3, 4)]],
+  ['squeeze', (p) => p.squeeze(1).exp(), [x(2, 1, 3)]],
+  ['unsqueeze', (p) => p.unsqueeze(1).mul(p), [x(2, 3)]],
+  ['flatten', (p) => p.flatten(1).exp(), [x(2, 3, 2)]],
+  ['split', (p) => concat(p.split(2, 1).reverse(), 1).exp(), [x(2, 5)]],
+  ['split: one part of many', (p) => p.split([1, 3, 0, 1])[1]?.exp() as F64, [x(5, 2)]],
+  ['chunk', (p) => p.chunk(3).reduce((product, part) => product.mul(part)), [x(3, 2)]],
+  [
+    'pad',
+    (p) =>
+      p
+        .pad(
+          [
+            [1, 0],
+            [0, 2],
+          ],
+          { value: 3 },
+        )
+        .exp(),
+    [x(2, 3)],
+  ],
+  ['repeat', (p) => p.repeat([2, 1, 3]).exp(), [x(3, 2)]],
+  ['clone', (p) => p.clone().mul(p), [x(2, 3)]],
   ['matmul', (p, q) => p.matmul(q), [x(2, 3), x(3, 4)]],
   ['matmul: batches', (p, q) => p.matmul(q), [x(2, 2, 3), x(2, 3, 4)]],
   ['matmul: broadcast batches', (p, q) => p.matmul(q), [x(2, 1, 2, 3), x(3, 3, 2)]],
