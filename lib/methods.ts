@@ -15,6 +15,7 @@ import {
   clone,
   expand,
   flatten,
+  flip,
   permute,
   repeat,
   reshape,
@@ -299,6 +300,9 @@ export interface TensorMethods<D extends DType> {
    */
   permute(axes: readonly number[]): Tensor<D>
 
+  /** In reverse order along one axis or several. Copies. */
+  flip(axes: number | readonly number[]): Tensor<D>
+
   /**
    * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
    * end, both are clamped to the length, and end is the length where omitted. The axis
@@ -526,6 +530,9 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   },
   permute(axes) {
     return permute(this, axes)
+  },
+  flip(axes) {
+    return flip(this, axes)
   },
   slice(start = 0, end, axis = 0) {
     return slice(this, start, end, axis)

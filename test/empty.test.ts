@@ -188,6 +188,7 @@ const CASES: Case[] = [
   ['slice to none', [[5, 2]], (x) => (x as Tensor).slice(5), [0, 2]],
   ['slice to none, last axis', [[5, 2]], (x) => (x as Tensor).slice(2, 9, -1), [5, 0]],
   ['permute', [[5, 0, 8]], (x) => (x as Tensor).permute([2, 0, 1]), [8, 5, 0]],
+  ['flip', [[5, 0]], (x) => (x as Tensor).flip([0, 1]), [5, 0]],
   ['squeeze', [[1, 0]], (x) => (x as Tensor).squeeze(), [0]],
   ['unsqueeze', [[0]], (x) => (x as Tensor).unsqueeze(0), [1, 0]],
   ['flatten', [[2, 0, 3]], (x) => (x as Tensor).flatten(1), [2, 0]],

@@ -42,6 +42,17 @@ describe('reorderings of eight axes', () => {
     expect(list(y)).toEqual(expected)
   })
 
+  it.each([[[0]], [[7]], [[2, 4]], [[0, 1, 2, 3, 4, 5, 6, 7]], [[]]])('flip along %j', (axes: number[]) => {
+    const expected = indicesOf(eight).map((index) =>
+      placeOf(
+        index.map((i, axis) => (axes.includes(axis) ? (eight[axis] as number) - 1 - i : i)),
+        eight,
+      ),
+    )
+    expect(list(filledTo(eight).flip(axes))).toEqual(expected)
+    expect(list(filledTo(eight, 'int32').flip(axes))).toEqual(expected)
+  })
+
   it('repeat', () => {
     const counts = [1, 2, 1, 2, 1, 3, 2, 1]
     const y = filledTo(eight).repeat(counts)
@@ -79,7 +90,7 @@ describe('scalars', () => {
     expect(x.squeeze().shape).toEqual([])
     expect(x.flatten().shape).toEqual([1])
     expect(x.unsqueeze(-1).shape).toEqual([1])
-    for (const y of [x.permute([]), x.pad([]), x.repeat([]), x.clone()])
+    for (const y of [x.permute([]), x.flip(0), x.flip([]), x.pad([]), x.repeat([]), x.clone()])
       expect([y.shape, list(y)]).toEqual([[], [3]])
   })
 })

@@ -25,6 +25,22 @@ function permuted<D extends DType>(op: string, x: Tensor<D>, order: readonly num
   return y
 }
 
+/** Backward along the flagged axes. */
+function flipped<D extends DType>(x: Tensor<D>, backward: readonly number[]): Tensor<D> {
+  const shape = x._shape
+  const strides = denseStrides(shape)
+  let last = 0
+  const from = strides.map((stride, i) => {
+    if (backward[i] !== 1) return stride
+    last += ((shape[i] as number) - 1) * stride
+    return -stride
+  })
+  const y = resultLike(x)
+  copyStrided(x, y, shape, from, strides, last)
+  if (needsGrad(x)) record('flip', [x], [y], [], (dy) => [flipped(dy, backward)])
+  return y
+}
+
 /** A copy with a storage of its own. */
 function cloned<D extends DType>(x: Tensor<D>): Tensor<D> {
   const y = resultLike(x)
@@ -121,6 +137,14 @@ export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]):
   }
   x._live(where)
   return permuted('permute', x, order)
+}
+
+export function flip<D extends DType>(x: Tensor<D>, axes: number | readonly number[]): Tensor<D> {
+  const where = 'Tensor.flip'
+  checkTensor(where, 'input', x)
+  const backward = flags(where, axes, x._shape.length)
+  x._live(where)
+  return flipped(x, backward)
 }
 
 export function clone<D extends DType>(x: Tensor<D>): Tensor<D> {

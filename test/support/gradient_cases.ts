@@ -106,6 +106,7 @@ export const cases: Case[] = [
   ['concat', (p, q) => concat([p, q, p], 1).exp(), [x(2, 1, 2), x(2, 3, 2)]],
   ['stack', (p, q) => stack([p, q], -1).exp(), [x(2, 3), x(2, 3)]],
   ['permute', (p) => p.permute([2, 0, 1]).exp(), [x(2, 3, 4)]],
+  ['flip', (p) => p.flip([0, -1]).mul(p), [x(2, 3, 4)]],
   ['squeeze', (p) => p.squeeze(1).exp(), [x(2, 1, 3)]],
   ['unsqueeze', (p) => p.unsqueeze(1).mul(p), [x(2, 3)]],
   ['flatten', (p) => p.flatten(1).exp(), [x(2, 3, 2)]],
