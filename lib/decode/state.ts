@@ -1,10 +1,8 @@
 /** The state of a decoder's step: any structure of tensors and typed arrays, whose rows a search takes and repeats. */
 import { isMap, isPlainObject, isSet, isTensor, typedArrayKind, typedArrayLength } from '../brand.ts'
 import { tensor } from '../create.ts'
-import { product } from '../layout.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
-import { embedding } from '../ops/embedding.ts'
-import { concat } from '../ops/join.ts'
+import { indexSelect } from '../ops/gather.ts'
 import { detached, reachable, tidy } from '../scope.ts'
 import type { Tensor } from '../tensor.ts'
 
@@ -55,13 +53,7 @@ function rowsOf(x: Tensor, { rows, count }: Selection): Tensor {
   if (x._shape[0] !== count) {
     throw shapeError('selectRows', `a state of tensors of shape [${count},..]`, shapeText(x._shape))
   }
-  const rest = x._shape.slice(1)
-  const flat = x.reshape([count, product(rest)])
-  const picked =
-    x.dtype === 'float32' || x.dtype === 'float64'
-      ? embedding(tensor(rows, { device: x.device }), flat)
-      : concat(Array.from(rows, (row) => flat.slice(row, row + 1)))
-  return picked.reshape([rows.length, ...rest])
+  return indexSelect(x, 0, tensor(rows, { device: x.device }))
 }
 
 function elementsOf(array: Float32Array, { rows, count }: Selection): Float32Array {
