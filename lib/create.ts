@@ -154,10 +154,9 @@ export function full<D extends DType = 'float32'>(
 }
 
 /**
- * The numbers start, start + step, start + 2 * step, .. before `end`; float32 by default.
+ * The numbers start, start + step, start + 2 * step, .. before `end`; float32 by default. The start is 0 and the step 1
+ * where they are left out; a step is not 0.
  *
- * @param start default 0
- * @param step default 1; not 0
  * @throws RangeError ERR_BPTT_VALUE if `end` lies on the other side of `start`, or the dtype is int32 and a number does
  * not fit
  *
@@ -228,9 +227,8 @@ export function linspace<D extends FloatDType = 'float32'>(
 }
 
 /**
- * The matrix [n,m] with ones where row and column are the same, else zeros; float32 by default.
- *
- * @param m default n
+ * The matrix [n,m] with ones where row and column are the same, else zeros; float32 by default. m is n
+ * where it is left out.
  */
 export function eye<D extends DType = 'float32'>(n: number, options?: TensorOptions<D>): Tensor<D>
 export function eye<D extends DType = 'float32'>(n: number, m: number, options?: TensorOptions<D>): Tensor<D>

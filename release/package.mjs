@@ -46,9 +46,9 @@ if (process.argv.includes('--complete')) {
 // Scripts, types and documents; then so much for each binary.
 const { addonBytes } = table
 const binaries = files.filter((file) => /^prebuilds\/.*\.(node|so)$/.test(file))
-const budget = 2_000_000 + addonBytes * binaries.length
+const budget = 4_000_000 + addonBytes * binaries.length
 require(pack.unpackedSize < budget, `${pack.unpackedSize} bytes unpacked, budget ${budget}`)
-const packedBudget = 800_000 + 0.3 * addonBytes * binaries.length
+const packedBudget = 1_000_000 + 0.3 * addonBytes * binaries.length
 require(pack.size < packedBudget, `${pack.size} bytes packed, budget ${packedBudget}`)
 
 console.log(

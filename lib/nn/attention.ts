@@ -218,15 +218,15 @@ export class MultiheadAttention<D extends FloatDType = 'float32'> extends Module
   readonly dropout: number
   /** Whether tensors are [B,T,..] instead of [T,B,..]. */
   readonly batchFirst: boolean
-  /** [3E,E]: of query, key and value; null where kdim or vdim differ from E */
+  /** `[3E,E]`: of query, key and value; null where kdim or vdim differ from E */
   declare in_proj_weight: Parameter<D> | null
-  /** [E,E]; null with in_proj_weight */
+  /** `[E,E]`; null with in_proj_weight */
   declare q_proj_weight: Parameter<D> | null
-  /** [E,kdim]; null with in_proj_weight */
+  /** `[E,kdim]`; null with in_proj_weight */
   declare k_proj_weight: Parameter<D> | null
-  /** [E,vdim]; null with in_proj_weight */
+  /** `[E,vdim]`; null with in_proj_weight */
   declare v_proj_weight: Parameter<D> | null
-  /** [3E]; null without `bias` */
+  /** `[3E]`; null without `bias` */
   declare in_proj_bias: Parameter<D> | null
   /** What the heads' outputs go through: E to E. */
   readonly out_proj: Linear<D>

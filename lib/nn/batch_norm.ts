@@ -33,15 +33,15 @@ export class BatchNorm1d<D extends FloatDType = 'float32'> extends Module<Tensor
   readonly eps: number
   /** How far the running values go towards a batch's; null: they are the mean of all batches. */
   readonly momentum: number | null
-  /** [C]: the scale; null without `affine`. */
+  /** `[C]`: the scale; null without `affine`. */
   declare weight: Parameter<D> | null
-  /** [C]: the shift; null without `affine`. */
+  /** `[C]`: the shift; null without `affine`. */
   declare bias: Parameter<D> | null
   /** [C], starts at 0; null without `trackRunningStats`. */
   readonly running_mean: Buffer<D> | null
   /** [C], of the unbiased variance, starts at 1; null without `trackRunningStats`. */
   readonly running_var: Buffer<D> | null
-  /** []: batches seen in training; null without `trackRunningStats`. */
+  /** `[]`: batches seen in training; null without `trackRunningStats`. */
   readonly num_batches_tracked: Buffer<'int32'> | null
   /** What num_batches_tracked holds, while its memory is this one of this version. */
   #counted: { storage: Storage; version: number; count: number } | null = null
