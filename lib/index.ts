@@ -170,7 +170,13 @@ export {
   StepLR,
   type StepLROptions,
 } from './optim/factor_schedules.ts'
-export { decayGroups, type GroupOptions, type ParametersOrGroups, type ParamGroup } from './optim/groups.ts'
+export {
+  type DecayGroup,
+  decayGroups,
+  type GroupOptions,
+  type ParametersOrGroups,
+  type ParamGroup,
+} from './optim/groups.ts'
 export { OneCycleLR, type OneCycleLROptions } from './optim/one_cycle.ts'
 export { Optimizer } from './optim/optimizer.ts'
 export { ReduceLROnPlateau, type ReduceLROnPlateauOptions } from './optim/plateau.ts'

@@ -71,6 +71,7 @@ export class DotAttention<D extends FloatDType = 'float32'> extends Module<Tenso
   /** [K,E]; null without sizes */
   declare weight: Parameter<D> | null
 
+  /** @throws TypeError, RangeError if an option does not fit */
   constructor(options: DotAttentionOptions<D> = {}) {
     super()
     const where = 'DotAttention'

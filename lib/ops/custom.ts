@@ -21,7 +21,9 @@ export interface CustomContext<V> {
 
 /** The elements of a tensor, row by row, with its shape. */
 export interface PlainArray {
+  /** The elements. */
   data: DataOf<DType>
+  /** As of a tensor. */
   shape: readonly number[]
 }
 
@@ -39,11 +41,13 @@ interface Description<V> {
 
 /** {@link customOp} of tensors. */
 export interface CustomOp extends Description<Tensor> {
+  /** Tensors in and out. */
   arrays?: false | undefined
 }
 
 /** {@link customOp} of plain arrays: each call waits for its inputs. */
 export interface CustomArrayOp extends Description<PlainArray> {
+  /** Plain arrays in and out. */
   arrays: true
 }
 

@@ -18,7 +18,9 @@ export interface ReduceOptions {
 
 /** Elements of some axes and where they lie along them. */
 export interface ValuesAndIndices<D extends DType = DType> {
+  /** The elements. */
   values: Tensor<D>
+  /** Their places along the axis. */
   indices: Tensor<'int32'>
 }
 

@@ -226,6 +226,14 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>, may
   return [...list]
 }
 
+/** A group of {@link decayGroups}. */
+export interface DecayGroup {
+  /** Of the module. */
+  params: Parameter[]
+  /** 0 where there is none; else the optimizer's own. */
+  weightDecay?: number
+}
+
 /**
  * The parameters of a module as two groups, of which the second has no weight decay.
  *
@@ -239,7 +247,7 @@ export function checkParameters(where: string, parameters: Iterable<Tensor>, may
 export function decayGroups(
   module: Module<never>,
   noDecay: (name: string, parameter: Parameter) => boolean = (_, parameter) => parameter.rank < 2,
-): [{ params: Parameter[] }, { params: Parameter[]; weightDecay: number }] {
+): [decayed: DecayGroup, others: DecayGroup] {
   const decayed: Parameter[] = []
   const others: Parameter[] = []
   for (const [name, parameter] of module.namedParameters()) {
