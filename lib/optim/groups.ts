@@ -231,7 +231,7 @@ export interface DecayGroup {
   /** Of the module. */
   params: Parameter[]
   /** 0 where there is none; else the optimizer's own. */
-  weightDecay?: number
+  weightDecay?: number | undefined
 }
 
 /**
