@@ -162,7 +162,7 @@ export async function bench(options: BenchOptions, command: string): Promise<num
     const loadAverage = loadavg()[0] as number
     const counts = [...new Set([1, ...(plan.threads ?? []), usual])].sort((a, b) => a - b)
     const dtypes = [...new Set(plan.cases.map(({ dtype }) => dtype))]
-    const limits = await measureLimits(ours, device, counts, dtypes, interrupt.signal)
+    const limits = await measureLimits(ours, device, counts, dtypes, plan.settings.pairs, interrupt.signal)
     const machine: Machine = {
       cpu,
       cores: availableParallelism(),

@@ -88,9 +88,9 @@ function resident(field: 'VmRSS' | 'VmHWM'): number | undefined {
 }
 
 /** The best of several tries: a limit is what can be reached, and something else may be running now and then. */
-function cpuLimits(threads: number, seconds: number): MeasuredLimits {
+function cpuLimits(threads: number, tries: number, seconds: number): MeasuredLimits {
   setNumThreads(threads)
-  const best = (measure: () => number): number => Math.max(...Array.from({ length: 5 }, measure))
+  const best = (measure: () => number): number => Math.max(...Array.from({ length: tries }, measure))
   return {
     operations: best(() => native().measureMultiplyAdds(seconds)),
     bytes: best(() => native().measureReads(seconds)),
@@ -109,7 +109,7 @@ async function answer(request: Request): Promise<object> {
       return memory(request.iterations)
     case 'limits':
       return request.device === 'cpu'
-        ? cpuLimits(request.threads, request.seconds)
+        ? cpuLimits(request.threads, request.tries, request.seconds)
         : measureDevice(request.device as Device, request.dtype, request.seconds)
     case 'stop':
       process.exit(0)

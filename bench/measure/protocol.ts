@@ -33,7 +33,7 @@ export type Request =
   | { do: 'time'; iterations: number; call?: string }
   | { do: 'memory'; iterations: number }
   // bptt's own alone; on a device the limits are those of a dtype
-  | { do: 'limits'; threads: number; seconds: number; device: string; dtype: Case['dtype'] }
+  | { do: 'limits'; threads: number; tries: number; seconds: number; device: string; dtype: Case['dtype'] }
   | { do: 'stop' }
 
 export interface Ready {

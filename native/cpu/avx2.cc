@@ -3,7 +3,7 @@
 #include "cpu/simd/target.h"
 #include "cpu/simd/x86.h"
 
-#if BPTT_X86
+#if BPTT_X86 && !defined(BPTT_WITHOUT_AVX2)
 namespace bptt::cpu::avx2 {
 extern const InstructionSet set;
 }  // namespace bptt::cpu::avx2

@@ -3,7 +3,7 @@
 #include "cpu/simd/target.h"
 #include "cpu/simd/x86.h"
 
-#if BPTT_X86
+#if BPTT_X86 && !defined(BPTT_WITHOUT_AVX512)
 namespace bptt::cpu::avx512 {
 extern const InstructionSet set;
 }  // namespace bptt::cpu::avx512

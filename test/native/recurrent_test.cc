@@ -80,7 +80,14 @@ void test_reference() {
   }
 }
 
-// Every combination of options; the sizes take turns.
+// Every combination of options; the sizes take turns. Of an instrumented build, which takes twenty times as long,
+// every seventh, which no size takes turns with.
+#if defined(BPTT_SANITIZED)
+constexpr uint32_t kEvery = 7;
+#else
+constexpr uint32_t kEvery = 1;
+#endif
+
 void test_grid() {
   const int64_t hidden[] = {1, 3, 7, 9, 17, 8}, inputs[] = {1, 5, 3, 17, 4};
   uint32_t number = 0;
@@ -104,12 +111,13 @@ void test_grid() {
           at.P = (at.H + 1) / 2;
         }
         if (at.dropout > 0 && at.L == 1) continue;
+        if (++number % kEvery != 0) continue;
         for (int64_t b = 0; kind > 0 && b < at.B; ++b) {
           const int64_t length =
               kind == 1 ? 1 + (b * 7 + number) % at.T : (b + number) % (at.T + 1);
           at.lengths.push_back(kind == 3 ? 0 : static_cast<int32_t>(length));
         }
-        check_case(at, ++number);
+        check_case(at, number);
       }
     }
   }
