@@ -25,7 +25,7 @@ import {
   usedError,
 } from './messages.ts'
 import { detached, isRecording, openScope, recorded, track } from './scope.ts'
-import { copyElements } from './state.ts'
+import { copyElements, fill } from './state.ts'
 import { result, resultLike, type Tensor } from './tensor.ts'
 
 /** Options of {@link Tensor.backward}. */
@@ -450,7 +450,7 @@ function seeded(root: Tensor, gradient: Tensor | null): Tensor {
 
 function filled(like: Tensor, value: number): Tensor {
   const out = resultLike(like)
-  native().fill(dtypeNumber(like.dtype), like.size, value, out._handle('backward'))
+  fill(out, value, 'backward')
   return out
 }
 

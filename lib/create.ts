@@ -22,6 +22,7 @@ import {
 import { layoutOf } from './layout.ts'
 import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
+import { fill } from './state.ts'
 import { result, type Tensor } from './tensor.ts'
 
 /** Options of {@link tensor}, {@link zeros}, {@link rand} and the like. */
@@ -245,10 +246,9 @@ export function eye<D extends DType>(
   const length = Math.min(n, columns)
   if (length === 0) return made
   const one = result([], made.dtype, made.device)
-  const dtype = dtypeNumber(made.dtype)
-  native().fill(dtype, 1, 1, one._handle(where))
+  fill(one, 1, where)
   const layout = layoutOf(1, [0, 0], [length], [0], [columns + 1])
-  native().copy(dtype, layout, one._handle(where), made._handle(where))
+  native().copy(dtypeNumber(made.dtype), layout, one._handle(where), made._handle(where))
   one.dispose()
   return made
 }
@@ -298,7 +298,7 @@ function filled<D extends DType>(
     throw valueError(where, 'an integer from -2147483648 to 2147483647 for int32', value)
   }
   if (made.dtype === 'bool' && value !== 0 && value !== 1) throw valueError(where, '0 or 1 for bool', value)
-  native().fill(dtypeNumber(made.dtype), made.size, value, made._handle(where))
+  fill(made, value, where)
   return made
 }
 

@@ -1,4 +1,4 @@
-/** Values from elsewhere into tensors that stay: all of them, or none. */
+/** Writes into tensors that are there: copies, and one value everywhere. */
 import { native } from './binding.ts'
 import { type Device, type DType, dtypeNumber } from './dtype.ts'
 import { detached } from './scope.ts'
@@ -52,6 +52,11 @@ export function copyTo<D extends DType>(x: Tensor<D>, device: Device): Tensor<D>
     throw error
   }
   return copy
+}
+
+/** Gives every element one value. The version stays: touch() the storage of a tensor that is in use already. */
+export function fill(x: Tensor, value: number, where: string): void {
+  native().fill(dtypeNumber(x.dtype), x.size, value, x._handle(where))
 }
 
 /** Copies `count` elements in their order, from one place of a tensor to another of a second one. */

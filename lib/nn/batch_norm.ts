@@ -1,10 +1,10 @@
-import { native } from '../binding.ts'
 import { checkBoolean, checkFloat, checkInteger, checkNumber, checkOptions } from '../check.ts'
 import { full, zeros } from '../create.ts'
-import { type DType, dtypeNumber, type FloatDType } from '../dtype.ts'
+import type { DType, FloatDType } from '../dtype.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { batchNorm } from '../ops/batch_norm.ts'
 import { detached } from '../scope.ts'
+import { fill } from '../state.ts'
 import type { Storage } from '../storage.ts'
 import type { Tensor } from '../tensor.ts'
 import { Buffer, defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
@@ -116,7 +116,7 @@ export class BatchNorm1d<D extends FloatDType = 'float32'> extends Module<Tensor
     const tracked = this.num_batches_tracked
     if (tracked === null) return
     const storage = tracked._live('BatchNorm1d.forward')
-    native().fill(dtypeNumber('int32'), 1, count, storage.handle)
+    fill(tracked, count, 'BatchNorm1d.forward')
     storage.touch()
     this.#counted = { storage, version: storage.version, count }
   }

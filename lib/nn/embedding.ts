@@ -1,9 +1,8 @@
-import { native } from '../binding.ts'
 import { checkInteger, checkOptions, checkShape } from '../check.ts'
 import { normal } from '../create.ts'
-import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import type { FloatDType } from '../dtype.ts'
 import { embedding, paddingRow } from '../ops/embedding.ts'
-import { copyElements } from '../state.ts'
+import { copyElements, fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { defineParameter, fixFields, Module, type Parameter, parameter } from './module.ts'
 import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
@@ -59,7 +58,7 @@ export class Embedding<D extends FloatDType = 'float32'> extends Module<Tensor, 
 function zeroRow(table: Tensor, row: number): void {
   const cols = table._shape[1] as number
   const zero = result([cols], table.dtype, table.device)
-  native().fill(dtypeNumber(table.dtype), cols, 0, zero._handle('Embedding'))
+  fill(zero, 0, 'Embedding')
   copyElements(zero, 0, table, row * cols, cols)
   zero.dispose()
 }

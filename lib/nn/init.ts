@@ -10,10 +10,11 @@
 import { native } from '../binding.ts'
 import { checkFloat, checkNumber, checkOneOf, checkOptions } from '../check.ts'
 import { normal as fillNormal, uniform as fillUniform, tensor } from '../create.ts'
-import { dtypeNumber, type FloatDType } from '../dtype.ts'
+import type { FloatDType } from '../dtype.ts'
 import { product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { detached, tidy } from '../scope.ts'
+import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 
 /** What comes after a layer, for {@link calculateGain}. */
@@ -59,19 +60,19 @@ export function normal<T extends Tensor>(x: T, mean = 0, std = 1): T {
 export function constant<T extends Tensor>(x: T, value: number): T {
   check('init.constant', x)
   checkNumber('init.constant', 'value', value)
-  return fill('init.constant', x, value)
+  return fillAll('init.constant', x, value)
 }
 
 /** Zeros. */
 export function zeros<T extends Tensor>(x: T): T {
   check('init.zeros', x)
-  return fill('init.zeros', x, 0)
+  return fillAll('init.zeros', x, 0)
 }
 
 /** Ones. */
 export function ones<T extends Tensor>(x: T): T {
   check('init.ones', x)
-  return fill('init.ones', x, 1)
+  return fillAll('init.ones', x, 1)
 }
 
 /** Uniform within gain * sqrt(6 / (fanIn + fanOut)): Glorot's. At least two dimensions. */
@@ -161,8 +162,8 @@ function checkMatrix(where: string, x: Tensor): void {
   if (x.rank < 2) throw shapeError(where, 'a tensor of at least two dimensions', shapeText(x._shape))
 }
 
-function fill<T extends Tensor>(where: string, x: T, value: number): T {
-  native().fill(dtypeNumber(x.dtype), x.size, value, x._handle(where))
+function fillAll<T extends Tensor>(where: string, x: T, value: number): T {
+  fill(x, value, where)
   x._live(where).touch()
   return x
 }

@@ -1,8 +1,8 @@
 /** Parts of tensors: copied out of one, and laid side by side in one. Each is the other's gradient. */
 import { needsGrad, record, view } from '../autograd.ts'
-import { native } from '../binding.ts'
-import { type Device, type DType, dtypeNumber } from '../dtype.ts'
+import type { Device, DType } from '../dtype.ts'
 import { denseStrides, product, sameShape } from '../layout.ts'
+import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { copyStrided } from './broadcast.ts'
 
@@ -54,7 +54,7 @@ export function placed<D extends DType>(
   const { dtype, device } = tensors[0] as { dtype: D; device: Device }
   const y = result(full, dtype, device)
   const covered = boxes.reduce((sum, { shape }) => sum + product(shape), 0)
-  if (covered < y.size) native().fill(dtypeNumber(dtype), y.size, value, y._handle(op))
+  if (covered < y.size) fill(y, value, op)
   const strides = denseStrides(full)
   for (const [i, { shape, offset }] of boxes.entries()) {
     copyStrided(tensors[i] as Tensor<D>, y, shape, denseStrides(shape), strides, 0, offset)

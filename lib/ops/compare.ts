@@ -12,6 +12,7 @@ import {
   sameShape,
 } from '../layout.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
+import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { copyStrided, sumTo } from './broadcast.ts'
 import { alias } from './shape.ts'
@@ -31,7 +32,7 @@ export function pairLayout(
 /** A tensor of one element. */
 export function scalarLike<D extends DType>(where: string, x: Tensor, dtype: D, value: number): Tensor<D> {
   const scalar = result([], dtype, x.device)
-  native().fill(dtypeNumber(dtype), 1, value, scalar._handle(where))
+  fill(scalar, value, where)
   return scalar
 }
 
@@ -163,7 +164,7 @@ function chosen<D extends DType>(
   const first = typeof a === 'number' ? null : a._handle(name)
   const second = typeof b === 'number' ? null : b._handle(name)
   const y = result(shape, dtype, mask.device)
-  if (second === null) native().fill(dtypeNumber(dtype), y.size, b as number, y._handle(name))
+  if (second === null) fill(y, b as number, name)
   else copyStrided(b as Tensor, y, shape, broadcastStrides(bShape, shape), denseStrides(shape))
   const scalar = first === null ? scalarLike(name, mask, dtype, a as number) : null
   native().maskedCopy(

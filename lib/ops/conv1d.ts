@@ -15,8 +15,10 @@ import { type DType, dtypeNumber } from '../dtype.ts'
 import { denseStrides } from '../layout.ts'
 import { argumentError, refusal, shapeError, shapeText, valueError } from '../messages.ts'
 import { tidy } from '../scope.ts'
+import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { copyStrided, summed } from './broadcast.ts'
+import { scalarLike } from './compare.ts'
 
 /** Options of {@link conv1d}. */
 export interface Conv1dOptions {
@@ -253,8 +255,7 @@ function clear(
   end: number,
 ): void {
   if (begin >= end) return
-  const zero = result([], y.dtype, y.device)
-  native().fill(dtypeNumber(y.dtype), 1, 0, zero._handle('conv1d'))
+  const zero = scalarLike('conv1d', y, y.dtype, 0)
   const shape = [stacked, end - begin, channels]
   copyStrided(zero, y, shape, [0, 0, 0], denseStrides([stacked, steps, channels]), 0, begin * channels)
 }
@@ -394,7 +395,7 @@ function unslide(dy: Tensor, w: Tensor, p: Convolution): Tensor {
   const count = Math.ceil(steps / stride)
   const rows = result([groups, stride, ins, taps, outs], w.dtype, w.device)
   if (taps * stride !== kernel) {
-    native().fill(dtypeNumber(w.dtype), rows.size, 0, rows._handle('conv1d'))
+    fill(rows, 0, 'conv1d')
   }
   for (let k = 0; k < kernel; k++) {
     const at = spacing * k + shift

@@ -14,6 +14,7 @@ import {
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastShapes, product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
+import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { expanded } from './broadcast.ts'
 import { to } from './compare.ts'
@@ -174,7 +175,7 @@ export function oneHot<D extends DType = 'float32'>(
   checkShape(where, shape)
   index._live(where)
   const ones = result(index._shape, dtype === 'bool' ? 'int32' : dtype, index.device)
-  native().fill(dtypeNumber(ones.dtype), ones.size, 1, ones._handle(where))
+  fill(ones, 1, where)
   const y = summedInto<DType>(where, null, ones, index, [index.size, classes, 1], 1, shape)
   ones.dispose()
   if (dtype !== 'bool') return y as Tensor<D>
