@@ -35,10 +35,7 @@ export class GRU<D extends FloatDType = 'float32'> extends Recurrent<D, GRUResul
   constructor(inputSize: number, hiddenSize: number, options: GRUOptions<D> = {}) {
     options = checkOptions('GRU', options, [...OPTIONS, 'resetAfter'])
     const resetAfter = checkBoolean('GRU', 'resetAfter', options.resetAfter ?? true)
-    super('GRU', resetAfter ? 'gru' : 'gruResetBefore', inputSize, hiddenSize, options, 0, [
-      'resetAfter',
-      false,
-    ])
+    super('GRU', resetAfter ? 'gru' : 'gruResetBefore', inputSize, hiddenSize, options)
     this.resetAfter = resetAfter
     fixFields(this)
   }

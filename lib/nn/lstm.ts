@@ -54,7 +54,7 @@ export class LSTM<D extends FloatDType = 'float32'> extends Recurrent<D, LSTMRes
     const projSize = checkInteger('LSTM', 'projSize', options.projSize ?? 0, 0, hiddenSize - 1)
     const peephole = checkBoolean('LSTM', 'peephole', options.peephole ?? false)
     const cell = peephole ? 'lstmPeephole' : 'lstm'
-    super('LSTM', cell, inputSize, hiddenSize, options, projSize, ['peephole', true])
+    super('LSTM', cell, inputSize, hiddenSize, options, projSize)
     this.projSize = projSize
     this.peephole = peephole
     fixFields(this)

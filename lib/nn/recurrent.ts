@@ -110,7 +110,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   /** Those of the other layers and directions, and of projections; with strict compiler flags by {@link getParameter}. */
   [name: `weight_${string}` | `bias_${string}`]: Parameter<D>
 
-  /** @internal `chosenBy` is the option that asks for a cell which cuDNN does not have. */
+  /** @internal */
   protected constructor(
     name: string,
     cell: CellName,
@@ -118,7 +118,6 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     hiddenSize: number,
     options: RecurrentOptions<D>,
     projSize = 0,
-    chosenBy: Choice = ['', true],
   ) {
     super()
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1, MAX_SIZE)
@@ -131,7 +130,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.bidirectional = checkBoolean(name, 'bidirectional', options.bidirectional ?? false)
     const { dtype, device } = placement(name, options)
     this.dtype = dtype
-    this.compute = checkCompute(name, cell, dtype, options.compute ?? null, chosenBy)
+    this.compute = checkCompute(name, cell, dtype, options.compute ?? null)
     this.#shape = {
       name,
       cell,
@@ -241,21 +240,25 @@ interface CellParts<D extends FloatDType> {
   parameters: Parameter<D>[]
 }
 
-type Choice = readonly [option: string, value: boolean]
+/** The cells that cuDNN does not have. */
+type OwnCell = { [C in CellName]: (typeof CELLS)[C]['cudnn'] extends true ? never : C }[CellName]
 
-function checkCompute(
-  where: string,
-  cell: CellName,
-  dtype: FloatDType,
-  compute: unknown,
-  [option, value]: Choice,
-): Compute | null {
+/** The option of a layer that asks for such a cell, with its value then. */
+const OPTION_OF: Readonly<Record<OwnCell, { option: string; value: boolean }>> = {
+  gruResetBefore: { option: 'resetAfter', value: false },
+  lstmPeephole: { option: 'peephole', value: true },
+}
+
+const isOwn = (cell: CellName): cell is OwnCell => !CELLS[cell].cudnn
+
+function checkCompute(where: string, cell: CellName, dtype: FloatDType, compute: unknown): Compute | null {
   if (compute === null) return null
   const one = checkOneOf(where, 'compute', compute, COMPUTES)
   if (dtype !== 'float32') {
     throw dtypeError(where, `dtype float32 with compute '${one}'`, dtype, 'make the layer without compute')
   }
-  if (!CELLS[cell].cudnn) {
+  if (isOwn(cell)) {
+    const { option, value } = OPTION_OF[cell]
     throw refusal(
       where,
       `compute '${one}' is for the cells of cuDNN, which has no ${where} with ${option}: ${value}; ` +
