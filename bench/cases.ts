@@ -1,8 +1,16 @@
 /** What follows from a case alone: shapes, lengths, counts of operations, its name. */
-import { directions, generator, outputSize, parameterShapes } from '#internals'
+import {
+  type CellName,
+  directions,
+  generator,
+  outputSize,
+  parameterShapes,
+  takesProjection,
+} from '#internals'
 import type { Case } from './report/report.ts'
 
-/** Size of the vocabulary of the demo's model. */
+/** The demo's model: its cell, and the size of its vocabulary. */
+const DEMO_CELL: CellName = 'lstm'
 export const VOCABULARY = 96
 
 /** Whether the check compares gradients. */
@@ -60,13 +68,13 @@ export function variantOf({ layers, bidirectional, projSize, lengths, busy }: Ca
 /** Why nobody can be asked this; null if it makes sense. */
 export function impossible(one: Case): string | null {
   const { pass, cell, bidirectional, projSize, lengths, H, layers, busy } = one
-  if (projSize > 0 && cell !== 'lstm') return `a projection is the LSTM's, not the ${cell}'s`
+  if (projSize > 0 && !takesProjection(cell)) return `a projection is the LSTM's, not the ${cell}'s`
   if (projSize >= H) return `a projection to ${projSize} is not smaller than H = ${H}`
   if (busy && (pass === 'step' || pass === 'ops'))
     return `pass ${pass} keeps the JavaScript thread at work: it cannot be busy beside it`
   const plain = !bidirectional && lengths === 'full'
   if (pass === 'step' && !plain) return 'a stream has one direction, and rows of one length'
-  if (pass === 'demo' && !(plain && cell === 'lstm' && layers === 1 && projSize === 0))
+  if (pass === 'demo' && !(plain && cell === DEMO_CELL && layers === 1 && projSize === 0))
     return "the demo's model is one plain LSTM layer"
   if (pass === 'ops' && !(plain && layers === 1 && projSize === 0)) return 'pass ops takes one plain layer'
   return null

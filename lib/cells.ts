@@ -58,6 +58,9 @@ export const CELL_NAMES = Object.keys(CELLS) as CellName[]
 /** Whether the cell has a state c beside h. */
 export const hasC = (cell: CellName): boolean => CELLS[cell].states === 2
 
+/** Whether the cell can have a projection: one with c alone, as in PyTorch and cuDNN. */
+export const takesProjection = hasC
+
 /** A stack of layers, as far as its parameters depend on it. */
 export interface CellStack {
   cell: CellName

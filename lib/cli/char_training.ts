@@ -9,7 +9,6 @@ import {
   crossEntropy,
   type Device,
   getRandomState,
-  LSTM,
   manualSeed,
   noGrad,
   setRandomState,
@@ -17,6 +16,7 @@ import {
   tensor,
   tidy,
 } from '../index.ts'
+import { hasC } from './cells.ts'
 import { type Checkpoint, group } from './checkpoint.ts'
 import { type CarriedState, CharModel } from './model.ts'
 import type { Settings } from './settings.ts'
@@ -157,8 +157,7 @@ export class CharTraining {
     this.model.loadStateDict(group(tensors, 'model'))
     this.#optimizer.loadStateDict(group(tensors, 'optimizer'))
     const { h, c } = Object.fromEntries(group(tensors, 'state'))
-    const carries =
-      [h !== undefined, c !== undefined].join() === [true, this.model.rnn instanceof LSTM].join()
+    const carries = h !== undefined && (c !== undefined) === hasC(this.settings.cell)
     if (step > 0 && !carries)
       throw new BpttError('ERR_BPTT_FORMAT', 'it lacks the state that its cell carries')
     this.#state = h === undefined ? undefined : { h, ...(c && { c }) }

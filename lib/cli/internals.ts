@@ -5,6 +5,7 @@
 
 // The native calls beneath the API: pass `ops` times them alone, and two of them measure the CPU's limits.
 export { CPU_DEVICE, DTYPE, type Handle, native, type RecurrentCall } from '../binding.ts'
+// Which of the results of a recurrent call there are.
 export { hasC } from '../cells.ts'
 // Reports are written whole or not at all.
 export { writeFileAtomic } from '../io/atomic.ts'
@@ -36,6 +37,7 @@ export {
   parameterShapes,
   type Stack,
   stackOf,
+  takesProjection,
 } from './cells.ts'
 export { oneLine, visible } from './escape.ts'
 export { memoryBytes, showBytes } from './memory.ts'

@@ -11,6 +11,8 @@ export interface Prediction {
   state: CarriedState
 }
 
+const LAYERS = { lstm: LSTM, gru: GRU, rnn: RNN } satisfies Record<CellName, unknown>
+
 export class CharModel extends Module {
   readonly embedding: Embedding
   readonly rnn: LSTM | GRU | RNN
@@ -23,7 +25,7 @@ export class CharModel extends Module {
     // Dropout between layers is the layer's own; the one below follows the last layer.
     const options = { numLayers: layers, dropout: layers > 1 ? settings.dropout : 0 }
     this.embedding = new Embedding(vocabularySize, embedding)
-    this.rnn = makeCell(settings.cell, embedding, hidden, options)
+    this.rnn = new LAYERS[settings.cell](embedding, hidden, options)
     this.dropout = new Dropout(settings.dropout)
     this.linear = new Linear(hidden, vocabularySize)
   }
@@ -55,20 +57,4 @@ export function modelShapes(vocabularySize: number, settings: ModelSettings): Ma
     ['linear.weight', [vocabularySize, hidden]],
     ['linear.bias', [vocabularySize]],
   ])
-}
-
-function makeCell(
-  cell: CellName,
-  inputSize: number,
-  hiddenSize: number,
-  options: { numLayers: number; dropout: number },
-): LSTM | GRU | RNN {
-  switch (cell) {
-    case 'lstm':
-      return new LSTM(inputSize, hiddenSize, options)
-    case 'gru':
-      return new GRU(inputSize, hiddenSize, options)
-    case 'rnn':
-      return new RNN(inputSize, hiddenSize, options)
-  }
 }
