@@ -6,6 +6,7 @@ import { isGeneratorObject, isMap, isPlainObject, isPromise, isTensor, isURL } f
 import { type Device, type DType, isFloat } from './dtype.ts'
 import { BpttError, typeError } from './errors.ts'
 import { MAX_RANK, product, sameShape } from './layout.ts'
+import { isInt32, MAX_ELEMENTS } from './limits.ts'
 import {
   argumentError,
   describe,
@@ -19,8 +20,6 @@ import {
   valueError,
 } from './messages.ts'
 import type { Tensor } from './tensor.ts'
-
-const MAX_ELEMENTS = 2 ** 48
 
 // -- plain values ----------------------------------------------------------------
 
@@ -358,7 +357,7 @@ export function checkNumeric(where: string, name: string, value: unknown): void 
 
 /** A number beside a tensor of that dtype, which must hold it where it holds integers. */
 export function checkScalar(where: string, dtype: DType, value: number): void {
-  if (dtype === 'int32' && (value | 0) !== value) {
+  if (dtype === 'int32' && !isInt32(value)) {
     throw valueError(
       where,
       'an integer from -2147483648 to 2147483647 beside int32',

@@ -20,6 +20,7 @@ import {
   type NumberArray,
 } from './elements.ts'
 import { layoutOf } from './layout.ts'
+import { isInt32 } from './limits.ts'
 import { argumentError, shapeError, shapeText, valueError } from './messages.ts'
 import { draw } from './random.ts'
 import { fill } from './state.ts'
@@ -294,7 +295,7 @@ function filled<D extends DType>(
   options: TensorOptions<D>,
 ): Tensor<D> {
   const made = blank(where, shape, options)
-  if (made.dtype === 'int32' && (value | 0) !== value) {
+  if (made.dtype === 'int32' && !isInt32(value)) {
     throw valueError(where, 'an integer from -2147483648 to 2147483647 for int32', value)
   }
   if (made.dtype === 'bool' && value !== 0 && value !== 1) throw valueError(where, '0 or 1 for bool', value)

@@ -4,6 +4,7 @@ import { newArray } from './check.ts'
 import type { DType } from './dtype.ts'
 import { typeError } from './errors.ts'
 import { MAX_RANK, product } from './layout.ts'
+import { isInt32 } from './limits.ts'
 import { argumentError, describe, memoryError, shapeError, shapeText, valueError } from './messages.ts'
 
 /** Typed arrays that become int32. @inline */
@@ -183,7 +184,7 @@ function store(where: string, items: ArrayLike<unknown>, out: Values, start: num
         ? shapeError(where, 'rows of equal depth', `${describe(value)} among numbers`)
         : argumentError(where, `a number at element ${start + i}`, value)
     }
-    if (isInt && (value | 0) !== value) {
+    if (isInt && !isInt32(value)) {
       throw valueError(where, 'integers from -2147483648 to 2147483647 for int32', value)
     }
     if (isBool && value !== 0 && value !== 1) throw valueError(where, 'true, false, 1 or 0 for bool', value)

@@ -15,6 +15,7 @@ export interface RandomState {
 }
 
 const MAX = Number.MAX_SAFE_INTEGER
+/** 32-bit numbers that one counter of Philox gives. */
 const PER_COUNTER = 4
 
 const state: RandomState = { seed: Math.floor(Math.random() * MAX), offset: 0 }
@@ -44,10 +45,15 @@ export function setRandomState(next: RandomState): void {
   state.seed = seed
 }
 
-/** Reserves random numbers for `elements` elements; returns where they start. */
-export function draw(elements: number): RandomState {
+/** Counters that the random numbers of so many elements take. */
+export function countersFor(elements: number): number {
+  return Math.ceil(elements / PER_COUNTER)
+}
+
+/** Reserves random numbers for `elements` elements, in each of `arrays` arrays; returns where they start. */
+export function draw(elements: number, arrays = 1): RandomState {
   const start = { ...state }
-  const next = state.offset + Math.ceil(elements / PER_COUNTER)
+  const next = state.offset + arrays * countersFor(elements)
   if (next > MAX) throw refusal('random', `the generator has no more numbers past 2^53; use manualSeed()`)
   state.offset = next
   return start

@@ -2,6 +2,7 @@
 import { CPU_DEVICE, type NativeInfo, type NativeStats, native } from './binding.ts'
 import { checkDevice, checkInteger } from './check.ts'
 import { type Device, deviceNumber } from './dtype.ts'
+import { MAX_THREADS } from './limits.ts'
 
 /** What {@link info} says. */
 export interface Info extends NativeInfo {
@@ -21,7 +22,7 @@ export function info(): Info {
  * @throws RangeError ERR_BPTT_VALUE
  */
 export function setNumThreads(threads: number): void {
-  native().setNumThreads(checkInteger('setNumThreads', 'threads', threads, 1, 256))
+  native().setNumThreads(checkInteger('setNumThreads', 'threads', threads, 1, MAX_THREADS))
 }
 
 /** How many threads compute; by default what affinity and cgroup quota allow. */

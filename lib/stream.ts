@@ -4,6 +4,7 @@ import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
 import { hasC, outputSize } from './cells.ts'
 import { arrayRemedy, checkInteger, checkIntegers, checkOneOf, checkOptions, newArray } from './check.ts'
 import type { DataOf, FloatDType } from './dtype.ts'
+import { MAX_INT32 } from './limits.ts'
 import { argumentError, disposedError, refusal, shapeError, shapeText } from './messages.ts'
 import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
 import type { Tensor } from './tensor.ts'
@@ -48,7 +49,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   constructor(shape: RecurrentShape, parameters: readonly Tensor<D>[], options: StreamOptions) {
     const where = `${shape.name}.stream`
     options = checkOptions(where, options, ['batch', 'weights'])
-    this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, 2 ** 31 - 1)
+    this.batch = checkInteger(where, 'batch', options.batch ?? 1, 1, MAX_INT32)
     const weights: string = options.weights ?? shape.dtype
     if (weights === 'bfloat16' || weights === 'int8') {
       throw refusal(where, `weights '${weights}' are not built yet; use '${shape.dtype}'`)

@@ -1,10 +1,11 @@
 /** From the words of the command line to values; what makes no sense is refused here. */
 import { InvalidArgumentError } from 'commander'
+import { MAX_INT32, MAX_THREADS } from '../limits.ts'
 import { inRange, type Range, whole } from './settings.ts'
 
 /** What setNumThreads() takes. */
-export const THREADS = whole(1, 256)
-export const COUNT = whole(1, 2 ** 31 - 1)
+export const THREADS = whole(1, MAX_THREADS)
+export const COUNT = whole(1, MAX_INT32)
 /** Characters to generate: they may become one string. */
 export const LENGTH = whole(0, 1e8)
 
@@ -23,7 +24,7 @@ function describe({ whole, least, most, below }: Range): string {
   const kind = whole ? 'whole number' : 'number'
   if (most >= Number.MAX_SAFE_INTEGER) return `${kind} of at least ${least}`
   if (below) return `${kind} of at least ${least} and below ${most}`
-  return `${kind} of at least ${least} and at most ${most === 2 ** 31 - 1 ? '2^31 - 1' : most}`
+  return `${kind} of at least ${least} and at most ${most === MAX_INT32 ? '2^31 - 1' : most}`
 }
 
 /** A list of names out of `known`, separated by commas. */

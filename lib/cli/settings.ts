@@ -1,4 +1,5 @@
 /** What shapes a training run, and in which ranges: options are parsed and checkpoints are checked by this. */
+import { MAX_INT32, MAX_LAYERS } from '../limits.ts'
 import { CELLS, type CellName } from './cells.ts'
 
 export interface ModelSettings {
@@ -38,12 +39,12 @@ export const real = (least: number, most: number, below = false): Range => ({
   below,
 })
 
-const SIZE = whole(1, 2 ** 31 - 1)
+const SIZE = whole(1, MAX_INT32)
 
 export const RANGES: Record<Exclude<keyof Settings, 'cell'>, Range> = {
   embedding: SIZE,
   hidden: SIZE,
-  layers: whole(1, 1024),
+  layers: whole(1, MAX_LAYERS),
   dropout: real(0, 1, true),
   seqLen: SIZE,
   batch: SIZE,

@@ -8,6 +8,7 @@ import {
   checkNumber,
   checkOptions,
 } from '../check.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { Best } from './best.ts'
@@ -130,7 +131,7 @@ export async function ctcBeamSearch<S = unknown>(
 ): Promise<CtcHypothesis[][]> {
   const where = 'ctcBeamSearch'
   const given = checkOptions(where, options, BEAM)
-  const beams = checkInteger(where, 'beams', given.beams ?? 25, 1, 2 ** 31 - 1)
+  const beams = checkInteger(where, 'beams', given.beams ?? 25, 1, MAX_INT32)
   const nBest = checkInteger(where, 'nBest', given.nBest ?? 1, 1, beams)
   const alpha = checkNumber(where, 'alpha', given.alpha ?? 1, 0)
   const beta = checkNumber(where, 'beta', given.beta ?? 0)

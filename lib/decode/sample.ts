@@ -2,6 +2,7 @@
 import { isTensor } from '../brand.ts'
 import { checkInteger, checkNumber, checkOptions } from '../check.ts'
 import { rand } from '../create.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { argumentError, refusal, shapeError, shapeText } from '../messages.ts'
 import { checkFloatArray, nonfinite, type Rows, readRows, type Scores } from './scores.ts'
 
@@ -56,7 +57,7 @@ export async function sampleToken(logits: Scores, options: SampleOptions = {}): 
 function countRows(where: string, logits: unknown, rows: number | undefined): number {
   if (!isTensor(logits)) {
     checkFloatArray(where, 'logits', logits)
-    return checkInteger(where, 'rows', rows ?? 1, 1, 2 ** 31 - 1)
+    return checkInteger(where, 'rows', rows ?? 1, 1, MAX_INT32)
   }
   const { _shape: shape } = logits
   if (shape.length < 1 || shape.length > 2) {

@@ -8,6 +8,7 @@ import {
   checkNumber,
   checkOptions,
 } from '../check.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { argumentError, refusal, shapeError } from '../messages.ts'
 import { detached, openScope, reachable } from '../scope.ts'
 import type { Tensor } from '../tensor.ts'
@@ -155,7 +156,6 @@ interface Step {
 
 const GREEDY = ['start', 'batch', 'stop', 'maxLength', 'select', 'fixedRows', 'signal']
 const BEAM = [...GREEDY, 'beams', 'nBest', 'lengthPenalty', 'coveragePenalty', 'sourceLengths']
-const MAX_TOKEN = 2 ** 31 - 1
 
 /** Weights of attention are taken for at least this: the logarithm of none at all would end every comparison. */
 const LEAST_COVERAGE = 1e-10
@@ -267,22 +267,22 @@ function checkSettings<S>(where: string, options: BeamSearchOptions<S>): Setting
   const { start, stop = [], batch, signal } = options
   const starts =
     typeof start === 'number'
-      ? Array<number>(checkInteger(where, 'batch', batch ?? 1, 1, MAX_TOKEN)).fill(
-          checkInteger(where, 'start', start, 0, MAX_TOKEN),
+      ? Array<number>(checkInteger(where, 'batch', batch ?? 1, 1, MAX_INT32)).fill(
+          checkInteger(where, 'start', start, 0, MAX_INT32),
         )
-      : checkIntegers(where, 'start', start, 0, MAX_TOKEN)
+      : checkIntegers(where, 'start', start, 0, MAX_INT32)
   if (starts.length === 0 || (batch !== undefined && batch !== starts.length)) {
     throw shapeError(where, `start of shape [B] = [${batch ?? '*'}]`, `[${starts.length}]`)
   }
   if (signal !== undefined && typeof signal?.aborted !== 'boolean') {
     throw argumentError(where, 'signal to be an AbortSignal', signal, 'pass controller.signal')
   }
-  const beams = checkInteger(where, 'beams', options.beams ?? 5, 1, MAX_TOKEN)
+  const beams = checkInteger(where, 'beams', options.beams ?? 5, 1, MAX_INT32)
   return {
     where,
     start: starts,
-    stop: checkIntegers(where, 'stop', typeof stop === 'number' ? [stop] : stop, 0, MAX_TOKEN),
-    maxLength: checkInteger(where, 'maxLength', options.maxLength, 1, MAX_TOKEN),
+    stop: checkIntegers(where, 'stop', typeof stop === 'number' ? [stop] : stop, 0, MAX_INT32),
+    maxLength: checkInteger(where, 'maxLength', options.maxLength, 1, MAX_INT32),
     beams,
     nBest: checkInteger(where, 'nBest', options.nBest ?? 1, 1, beams),
     alpha: checkNumber(where, 'lengthPenalty', options.lengthPenalty ?? 0),
@@ -295,7 +295,7 @@ function checkSettings<S>(where: string, options: BeamSearchOptions<S>): Setting
 function checkSequences<S>(where: string, options: BeamSearchOptions<S>, batch: number): Sequence[] {
   const { sourceLengths } = options
   const lengths =
-    sourceLengths === undefined ? null : checkIntegers(where, 'sourceLengths', sourceLengths, 0, MAX_TOKEN)
+    sourceLengths === undefined ? null : checkIntegers(where, 'sourceLengths', sourceLengths, 0, MAX_INT32)
   if (lengths !== null && lengths.length !== batch) {
     throw shapeError(where, `sourceLengths of shape [B] = [${batch}]`, `[${lengths.length}]`)
   }

@@ -2,6 +2,7 @@
 import { checkDevice, checkFloatDType, checkShape } from '../check.ts'
 import { uniform } from '../create.ts'
 import type { Device, FloatDType } from '../dtype.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { result } from '../tensor.ts'
 import { type Parameter, parameter } from './module.ts'
 
@@ -12,6 +13,9 @@ export interface LayerOptions<D extends FloatDType = FloatDType> {
   /** Default 'cpu'. */
   device?: Device | undefined
 }
+
+/** The largest size of a layer. */
+export const MAX_SIZE = MAX_INT32
 
 export interface Placement<D extends FloatDType> {
   dtype: D
@@ -48,5 +52,3 @@ export function uniformParameters<D extends FloatDType>(
     throw error
   }
 }
-
-export const MAX_SIZE = 2 ** 31 - 1

@@ -9,6 +9,7 @@ import {
   checkStateOptions,
 } from '../check.ts'
 import type { FloatDType } from '../dtype.ts'
+import { MAX_LAYERS } from '../limits.ts'
 import { dtypeError, refusal, warnDropout } from '../messages.ts'
 import {
   COMPUTES,
@@ -122,7 +123,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     super()
     this.inputSize = checkInteger(name, 'inputSize', inputSize, 1, MAX_SIZE)
     this.hiddenSize = checkInteger(name, 'hiddenSize', hiddenSize, 1, MAX_SIZE)
-    this.numLayers = checkInteger(name, 'numLayers', options.numLayers ?? 1, 1, 1024)
+    this.numLayers = checkInteger(name, 'numLayers', options.numLayers ?? 1, 1, MAX_LAYERS)
     this.bias = checkBoolean(name, 'bias', options.bias ?? true)
     this.batchFirst = checkBoolean(name, 'batchFirst', options.batchFirst ?? false)
     this.dropout = checkNumber(name, 'dropout', options.dropout ?? 0, 0, 1)

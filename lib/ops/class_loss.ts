@@ -15,6 +15,7 @@ import {
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { product, splitAt } from '../layout.ts'
+import { MAX_INT32, MIN_INT32 } from '../limits.ts'
 import { shapeError } from '../messages.ts'
 import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
@@ -116,7 +117,7 @@ function read<D extends DType>(
   options: NllLossOptions<D>,
 ): ClassLoss<D> {
   checkFloat(where, name, input)
-  const ignore = checkInteger(where, 'ignoreIndex', options.ignoreIndex ?? -100, -(2 ** 31), 2 ** 31 - 1)
+  const ignore = checkInteger(where, 'ignoreIndex', options.ignoreIndex ?? -100, MIN_INT32, MAX_INT32)
   const reduction = checkReduction(where, options)
   const rank = input._shape.length
   if (rank === 0) throw shapeError(where, `${name} of shape [C], [N,C] or [N,C,..]`, 'a scalar')

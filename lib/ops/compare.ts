@@ -11,6 +11,7 @@ import {
   layoutOf,
   sameShape,
 } from '../layout.ts'
+import { isInt32 } from '../limits.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
@@ -65,7 +66,7 @@ export function compare(name: Comparison, a: Tensor, b: Tensor | number): Tensor
     checkLike(where, 'right operand', a, b)
     return compared(where, name, a, b)
   }
-  if (!isFloat(a.dtype) && (b | 0) !== b) {
+  if (!isFloat(a.dtype) && !isInt32(b)) {
     const wide = to(a, 'float64') // holds every value of both
     const y = compare(name, wide, b)
     wide.dispose()

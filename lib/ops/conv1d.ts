@@ -13,6 +13,7 @@ import { native } from '../binding.ts'
 import { checkFloat, checkInteger, checkLike, checkOptions, checkShape, checkShapeIs } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { denseStrides } from '../layout.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { argumentError, refusal, shapeError, shapeText, valueError } from '../messages.ts'
 import { tidy } from '../scope.ts'
 import { fill } from '../state.ts'
@@ -34,18 +35,16 @@ export interface Conv1dOptions {
 
 export const CONV1D_OPTIONS = ['stride', 'padding', 'dilation', 'groups'] as const
 
-const MAX = 2 ** 31 - 1
-
 /** @inline */
 type Sizes = { [K in keyof Conv1dOptions]-?: NonNullable<Conv1dOptions[K]> }
 
 /** The options, checked, and with their defaults. */
 export function convolution(where: string, options: Conv1dOptions): Sizes {
   const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options
-  checkInteger(where, 'stride', stride, 1, MAX)
-  checkInteger(where, 'dilation', dilation, 1, MAX)
-  checkInteger(where, 'groups', groups, 1, MAX)
-  if (typeof padding === 'number') checkInteger(where, 'padding', padding, 0, MAX)
+  checkInteger(where, 'stride', stride, 1, MAX_INT32)
+  checkInteger(where, 'dilation', dilation, 1, MAX_INT32)
+  checkInteger(where, 'groups', groups, 1, MAX_INT32)
+  if (typeof padding === 'number') checkInteger(where, 'padding', padding, 0, MAX_INT32)
   else if (padding !== 'same' && padding !== 'valid') {
     const expected = "padding to be an integer, 'same' or 'valid'"
     throw typeof padding === 'string'

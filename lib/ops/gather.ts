@@ -13,6 +13,7 @@ import {
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastShapes, product } from '../layout.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
@@ -169,7 +170,7 @@ export function oneHot<D extends DType = 'float32'>(
 ): Tensor<D> {
   const where = 'oneHot'
   checkInt32(where, 'index', index)
-  checkInteger(where, 'classes', classes, 1, 2 ** 31 - 1)
+  checkInteger(where, 'classes', classes, 1, MAX_INT32)
   const dtype = checkDType(where, (checkOptions(where, options, ['dtype']).dtype ?? 'float32') as D)
   const shape = [...index._shape, classes]
   checkShape(where, shape)

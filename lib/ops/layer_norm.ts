@@ -13,6 +13,7 @@ import {
 } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { product, sameShape } from '../layout.ts'
+import { MAX_ELEMENTS } from '../limits.ts'
 import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
@@ -156,6 +157,6 @@ export function normalized(where: string, shape: number | readonly number[]): nu
   if (list.length === 0) {
     throw argumentError(where, 'normalizedShape to be an integer or an array of integers', shape)
   }
-  for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 0, 2 ** 48)
+  for (const dimension of list) checkInteger(where, 'normalizedShape', dimension, 0, MAX_ELEMENTS)
   return list
 }

@@ -3,6 +3,7 @@
 import { checkAxis, checkBoolean, checkOptions, checkTensor } from '../check.ts'
 import type { DType } from '../dtype.ts'
 import { denseStrides, product, splitAt } from '../layout.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { argumentError, refusal } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { copyStrided } from './broadcast.ts'
@@ -27,8 +28,6 @@ export interface ValuesAndIndices<D extends DType = DType> {
 /** [outer, n, inner]; n lies along an axis. */
 export type Dims = readonly [outer: number, n: number, inner: number]
 
-const MOST_PLACES = 2 ** 31 - 1
-
 export function dimsOf(where: string, x: Tensor, axis: unknown): { dims: Dims; at: number } {
   checkTensor(where, 'input', x)
   const at = checkAxis(where, axis, x._shape.length)
@@ -39,8 +38,7 @@ export function dimsOf(where: string, x: Tensor, axis: unknown): { dims: Dims; a
 
 /** Indices are int32. */
 export function checkPlaces(where: string, n: number): void {
-  if (n > MOST_PLACES)
-    throw refusal(where, `expected at most ${MOST_PLACES} elements along an axis, got ${n}`)
+  if (n > MAX_INT32) throw refusal(where, `expected at most ${MAX_INT32} elements along an axis, got ${n}`)
 }
 
 export function keepDimsOf(where: string, options: ReduceOptions): boolean {

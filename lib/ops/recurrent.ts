@@ -126,8 +126,8 @@ export function recurrent<D extends FloatDType>(
     c: stateShape(hiddenSize),
   }
   checkShape(where, outputs.y)
-  const between = dropout > 0 ? numLayers - 1 : 0
-  const { seed, offset } = between > 0 ? drawFor(between, T * B * directions * width) : NO_RANDOM
+  const masks = dropout > 0 ? numLayers - 1 : 0
+  const { seed, offset } = masks > 0 ? draw(T * B * directions * width, masks) : NO_RANDOM
   const [output, hn, cn] = run(
     { shape, T, B, batchFirst: batched && shape.batchFirst, dropout, seed, offset, rows },
     parameters,
@@ -275,11 +275,6 @@ function run<D extends FloatDType>(
 
 const NO_DROPOUT = { p: 0, seed: 0, offset: 0 }
 const NO_RANDOM = { seed: 0, offset: 0 }
-
-/** Numbers for one mask per boundary between layers; each mask starts at a counter of its own. */
-function drawFor(masks: number, elements: number): { seed: number; offset: number } {
-  return draw(masks * 4 * Math.ceil(elements / 4))
-}
 
 function checkInput(where: string, shape: RecurrentShape, device: Device, input: Tensor): Extent {
   checkFloat(where, 'input', input)

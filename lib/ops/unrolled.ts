@@ -5,6 +5,7 @@
 import { view } from '../autograd.ts'
 import { type CellName, type CellStack, hasC, outputSize, parameterShapes, suffixes } from '../cells.ts'
 import { tensor, zeros } from '../create.ts'
+import { countersFor } from '../random.ts'
 import type { Tensor } from '../tensor.ts'
 import { dropped } from './dropout.ts'
 import { add, mul, unary } from './elementwise.ts'
@@ -130,8 +131,7 @@ export function unrolled(
   let sequence = rowsOf(lengths === null ? given : cleaned(given, lengths))
   for (let layer = 0; layer * directions < ofDirection.length; layer++) {
     if (layer > 0 && between.p > 0) {
-      const counters = Math.ceil((T * B * directions * width) / 4)
-      const offset = between.offset + (layer - 1) * counters
+      const offset = between.offset + (layer - 1) * countersFor(T * B * directions * width)
       sequence = rowsOf(
         dropped(joined(sequence, input, B, directions * width), between.p, between.seed, offset),
       )
