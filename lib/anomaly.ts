@@ -9,7 +9,7 @@ let watching = false
 /**
  * Turns anomaly mode on or off, for this thread: the first op on the tape whose result holds a NaN throws, and so
  * does backward() where the gradient of an op does; the message names the op and, in backward, where it was called.
- * Each op then waits for its result: for debugging alone.
+ * Each op then waits for its result, so it is slow: for debugging alone. Default: off.
  *
  * @throws TypeError ERR_BPTT_TYPE if `on` is no boolean
  *
@@ -21,14 +21,14 @@ export function setDetectAnomaly(on: boolean): void {
   watching = checkBoolean('setDetectAnomaly', 'on', on)
 }
 
-/** Looks at the results of an op that has just been recorded. */
+/** In anomaly mode: notes where the op was called, and throws if a result of it holds a NaN. */
 export function watchForward(node: Node, outputs: readonly Tensor[]): void {
   if (!watching) return
   node.trace = new Error().stack
   if (outputs.some(holdsNaN)) throw anomalyError(node.op, 'a result', undefined)
 }
 
-/** Looks at the gradients that an op has just given. */
+/** In anomaly mode: throws if a gradient that the op has just given holds a NaN. */
 export function watchBackward(node: Node, gradients: readonly (Tensor | null)[]): void {
   if (!watching) return
   if (gradients.some((gradient) => gradient !== null && holdsNaN(gradient))) {

@@ -18,19 +18,20 @@ import { Tensor } from './tensor.ts'
  * output's; an op of several outputs reads `gradients`, where null stands for
  * zeros. Returns one tensor per input, null where node.wants(i) is false.
  *
- * What it makes the tape disposes, but for what it returns, so it disposes of nothing.
- * Its ops are recorded where the gradients shall have a graph of their own
- * (isRecording()): then every step from `dy` and node.tensor(i) to the result must
- * be an op of the tape, and a kernel of its own may be used only otherwise.
+ * It need not dispose of anything: the tape disposes all that it makes and does not return.
+ *
+ * With createGraph its own ops are recorded (isRecording() tells). Every step from `dy` and
+ * node.tensor(i) to the result must then be an op of the tape; a backward kernel, whose result
+ * has no graph, may be used only otherwise.
  */
 export type Backward = (dy: Tensor, node: Node, gradients: readonly (Tensor | null)[]) => (Tensor | null)[]
 
-/** What backward reads: a tensor, or memory that is none. */
+/** What backward reads: a tensor, or memory that no tensor stands for, such as a layer's reserve. */
 export type Saved = Tensor | Storage | null
 
+/** Number of the newest node. */
 let sequence = 0
 
-/** The number of the newest node. */
 export function newest(): number {
   return sequence
 }
@@ -43,13 +44,15 @@ export class Node {
   parents: readonly (Node | Tensor | null)[]
   /** Per input: which output of its node it is. */
   slots: readonly number[]
-  /** null once consumed. */
+  /** null once consumed: what it saved is freed, and it cannot be walked again. */
   backward: Backward | null
-  /** The newest node at that time. */
+  /** When it was consumed, as the number of the newest node then. */
   consumed = 0
+  /** What was saved, retained, and the version of each at that time: another one means a change since. */
   storages: readonly (Storage | null)[]
   versions: readonly number[]
   #saved: readonly Saved[]
+  /** Live outputs, and nodes that have this one as a parent. */
   references = 0
   readonly outputs: number
   /** In anomaly mode: where the op was called. */
@@ -58,9 +61,9 @@ export class Node {
   gradients: (Tensor | null)[] | null = null
   /** During backward: whether the graph must survive it. */
   retained = false
-  /** During a backward that is after some inputs alone: whether parents[i] leads to one of them. */
+  /** During grad(): whether parents[i] leads to one of its inputs. */
   routes: readonly boolean[] | null = null
-  /** During the walk: already collected. */
+  /** While the nodes of a walk are collected: already found. */
   visited = false
 
   constructor(
@@ -115,7 +118,7 @@ export class Node {
     return this.storages[i]?.handle ?? null
   }
 
-  /** Saved tensor i, an input or output of the op or a constant, where it stands in the graph. */
+  /** Saved tensor i (an input or output of the op, or a constant), with its place in the graph, also if it was disposed since. */
   tensor(i: number): Tensor {
     const saved = this.#saved[i] as Tensor
     const storage = this.storages[i] as Storage

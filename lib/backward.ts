@@ -44,7 +44,7 @@ export interface GradOptions extends BackwardOptions {
   allowUnused?: boolean | undefined
 }
 
-/** How many backward() there were. */
+/** How many backward() there were: tells parameters of one from those of another. */
 let backwards = 0
 
 /** Where gradients arrive: a leaf, whose slot is 0, or a node, which has one per output. */
@@ -140,8 +140,11 @@ export function unfolded(
 }
 
 /**
- * Runs `forward` on the inputs, on the tape, and gives its gradients: of the inputs, then of the leaves that it
- * reaches by itself, in the order of the node's inputs. They are recorded where backward is.
+ * Runs `forward` on the inputs once more, recorded, and gives its gradients: those of the inputs, then those of
+ * `leaves`, which it reaches by itself; in the order of the node's inputs. The gradients are recorded where the
+ * backward that runs is (createGraph).
+ *
+ * @param seeds the gradients of the outputs; null where none arrived
  */
 export function again(
   node: Node,
@@ -171,8 +174,8 @@ export function again(
 }
 
 /**
- * The leaves that `outputs` were computed from, but for `inputs`, of which they may be made as well; null where
- * they lead to a node up to number `since` otherwise.
+ * The leaves that `outputs` were computed from by other ways than through `inputs`. Null if such a way leads to a
+ * node no newer than number `since`: the result of an op that ran before, and is no input.
  */
 export function leavesOf(
   outputs: readonly Tensor[],
@@ -191,7 +194,11 @@ export function leavesOf(
   return leaves
 }
 
-/** @param since nodes up to this number are not entered */
+/**
+ * The gradients of `roots` with respect to `wanted`, null where there is none. They are owned by the caller's tidy().
+ *
+ * @param since the walk ends at nodes up to this number: 0 for the whole graph
+ */
 function gradients(
   where: string,
   roots: readonly Tensor[],
@@ -213,11 +220,11 @@ function gradients(
     const taken = new Set<Tensor>()
     return wanted.map((input) => {
       const dx = harvest.get(placeOf(input))?.[input._slot] ?? null
-      if (dx === null || !taken.has(dx)) {
-        if (dx !== null) taken.add(dx)
-        return dx
-      }
-      return view(dx, dx._shape)
+      if (dx === null) return null
+      // An input that is asked for twice gets a tensor of its own each time.
+      if (taken.has(dx)) return view(dx, dx._shape)
+      taken.add(dx)
+      return dx
     })
   }, modes.createGraph)
   for (const dx of found) if (dx !== null) track(dx)
@@ -313,7 +320,7 @@ function collect(
   return running
 }
 
-/** Those of the nodes that lead to a target; each then knows which of its parents do. */
+/** The nodes that lead to a target, in the same order. Sets `routes` of each. */
 function leading(order: readonly Node[], targets: ReadonlyMap<Place, ReadonlySet<number>>): Node[] {
   const found = new Set<Node>()
   for (const node of order.toReversed()) {

@@ -17,7 +17,7 @@ export const THIS_COPY = Symbol('this copy of bptt')
 
 let hasFieldsOfTensor: (value: object) => boolean = () => false
 
-/** The class tells how its private fields are found, so that checks and messages need not know the class. */
+/** Tensor calls it: only the class can see its private fields, and checks and messages must not import the class. */
 export function setBrandOfTensor(hasFields: (value: object) => boolean): void {
   hasFieldsOfTensor = hasFields
 }
@@ -40,7 +40,7 @@ export function typedArrayKind(value: unknown): string | undefined {
   return kindOf.call(value) as string | undefined
 }
 
-/** The elements of a typed array, whatever a subclass says. */
+/** The number of elements of a typed array, whatever a subclass says. */
 export function typedArrayLength(view: ArrayBufferView): number {
   return length.call(view) as number
 }
@@ -51,7 +51,7 @@ export function isPlainObject(value: object): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-/** As Node tells a URL, whatever class made it. */
+/** By the properties that Node itself looks at: a URL may be of another realm's class. */
 export function isURL(value: unknown): value is URL {
   const { href, protocol, path } = (value ?? {}) as { href?: unknown; protocol?: unknown; path?: unknown }
   return typeof href === 'string' && typeof protocol === 'string' && path === undefined

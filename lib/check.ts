@@ -23,7 +23,7 @@ import type { Tensor } from './tensor.ts'
 
 // -- plain values ----------------------------------------------------------------
 
-/** Refuses what a function returned to be gone on with later: a promise, a thenable, a generator. */
+/** Refuses a promise, a thenable or a generator as the result of a user's function: it would go on after the call. */
 export function checkSynchronous<T>(where: string, result: T): T {
   if ((typeof result !== 'object' && typeof result !== 'function') || result === null) return result
   const isThenable = typeof (result as { then?: unknown }).then === 'function'
@@ -219,7 +219,7 @@ export function checkRegularFile(where: string, path: string, stats: Stats): voi
   if (!stats.isFile()) throw refusal(where, `expected ${path} to be a file, got a ${fileKind(stats)}`)
 }
 
-/** Texts by name, of which UTF-8 can hold every one. */
+/** The entries of an object of strings, every one of them well-formed Unicode, as UTF-8 needs. */
 export function checkTexts(where: string, name: string, value: unknown): [string, string][] {
   if (typeof value !== 'object' || value === null || !isPlainObject(value)) {
     throw argumentError(where, `${name} to be an object of strings`, value)
@@ -278,7 +278,7 @@ export function checkShape(where: string, shape: unknown): number {
   if (!Array.isArray(shape)) throw argumentError(where, 'a shape as an array of integers', shape)
   checkRank(where, shape.length)
   let size = 1
-  let span = 1
+  let span = 1 // without dimensions of 0: an empty shape must not be too large either
   for (const dimension of shape as unknown[]) {
     if (typeof dimension !== 'number' || !Number.isSafeInteger(dimension) || dimension < 0) {
       throw shapeError(
@@ -333,7 +333,7 @@ export function checkTensorMap(where: string, value: unknown): Map<string, Tenso
   return tensors as Map<string, Tensor>
 }
 
-/** A tensor that can compute. */
+/** A tensor of floats. */
 export function checkFloat(where: string, name: string, value: unknown): void {
   checkTensor(where, name, value)
   const { dtype } = value as Tensor
@@ -342,7 +342,7 @@ export function checkFloat(where: string, name: string, value: unknown): void {
   }
 }
 
-/** A tensor of numbers. */
+/** A tensor of any dtype but bool. */
 export function checkNumeric(where: string, name: string, value: unknown): void {
   checkTensor(where, name, value)
   if ((value as Tensor).dtype === 'bool') {
@@ -433,7 +433,7 @@ export function checkTarget(where: string, x: Tensor, target: unknown): void {
   throw shapeError(where, `target of shape ${shapeText(expected)}`, shapeText(shape), remedy)
 }
 
-/** `b` must be like `a`, which has been checked: same dtype, same device. */
+/** A tensor of the dtype and on the device of `a`, which has been checked. */
 export function checkLike(where: string, name: string, a: Tensor, b: unknown): void {
   checkTensor(where, name, b)
   checkPlacement(where, name, b as Tensor, a.dtype, a.device)

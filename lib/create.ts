@@ -99,10 +99,13 @@ export function tensor(
   options?: TensorOptions,
 ): Tensor {
   const where = 'tensor'
-  const bare = shape !== null && typeof shape === 'object' && !Array.isArray(shape)
-  if (bare && options !== undefined) throw argumentError(where, 'shape to be an array', shape)
-  const given = checkCommon(where, bare ? (shape as TensorOptions) : options === undefined ? {} : options)
-  const wanted = bare || shape === null || shape === undefined ? null : copyShape(where, shape)
+  const withoutShape = shape !== null && typeof shape === 'object' && !Array.isArray(shape)
+  if (withoutShape && options !== undefined) throw argumentError(where, 'shape to be an array', shape)
+  const given = checkCommon(
+    where,
+    withoutShape ? (shape as TensorOptions) : options === undefined ? {} : options,
+  )
+  const wanted = withoutShape || shape === null || shape === undefined ? null : copyShape(where, shape)
   if (given.dtype !== undefined) checkDType(where, given.dtype)
   const elements = elementsOf(where, data, given.dtype)
   let dimensions = elements.shape
@@ -125,7 +128,11 @@ export function tensor(
   return made
 }
 
-/** A tensor of zeros; float32 by default. */
+/**
+ * A tensor of zeros; float32 by default.
+ *
+ * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_TYPE or ERR_BPTT_DTYPE
+ */
 export function zeros<D extends DType = 'float32'>(
   shape: readonly number[],
   options: TensorOptions<D> = {},
@@ -133,7 +140,7 @@ export function zeros<D extends DType = 'float32'>(
   return filled('zeros', shape, 0, options)
 }
 
-/** A tensor of ones; float32 by default. */
+/** A tensor of ones; float32 by default. Throws as {@link zeros}. */
 export function ones<D extends DType = 'float32'>(
   shape: readonly number[],
   options: TensorOptions<D> = {},
@@ -210,6 +217,7 @@ function ranged<D extends DType>(
  * `steps` numbers at equal distances, from `start` to `end`, both included; float32 by default.
  *
  * @param steps at least 0; 1 gives `start` alone
+ * @throws RangeError ERR_BPTT_SHAPE if steps is no integer of at least 0, TypeError ERR_BPTT_DTYPE
  */
 export function linspace<D extends FloatDType = 'float32'>(
   start: number,
@@ -231,6 +239,8 @@ export function linspace<D extends FloatDType = 'float32'>(
 /**
  * The matrix [n,m] with ones where row and column are the same, else zeros; float32 by default. m is n
  * where it is left out.
+ *
+ * @throws RangeError ERR_BPTT_SHAPE if a size is no integer of at least 0
  */
 export function eye<D extends DType = 'float32'>(n: number, options?: TensorOptions<D>): Tensor<D>
 export function eye<D extends DType = 'float32'>(n: number, m: number, options?: TensorOptions<D>): Tensor<D>
@@ -254,7 +264,7 @@ export function eye<D extends DType>(
   return made
 }
 
-/** Uniform random numbers from [0, 1); float32 by default. */
+/** Uniform random numbers from [0, 1), by the generator of {@link manualSeed}; float32 by default. */
 export function rand<D extends FloatDType = 'float32'>(
   shape: readonly number[],
   options: TensorOptions<D> = {},
@@ -264,7 +274,7 @@ export function rand<D extends FloatDType = 'float32'>(
   return made
 }
 
-/** Normal random numbers of mean 0 and variance 1; float32 by default. */
+/** Normal random numbers of mean 0 and variance 1, by the generator of {@link manualSeed}; float32 by default. */
 export function randn<D extends FloatDType = 'float32'>(
   shape: readonly number[],
   options: TensorOptions<D> = {},
@@ -317,6 +327,7 @@ function listed<D extends DType>(
   return made
 }
 
+/** A float tensor that is yet to be filled. */
 function empty<D extends FloatDType>(
   where: string,
   shape: readonly number[],
@@ -327,6 +338,7 @@ function empty<D extends FloatDType>(
   return made
 }
 
+/** A tensor that is yet to be filled; checks shape and options. */
 function blank<D extends DType>(
   where: string,
   shape: readonly number[],

@@ -59,14 +59,14 @@ export function elementsOf(where: string, data: unknown, dtype: DType | undefine
   return { data: values, shape, dtype: kind }
 }
 
-/** What stands first, at the bottom of nested arrays; of any depth that shapeOf() takes. */
+/** The first element of nested arrays, no deeper than shapeOf() takes. */
 function firstOf(data: unknown): unknown {
   let first = data
   for (let depth = 0; Array.isArray(first) && depth <= MAX_RANK; depth++) first = first[0]
   return first
 }
 
-/** What a typed array's kind makes a tensor; of the others it is int32. */
+/** The dtype that a kind of typed array gives a tensor; any other kind gives int32. */
 const IMPLIED: Record<string, DType> = {
   Float16Array: 'float32',
   Float32Array: 'float32',
@@ -97,10 +97,12 @@ function checkView(where: string, view: ArrayBufferView): string {
   return kind
 }
 
+/** An array for `size` elements. */
 function room(where: string, dtype: DType, size: number): Values {
   return newArray<Values>(where, ARRAY[dtype], size)
 }
 
+/** The elements of a typed array in the array of a dtype; the same array where it is that already. */
 function converted(where: string, view: NumberArray, kind: string, dtype: DType): Values {
   // A view of shared memory may change while it is read: copy it in one go.
   const shared = isSharedArrayBuffer(view.buffer)
@@ -169,6 +171,7 @@ function flatten(
   return at
 }
 
+/** Writes checked elements to `out` from `start` on. */
 function store(where: string, items: ArrayLike<unknown>, out: Values, start: number, length: number): void {
   const kind = typedArrayKind(out)
   const isInt = kind === 'Int32Array'

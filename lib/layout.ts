@@ -1,6 +1,7 @@
 /** Shapes, strides and the layouts that the addon reads. */
 import { shapeError, shapeText } from './messages.ts'
 
+/** BPTT_MAX_RANK of native/backend.h. */
 export const MAX_RANK = 8
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
@@ -35,7 +36,7 @@ export function broadcastStrides(shape: readonly number[], out: readonly number[
   return out.map((_, i) => (i < missing || shape[i - missing] === 1 ? 0 : (strides[i - missing] as number)))
 }
 
-/** NumPy's rule. */
+/** The shape that both broadcast to, by NumPy's rule. */
 export function broadcastShapes(
   where: string,
   a: readonly number[],
@@ -64,7 +65,7 @@ export function denseLayout(size: number): Float64Array {
   return Float64Array.of(1, size, 1, 1)
 }
 
-/** [rank, ...lists], of numbers. */
+/** [rank, ...lists] as the addon reads it. */
 export function layoutOf(rank: number, ...lists: readonly (readonly number[])[]): Float64Array {
   let size = 1
   for (const list of lists) size += list.length

@@ -220,6 +220,7 @@ export interface TensorMethods<D extends DType> {
    * The norm over one axis, several, or (by default) all.
    *
    * @param p 2 (default): root of the sum of squares; 1: sum of magnitudes; Infinity: the largest magnitude
+   * @throws RangeError ERR_BPTT_VALUE for any other p
    */
   norm(p?: number, axes?: number | readonly number[] | null, options?: ReduceOptions): Tensor<D>
 
@@ -238,7 +239,10 @@ export interface TensorMethods<D extends DType> {
    */
   gather(axis: number, index: Tensor): Tensor<D>
 
-  /** As gather(), for an index that broadcasts with this along the other axes: of argmax with keepDims, of sort. */
+  /**
+   * As gather(), but index and this broadcast along the other axes, so that it takes what argmax() with keepDims and
+   * sort() give.
+   */
   takeAlongAxis(axis: number, index: Tensor): Tensor<D>
 
   /**
@@ -351,7 +355,7 @@ export interface TensorMethods<D extends DType> {
   expand(shape: readonly number[]): Tensor<D>
 
   /**
-   * Copies of the whole, side by side. Copies.
+   * The whole, several times in a row along each axis (NumPy's tile). Copies.
    *
    * @param counts how many along each axis; more counts than axes add leading ones
    *

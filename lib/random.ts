@@ -10,7 +10,7 @@ import { refusal } from './messages.ts'
 export interface RandomState {
   /** As given to {@link manualSeed}. */
   seed: number
-  /** Counters used so far since the seed was set. */
+  /** Counters used since the seed was set; each gives four numbers. */
   offset: number
 }
 

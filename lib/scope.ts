@@ -63,14 +63,14 @@ export function tidy<T>(fn: () => T): T {
   }
 }
 
-/** From now on new tensors are entered in this list, or nowhere. Returns the list of before. */
+/** From now on new tensors are entered in this list; null: nowhere. Returns the list before, to be put back. */
 export function openScope(created: Tensor[] | null): Tensor[] | null {
   const outer = scope
   scope = created
   return outer
 }
 
-/** Runs the library's own work: not owned by a tidy(), and only recorded where that is asked for. */
+/** Runs the library's own work: what it makes belongs to no tidy(), and is recorded only if `recorded`. */
 export function detached<T>(fn: () => T, recorded = false): T {
   const outer = scope
   const before = recording

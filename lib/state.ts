@@ -11,7 +11,7 @@ import { result, type Tensor } from './tensor.ts'
  */
 export function copyAll(where: string, pairs: readonly (readonly [to: Tensor, from: Tensor])[]): void {
   const targets = new Set(pairs.map(([to]) => to._live(where)))
-  const aside: Tensor[] = []
+  const aside: Tensor[] = [] // copies of what another pair overwrites, or of another device
   try {
     const copies = pairs.flatMap(([to, from]): { to: Tensor; source: Tensor }[] => {
       const storage = from._live(where)

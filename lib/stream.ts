@@ -13,15 +13,15 @@ import type { Tensor } from './tensor.ts'
 export interface StreamOptions {
   /** Sequences side by side. Default 1. */
   batch?: number | undefined
-  /** How the weights are kept; so far only as they are. Default: the layer's dtype. */
+  /** The type that the snapshot of the weights has: so far the layer's dtype alone, which is the default. */
   weights?: FloatDType | undefined
 }
 
 /** The state of a stream: copies, in the layer's dtype. */
 export interface StreamState<D extends FloatDType> {
-  /** [L,B,Hout] */
+  /** [L,B,Hout], h of every layer */
   h: DataOf<D>
-  /** [L,B,H], LSTM only */
+  /** [L,B,H]: of an LSTM alone */
   c?: DataOf<D> | undefined
 }
 

@@ -189,8 +189,8 @@ export class Tensor<D extends DType = DType> {
   }
 
   /**
-   * The elements as arrays of arrays, an axis each, when the work before is done; a number for a scalar. As
-   * {@link data} in all else.
+   * The elements as nested arrays, one level per axis, when the work before is done; a number for a scalar. Otherwise
+   * as {@link data}.
    *
    * @example
    * const rows = (await x.toArray()) as number[][]
