@@ -22,15 +22,15 @@ import { type LayerOptions, MAX_SIZE, placement, uniformParameters } from './opt
 
 /** Options of forward() of {@link DotAttention} and {@link AdditiveAttention}. */
 export interface AttendOptions<D extends FloatDType = FloatDType> extends Omit<MaskOptions, 'causal'> {
-  /** What the means are of: [B,S,V]. Default: the keys. */
+  /** What is averaged with the weights: `[B,S,V]`. Default: the keys. */
   values?: Tensor<D> | null | undefined
-  /** What {@link AdditiveAttention.project} made of the keys, once for all steps of a decoder. */
+  /** The result of {@link AdditiveAttention.project} for these keys, computed once for all steps of a decoder. */
   projected?: Tensor<D> | null | undefined
 }
 
-const STEP = ['values', 'projected', 'mask', 'lengths']
+const OPTIONS = ['values', 'projected', 'mask', 'lengths']
 
-/** Whether queries come one per row, [B,E], rather than [B,L,E]. */
+/** Whether there is one query per row, as in a step of a decoder: [B,E] rather than [B,L,E]. Checks the shapes. */
 function isStep(where: string, query: Tensor, keys: Tensor): boolean {
   checkFloat(where, 'query', query)
   checkLike(where, 'keys', query, keys)
@@ -45,10 +45,11 @@ function isStep(where: string, query: Tensor, keys: Tensor): boolean {
   return rank === 2
 }
 
-const several = <D extends FloatDType>(x: Tensor<D>, step: boolean): Tensor<D> =>
+/** [B,E] of a step as [B,1,E]. */
+const asSequence = <D extends FloatDType>(x: Tensor<D>, step: boolean): Tensor<D> =>
   step ? reshape(x, [x._shape[0] as number, 1, x._shape[1] as number]) : x
 
-/** Drops the axis of the queries again. */
+/** Drops the axis that asSequence() put in. */
 function ofStep<D extends FloatDType>(found: AttentionResult<D>, step: boolean): AttentionResult<D> {
   if (!step) return found
   const one = (x: Tensor<D>) => reshape(x, [x._shape[0] as number, x._shape[2] as number])
@@ -57,18 +58,18 @@ function ofStep<D extends FloatDType>(found: AttentionResult<D>, step: boolean):
 
 /** Options of {@link DotAttention}. */
 export interface DotAttentionOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
-  /** E and K of the "general" score, query W key; without them the score is the plain product, and E is K. */
+  /** E, for a weight between query and key (the "general" score); left out, there is none, and E must be K. */
   querySize?: number | undefined
-  /** K; see querySize. */
+  /** K; given with querySize, or not at all. */
   keySize?: number | undefined
 }
 
 /**
- * Attention by products (Luong et al., 2015): the score of a key is query . key, or query W key with a weight
- * [K,E] where sizes are given.
+ * Attention by products (Luong et al., 2015): the score of a key is query . key, or (W query) . key with a weight
+ * W [K,E] where sizes are given.
  */
 export class DotAttention<D extends FloatDType = 'float32'> extends Module<Tensor, AttentionResult<D>> {
-  /** [K,E]; null without sizes */
+  /** `[K,E]`: W; null without sizes */
   declare weight: Parameter<D> | null
 
   /** @throws TypeError, RangeError if an option does not fit */
@@ -107,13 +108,13 @@ export class DotAttention<D extends FloatDType = 'float32'> extends Module<Tenso
     const { values, ...masks } = checkOptions(
       where,
       options,
-      STEP.filter((name) => name !== 'projected'),
+      OPTIONS.filter((name) => name !== 'projected'),
     )
     const step = isStep(where, query, keys as Tensor)
-    const queries = several(query as Tensor<D>, step)
+    const queries = asSequence(query as Tensor<D>, step)
     const asked = this.weight === null ? queries : linear(queries, this.weight)
     const scores = matmul(asked, transpose(keys as Tensor<D>, -2, -1))
-    return ofStep(attend(where, scores, values ?? (keys as Tensor<D>), spread(masks, step)), step)
+    return ofStep(attend(where, scores, values ?? (keys as Tensor<D>), maskOfStep(masks, step)), step)
   }
 }
 
@@ -122,7 +123,7 @@ export type AdditiveAttentionOptions<D extends FloatDType = FloatDType> = LayerO
 
 /**
  * Attention by a small network (Bahdanau et al., 2015): the score of a key is v . tanh(W query + U key), with A
- * hidden units; parameters query.weight [A,E], query.bias [A], key.weight [A,K] and v [A].
+ * hidden units; parameters query.weight [A,E] (W), query.bias [A], key.weight [A,K] (U) and v [A].
  */
 export class AdditiveAttention<D extends FloatDType = 'float32'> extends Module<Tensor, AttentionResult<D>> {
   /** W and its bias. */
@@ -166,20 +167,20 @@ export class AdditiveAttention<D extends FloatDType = 'float32'> extends Module<
    */
   override forward(query: Tensor, keys?: Tensor, options: AttendOptions<D> = {}): AttentionResult<D> {
     const where = 'AdditiveAttention.forward'
-    const { values, projected, ...masks } = checkOptions(where, options, STEP)
+    const { values, projected, ...masks } = checkOptions(where, options, OPTIONS)
     const step = isStep(where, query, keys as Tensor)
     const known = projected ?? this.project(keys as Tensor)
-    const asked = this.query.forward(several(query as Tensor<D>, step))
+    const asked = this.query.forward(asSequence(query as Tensor<D>, step))
     const [B, L, A] = asked._shape as [number, number, number]
     const S = known._shape[1] as number
     const sums = add(reshape(asked, [B, L, 1, A]), reshape(known, [B, 1, S, A]))
     const scores = matmul(unary('tanh', sums), this.v) as Tensor<D>
-    return ofStep(attend(where, scores, values ?? (keys as Tensor<D>), spread(masks, step)), step)
+    return ofStep(attend(where, scores, values ?? (keys as Tensor<D>), maskOfStep(masks, step)), step)
   }
 }
 
-/** A mask [B,S] of a step, as of one query. */
-function spread<M extends MaskOptions>(masks: M, step: boolean): M {
+/** The options with a mask [B,S] of a step as [B,1,S]. */
+function maskOfStep<M extends MaskOptions>(masks: M, step: boolean): M {
   const { mask = null } = masks
   if (!step || mask === null || mask._shape.length !== 2) return masks
   return { ...masks, mask: reshape(mask, [mask._shape[0] as number, 1, mask._shape[1] as number]) }
@@ -213,7 +214,7 @@ export interface MultiheadOptions extends MaskOptions {
 export class MultiheadAttention<D extends FloatDType = 'float32'> extends Module<Tensor, AttentionResult<D>> {
   /** E */
   readonly embedDim: number
-  /** Of E / numHeads features each. */
+  /** How many heads, of E / numHeads features each. */
   readonly numHeads: number
   /** Probability with which a weight is dropped in training. */
   readonly dropout: number
@@ -229,7 +230,7 @@ export class MultiheadAttention<D extends FloatDType = 'float32'> extends Module
   declare v_proj_weight: Parameter<D> | null
   /** `[3E]`; null without `bias` */
   declare in_proj_bias: Parameter<D> | null
-  /** What the heads' outputs go through: E to E. */
+  /** The projection of the joined heads, E to E. */
   readonly out_proj: Linear<D>
 
   /**
@@ -272,9 +273,10 @@ export class MultiheadAttention<D extends FloatDType = 'float32'> extends Module
 
   /**
    * @param query [L,B,E] ([B,L,E] if batchFirst)
-   * @param key [S,B,kdim]; default the query
-   * @param value [S,B,vdim]; default the key
-   * @returns output, shaped like query, and weights [B,L,S], the mean over the heads
+   * @param key [S,B,kdim] ([B,S,kdim] if batchFirst); default the query
+   * @param value [S,B,vdim] ([B,S,vdim] if batchFirst); default the key
+   * @param options a mask broadcasts to [B,heads,L,S]; one of [B,L,S] is for all heads
+   * @returns output, shaped like query, and weights [B,L,S], the mean over the heads, or [B,heads,L,S] of each
    * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_DTYPE
    */
   override forward(
@@ -327,6 +329,7 @@ export class MultiheadAttention<D extends FloatDType = 'float32'> extends Module
   }
 }
 
+/** [B,L,S] as [B,1,L,S]. */
 function insertHead(shape: readonly number[]): number[] {
   const [B, L, S] = shape as [number, number, number]
   return [B, 1, L, S]

@@ -14,36 +14,40 @@ import { type LayerOptions, MAX_SIZE, placement } from './options.ts'
 export interface BatchNorm1dOptions<D extends FloatDType = FloatDType> extends LayerOptions<D> {
   /** Added to the variance. Default 1e-5. */
   eps?: number | undefined
-  /** How far the running values go towards a batch's, 0 to 1; null: they are the mean of all batches. Default 0.1. */
+  /**
+   * m in running = (1 - m) * running + m * batch, for the running mean and variance, 0 to 1; null: they are the averages
+   * over all batches. Default 0.1.
+   */
   momentum?: number | null | undefined
   /** Whether to learn a scale (starts at 1) and a shift (starts at 0). Default true. */
   affine?: boolean | undefined
-  /** Whether to keep running values for evaluation, which else uses its batch's as well. Default true. */
+  /** Whether to keep a running mean and variance for evaluation; without them it uses those of its batch. Default true. */
   trackRunningStats?: boolean | undefined
 }
 
 /**
  * Normalizes each channel over the batch and time to mean 0 and variance 1, then scales and shifts, as
- * torch.nn.BatchNorm1d. In training by the values of the batch, which it also notes; in evaluation by what it noted.
+ * torch.nn.BatchNorm1d. Training uses the mean and variance of the batch and updates the running ones in place;
+ * evaluation uses the running ones.
  */
 export class BatchNorm1d<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
   /** C: how many channels. */
   readonly numFeatures: number
   /** Added to the variance. */
   readonly eps: number
-  /** How far the running values go towards a batch's; null: they are the mean of all batches. */
+  /** Weight of a batch in the running mean and variance; null: these are the averages over all batches. */
   readonly momentum: number | null
   /** `[C]`: the scale; null without `affine`. */
   declare weight: Parameter<D> | null
   /** `[C]`: the shift; null without `affine`. */
   declare bias: Parameter<D> | null
-  /** [C], starts at 0; null without `trackRunningStats`. */
+  /** `[C]`: the running mean, starts at 0; null without `trackRunningStats`. */
   readonly running_mean: Buffer<D> | null
-  /** [C], of the unbiased variance, starts at 1; null without `trackRunningStats`. */
+  /** `[C]`: the running unbiased variance, starts at 1; null without `trackRunningStats`. */
   readonly running_var: Buffer<D> | null
   /** `[]`: batches seen in training; null without `trackRunningStats`. */
   readonly num_batches_tracked: Buffer<'int32'> | null
-  /** What num_batches_tracked holds, while its memory is this one of this version. */
+  /** The value of num_batches_tracked as of this version of its storage: a step need not wait to read it. */
   #counted: { storage: Storage; version: number; count: number } | null = null
 
   /**
@@ -122,6 +126,7 @@ export class BatchNorm1d<D extends FloatDType = 'float32'> extends Module<Tensor
   }
 }
 
+/** A new buffer with the memory of what `value` makes. */
 function buffer<D extends DType>(value: () => Tensor<D>): Buffer<D> {
   return detached(() => {
     const tensor = value()

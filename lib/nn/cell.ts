@@ -16,7 +16,7 @@ export interface CellOptions<D extends FloatDType = FloatDType> extends LayerOpt
 
 /** Options of {@link RNNCell}. */
 export interface RNNCellOptions<D extends FloatDType = FloatDType> extends CellOptions<D> {
-  /** h is this of the sum. Default 'tanh'. */
+  /** As of {@link RNN}. Default 'tanh'. */
   nonlinearity?: 'tanh' | 'relu' | undefined
 }
 
@@ -34,7 +34,7 @@ export interface GRUCellOptions<D extends FloatDType = FloatDType> extends CellO
   resetAfter?: boolean | undefined
 }
 
-/** The state of a cell: what forward() takes and returns. */
+/** The state of a cell, taken and returned by forward(). */
 export interface CellState<D extends FloatDType = FloatDType> {
   /** `[B,Hout]`, or `[Hout]` without a batch */
   h: Tensor<D>
@@ -51,7 +51,7 @@ type Given<S> = { [K in keyof S]?: S[K] | null | undefined }
 
 const OPTIONS = ['bias', 'dtype', 'device']
 
-/** The parameters of a layer, which its cell shares. */
+/** Where options carry the parameters that a cell shares with a layer: no user can pass it. */
 const SHARED = Symbol('parameters')
 
 /** Base of {@link RNNCell}, {@link LSTMCell} and {@link GRUCell}. */
@@ -140,7 +140,7 @@ export abstract class RecurrentCell<D extends FloatDType, S extends CellState<D>
   }
 }
 
-/** @internal Options of a cell over parameters that are there. */
+/** @internal Options for a cell that takes these parameters instead of making its own. */
 export function sharing<O extends object>(options: O, parameters: Parameter[]): O {
   return { ...options, [SHARED]: parameters }
 }
@@ -154,7 +154,7 @@ function sharedOf<D extends FloatDType>(options: object): Parameter<D>[] | undef
  * {@link Recurrent.cell} gives one that shares the parameters of a layer.
  */
 export class RNNCell<D extends FloatDType = 'float32'> extends RecurrentCell<D, CellState<D>> {
-  /** What h is of the sum. */
+  /** f in h' = f(W_ih x + b_ih + W_hh h + b_hh). */
   readonly nonlinearity: 'tanh' | 'relu'
 
   /**

@@ -33,11 +33,11 @@ export class Conv1d<D extends FloatDType = 'float32'> extends Module<Tensor, Ten
   readonly padding: number | 'same' | 'valid'
   /** Steps between the elements of a window. */
   readonly dilation: number
-  /** Parts of the channels. */
+  /** How many parts the channels are divided into. */
   readonly groups: number
-  /** [outChannels, inChannels / groups, kernelSize] */
+  /** `[O,C / groups,K]` */
   declare weight: Parameter<D>
-  /** [outChannels]; null without `bias` */
+  /** `[O]`; null without `bias` */
   declare bias: Parameter<D> | null
 
   /**

@@ -17,7 +17,7 @@ import { detached, tidy } from '../scope.ts'
 import { fill } from '../state.ts'
 import { result, type Tensor } from '../tensor.ts'
 
-/** What comes after a layer, for {@link calculateGain}. */
+/** The function that follows a layer, for {@link calculateGain}. */
 export type Nonlinearity = 'linear' | 'conv1d' | 'sigmoid' | 'tanh' | 'relu' | 'leakyRelu' | 'selu'
 
 /** Options of {@link kaimingUniform} and {@link kaimingNormal}. */
@@ -26,7 +26,7 @@ export interface KaimingOptions {
   a?: number | undefined
   /** Whose variance to keep: of what goes forward ('fanIn') or of gradients ('fanOut'). Default 'fanIn'. */
   mode?: 'fanIn' | 'fanOut' | undefined
-  /** What comes after. Default 'leakyRelu'. */
+  /** The function that follows the layer. Default 'leakyRelu', with slope `a`. */
   nonlinearity?: Nonlinearity | undefined
 }
 
@@ -40,7 +40,7 @@ const NONLINEARITIES: readonly Nonlinearity[] = [
   'selu',
 ]
 
-/** Uniform random numbers from [low, high). */
+/** Uniform random numbers from [low, high); default [0, 1). */
 export function uniform<T extends Tensor>(x: T, low = 0, high = 1): T {
   check('init.uniform', x)
   checkNumber('init.uniform', 'low', low)
@@ -48,7 +48,7 @@ export function uniform<T extends Tensor>(x: T, low = 0, high = 1): T {
   return x
 }
 
-/** Normal random numbers. */
+/** Normal random numbers; by default of mean 0 and deviation 1. */
 export function normal<T extends Tensor>(x: T, mean = 0, std = 1): T {
   check('init.normal', x)
   checkNumber('init.normal', 'mean', mean)
@@ -75,28 +75,28 @@ export function ones<T extends Tensor>(x: T): T {
   return fillAll('init.ones', x, 1)
 }
 
-/** Uniform within gain * sqrt(6 / (fanIn + fanOut)): Glorot's. At least two dimensions. */
+/** U(-b, b) with b = gain * sqrt(6 / (fanIn + fanOut)) (Glorot and Bengio, 2010). At least two dimensions. */
 export function xavierUniform<T extends Tensor>(x: T, gain = 1): T {
   const bound = Math.sqrt(3) * xavier('init.xavierUniform', x, gain)
   if (x.size > 0) fillUniform(x, -bound, bound)
   return x
 }
 
-/** Normal of deviation gain * sqrt(2 / (fanIn + fanOut)): Glorot's. At least two dimensions. */
+/** Normal of deviation gain * sqrt(2 / (fanIn + fanOut)) (Glorot and Bengio, 2010). At least two dimensions. */
 export function xavierNormal<T extends Tensor>(x: T, gain = 1): T {
   const std = xavier('init.xavierNormal', x, gain)
   if (x.size > 0) fillNormal(x, 0, std)
   return x
 }
 
-/** Uniform within gain * sqrt(3 / fan): He's. At least two dimensions. */
+/** U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015). At least two dimensions. */
 export function kaimingUniform<T extends Tensor>(x: T, options: KaimingOptions = {}): T {
   const bound = Math.sqrt(3) * kaiming('init.kaimingUniform', x, options)
   if (x.size > 0) fillUniform(x, -bound, bound)
   return x
 }
 
-/** Normal of deviation gain / sqrt(fan): He's. At least two dimensions. */
+/** Normal of deviation gain / sqrt(fan) (He et al., 2015). At least two dimensions. */
 export function kaimingNormal<T extends Tensor>(x: T, options: KaimingOptions = {}): T {
   const std = kaiming('init.kaimingNormal', x, options)
   if (x.size > 0) fillNormal(x, 0, std)
@@ -104,8 +104,8 @@ export function kaimingNormal<T extends Tensor>(x: T, options: KaimingOptions = 
 }
 
 /**
- * A random matrix with rows, or columns where it has more rows, at right angles and of length `gain`. Dimensions
- * after the first count as one; at least two. Waits for the work before; computed in float64, most of it on this thread.
+ * A random matrix whose rows (columns, if it has more rows) are orthogonal and of length `gain` (Saxe et al., 2013).
+ * Dimensions after the first count as one; at least two. Waits for the work before; computed in float64, most of it on this thread.
  */
 export function orthogonal<T extends Tensor>(x: T, gain = 1): T {
   const where = 'init.orthogonal'
@@ -175,13 +175,13 @@ function fans(where: string, x: Tensor): { fanIn: number; fanOut: number } {
   return { fanIn: fanIn * product(field), fanOut: fanOut * product(field) }
 }
 
-/** The standard deviation. */
+/** The standard deviation of the weights. */
 function xavier(where: string, x: Tensor, gain: number): number {
   const { fanIn, fanOut } = fans(where, x)
   return checkNumber(where, 'gain', gain, 0) * Math.sqrt(2 / (fanIn + fanOut))
 }
 
-/** The standard deviation. */
+/** The standard deviation of the weights. */
 function kaiming(where: string, x: Tensor, options: KaimingOptions): number {
   const { fanIn, fanOut } = fans(where, x)
   const {
@@ -193,12 +193,12 @@ function kaiming(where: string, x: Tensor, options: KaimingOptions): number {
   return calculateGain(nonlinearity, a) / Math.sqrt(fan)
 }
 
-/** Vectors that are made orthogonal to all before them together, by products of matrices. */
+/** So many vectors at a time are made orthogonal to all before them, by one product of matrices. */
 const BLOCK = 32
 
 /**
- * `count` random vectors of `length` numbers, at right angles and of length 1: normal ones by Gram and Schmidt, so
- * that all directions are alike. Twice, since the first pass leaves what rounding felt.
+ * `count` random orthonormal vectors of `length` numbers: normally distributed ones, so that no direction is preferred,
+ * by Gram and Schmidt. In two passes: rounding leaves the first one's results not quite orthogonal.
  */
 function orthonormal(count: number, length: number): Float64Array {
   return detached(() => {

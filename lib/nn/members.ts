@@ -3,8 +3,8 @@ import { isMap, isPlainObject, isSet } from '../brand.ts'
 import { refusal } from '../messages.ts'
 
 /**
- * Visits the members among named values and in the containers there, however nested, in their order. Names go
- * on with the index, key or position: 'layers.0', 'heads.mood'.
+ * Visits the members among named values and in the containers there, however nested, in their order. A name is
+ * the path, joined by dots: 'layers.0' of an array or a set, 'heads.mood' of an object or a map.
  */
 export function visitMembers<T>(
   where: string,

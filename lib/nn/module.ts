@@ -42,7 +42,7 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
     this._setLeaf(true)
   }
 
-  /** @internal Notes that some parameters() or optimizer has it. */
+  /** @internal Notes that some parameters(), stateDict() or optimizer has listed it. */
   _list(): this {
     this.#listed = true
     return this
@@ -75,7 +75,7 @@ export class Parameter<D extends FloatDType = FloatDType> extends Tensor<D> {
   }
 }
 
-/** Which parameters that nobody has listed got a gradient by the last backward() that reached any. */
+/** The unlisted parameters that the latest backward() to reach any has given a gradient, and its number. */
 let last: { backward: number; unlisted: WeakRef<Parameter>[] } = { backward: 0, unlisted: [] }
 
 /**
@@ -135,7 +135,7 @@ const MAX_NAMES = 100_000
  * }
  */
 export abstract class Module<In = Tensor, Out = unknown> {
-  /** Whether it trains: dropout is active. Set by {@link train} and {@link eval}. */
+  /** Whether dropout and batch normalization do as in training. Set by {@link train} and {@link eval}. Default true. */
   training = true
   /** @internal */
   readonly uncloneable = UNCLONEABLE
@@ -147,7 +147,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
     return #registered in value
   }
 
-  /** Computes the output. Of a subclass: what the module is. */
+  /** Computes the output. A subclass implements it. */
   abstract forward(input: In): Out
 
   /** The parameters of this module and its children, each once, in the order of their fields. */
@@ -323,7 +323,7 @@ export abstract class Module<In = Tensor, Out = unknown> {
     return this.#members().children
   }
 
-  /** The classes of the children and the shapes of the parameters, never the elements. */
+  /** The class and, of each parameter, dtype, shape, device and requiresGrad; never the elements. */
   toJSON(): {
     /** The name of the class. */
     module: string
@@ -419,8 +419,10 @@ function isMember(value: object): value is Member {
 }
 
 /**
- * A field of a layer that holds a parameter, and takes the place of another one of its shape, which it then
- * shares; nothing else.
+ * Defines a field that holds a parameter of a layer, or null. Only another parameter of the same shape, dtype and
+ * device can be assigned to it: the layer then shares that one.
+ *
+ * @param changed called after an assignment
  */
 export function defineParameter(
   module: Module<never>,
@@ -447,14 +449,14 @@ export function defineParameter(
   })
 }
 
-/** Makes the plain fields of a layer, which say how it was made, read-only; to be called when it has all. */
+/** Makes the plain fields of a layer (its sizes and options) read-only; called at the end of its constructor. */
 export function fixFields(layer: Module<never>): void {
   for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(layer))) {
     if (value !== undefined && name !== 'training') Object.defineProperty(layer, name, { writable: false })
   }
 }
 
-/** A new parameter, filled by `fill`. */
+/** A new parameter with the memory of what `value` makes. */
 export function parameter<D extends FloatDType>(value: () => Tensor<D>): Parameter<D> {
   return detached(() => {
     const tensor = value()

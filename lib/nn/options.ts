@@ -22,6 +22,7 @@ export interface Placement<D extends FloatDType> {
   device: Device
 }
 
+/** Checks dtype and device of a layer, and gives their defaults. */
 export function placement<D extends FloatDType>(where: string, options: LayerOptions<D>): Placement<D> {
   return {
     dtype: checkFloatDType(where, options.dtype ?? ('float32' as D)),
@@ -30,8 +31,8 @@ export function placement<D extends FloatDType>(where: string, options: LayerOpt
 }
 
 /**
- * Parameters drawn from U(-bound, bound), null for those of no shape. Memory for all is there before any is
- * touched; where it is not, none is left.
+ * Parameters drawn from U(-bound, bound), null where the shape is null. All are allocated before the first is filled,
+ * so that too large a layer fails at once; if it throws, none is left.
  */
 export function uniformParameters<D extends FloatDType>(
   where: string,

@@ -75,8 +75,9 @@ export const OPTIONS = [
 
 /**
  * Base of {@link RNN}, {@link LSTM} and {@link GRU}. Parameters are torch's, per layer k:
- * weight_ih_lk, weight_hh_lk, bias_ih_lk, bias_hh_lk, weight_hr_lk, those of the backward
- * direction with the suffix _reverse; initialised U(-1/sqrt(hiddenSize), 1/sqrt(hiddenSize)).
+ * weight_ih_lk, weight_hh_lk, bias_ih_lk, bias_hh_lk, and of an LSTM weight_hr_lk with a projection and
+ * weight_ch_lk with peepholes (which torch has not); those of the backward direction have the suffix
+ * _reverse. Initialised U(-1/sqrt(hiddenSize), 1/sqrt(hiddenSize)).
  */
 export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor, Out> {
   /** I: features of the input. */
@@ -158,7 +159,7 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
     this.#parameters.forEach((value, at) => {
       defineParameter(this, names[at] as string, value, (other) => {
         this.#parameters[at] = other as Parameter<D>
-        // The packed weights are known by the latest version among these tensors, which may stay the same.
+        // Packed weights are known by the latest version of all parameters, which this need not change.
         this.#packed.dispose()
       })
     })
@@ -175,10 +176,10 @@ export abstract class Recurrent<D extends FloatDType, Out> extends Module<Tensor
   }
 
   /**
-   * One step of one of the layers, over the same parameters: what trains one trains the other. A parameter that is
-   * assigned later is not shared.
+   * A cell that runs one step of one of the layers, with the same parameters: training either trains both. A
+   * parameter that is assigned later is not shared.
    *
-   * @param layer which, default 0; its input has the size of the layer's
+   * @param layer default 0; the input of the cell is the input of that layer
    * @param options reverse: of the backward direction (default false)
    * @throws RangeError ERR_BPTT_VALUE if there is no such layer
    */
@@ -241,7 +242,7 @@ interface CellParts<D extends FloatDType> {
   parameters: Parameter<D>[]
 }
 
-/** The cells that cuDNN does not have. */
+/** A cell that cuDNN does not have. */
 type OwnCell = { [C in CellName]: (typeof CELLS)[C]['cudnn'] extends true ? never : C }[CellName]
 
 /** The option of a layer that asks for such a cell, with its value then. */

@@ -7,7 +7,7 @@ import { OPTIONS, Recurrent, type RecurrentOptions, type StateOptions } from './
 
 /** Options of {@link RNN}. */
 export interface RNNOptions<D extends FloatDType = FloatDType> extends RecurrentOptions<D> {
-  /** h is this of the sum. Default 'tanh'. */
+  /** f in h' = f(W_ih x + b_ih + W_hh h + b_hh). Default 'tanh'. */
   nonlinearity?: 'tanh' | 'relu' | undefined
 }
 
@@ -21,7 +21,7 @@ export interface RNNResult<D extends FloatDType> {
 
 /** The plain recurrent layer of Elman, as torch.nn.RNN. D is 2 if bidirectional, else 1. */
 export class RNN<D extends FloatDType = 'float32'> extends Recurrent<D, RNNResult<D>> {
-  /** What h is of the sum. */
+  /** f in h' = f(W_ih x + b_ih + W_hh h + b_hh). */
   readonly nonlinearity: 'tanh' | 'relu'
 
   /**

@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor.ts'
 import { Module } from './module.ts'
 
 /**
- * Modules one after the other. Of a recurrent layer it passes on the `output`. The names in
+ * Modules one after the other, each given the output of the one before (of a recurrent layer its `output`). The names in
  * the state dict start with the position: '0.weight_ih_l0', '1.weight', ..
  */
 export class Sequential<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
