@@ -36,7 +36,7 @@ export interface MaskOptions {
 export interface AttentionOptions extends MaskOptions {
   /** Probability with which a weight is dropped; leave it out in evaluation. Default 0. */
   dropout?: number | undefined
-  /** What products are multiplied with. Default 1 / sqrt(E). */
+  /** Factor of query . key. Default 1 / sqrt(E). */
   scale?: number | undefined
 }
 
@@ -44,7 +44,7 @@ export interface AttentionOptions extends MaskOptions {
 export interface AttentionResult<D extends DType = DType> {
   /** The means of the values. */
   output: Tensor<D>
-  /** Per query one weight per key; those of a query sum to 1, or are all 0 where it may attend to nothing. */
+  /** Per query one weight per key, before dropout; they sum to 1, or are all 0 where it may attend to nothing. */
   weights: Tensor<D>
 }
 
@@ -88,7 +88,7 @@ export function scaledDotProductAttention<D extends DType>(
 }
 
 /**
- * From scores to weights and means.
+ * The weights of scores, and the values averaged with them.
  *
  * @param scores [..,L,S]
  * @param value [..,S,V]
@@ -122,7 +122,7 @@ export function attentionWeights<D extends DType>(
   return choose(mask, softmax(choose(mask, scores, lowest), -1), 0)
 }
 
-/** What the options allow together; null: everything. */
+/** The mask that the options make together; null: everything is allowed. */
 function allowed(where: string, scores: Tensor, options: MaskOptions): Tensor<'bool'> | null {
   const shape = scores._shape
   const [L, S] = shape.slice(-2) as [number, number]

@@ -17,9 +17,9 @@ export interface BatchNormOptions<D extends DType> {
   weight?: Tensor<D> | null | undefined
   /** The shift, [C]. Default: none. */
   bias?: Tensor<D> | null | undefined
-  /** Whether to use, and to note, the mean and variance of this batch. Default false. */
+  /** Whether to use the mean and variance of this batch, and to update the running ones by them. Default false. */
   training?: boolean | undefined
-  /** How far the running values go towards those of this batch, 0 to 1. Default 0.1. */
+  /** m in running = (1 - m) * running + m * batch, 0 to 1. Default 0.1. */
   momentum?: number | undefined
   /** Added to the variance. Default 1e-5. */
   eps?: number | undefined
@@ -105,7 +105,8 @@ function overBatch<D extends DType>(
     noGrad(() => {
       const count = x.size / (x._shape[1] as number)
       const std = div(full([], 1, { dtype: x.dtype, device: x.device }), rstd as Tensor<D>)
-      // Where eps is most of it the difference is rounded, but never seen: it is only used with eps added again.
+      // 1 / rstd^2 is variance + eps. Where eps is most of it the difference is inexact, which never shows: whoever uses
+      // the running variance adds eps again.
       const variance = unary('relu', add(mul(std, std), -eps))
       follow(runningMean, average as Tensor<D>, momentum)
       follow(runningVar, mul(variance, count / (count - 1)), momentum)

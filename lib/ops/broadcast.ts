@@ -7,7 +7,7 @@ import { broadcastStrides, denseStrides, layoutOf, sameShape } from '../layout.t
 import { result, type Tensor } from '../tensor.ts'
 import { scaled } from './map.ts'
 
-/** A strided copy of `shape` elements from one tensor into another; of none, an offset may be past the end. */
+/** A strided copy of `shape` elements from one tensor into another. Without elements, offsets may be past the end. */
 export function copyStrided(
   from: Tensor,
   to: Tensor,

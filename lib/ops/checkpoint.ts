@@ -44,7 +44,7 @@ export function checkpoint<I extends readonly Tensor[], O extends Tensor | reado
   const outer = openScope(created)
   let results: Tensor[]
   try {
-    const since = newest()
+    const since = newest() // what is older was made outside
     const own = inputs.map((input) => view(input, input._shape))
     const outputs = run(own)
     openScope(outer)

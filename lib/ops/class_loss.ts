@@ -52,7 +52,7 @@ export interface CrossEntropyOptions<D extends DType = DType> extends NllLossOpt
   labelSmoothing?: number | undefined
 }
 
-/** What both losses have read of their arguments. */
+/** The checked arguments of both losses. */
 interface ClassLoss<D extends DType> {
   input: Tensor<D>
   target: Tensor
@@ -65,7 +65,8 @@ interface ClassLoss<D extends DType> {
 const NAMES = [...LOSS_OPTIONS, 'ignoreIndex', 'weight', 'axis']
 
 /**
- * -log(softmax(logits)[target]). Targets are class indices.
+ * -log(softmax(logits)[target]). Targets are class indices. With `labelSmoothing` s (Szegedy et al., 2016) it is
+ * (1 - s) times that plus s / C times the sum of -log(softmax(logits)) over all C classes.
  *
  * @param logits [N,C], [C] or [N,C,d1,d2,..]; classes elsewhere by `axis`
  * @param target int32, the shape of logits without C: [N], [] or [N,d1,d2,..]
@@ -88,7 +89,7 @@ export function crossEntropy<D extends DType>(
   const smoothing = checkNumber(where, 'labelSmoothing', given.labelSmoothing ?? 0, 0, 1)
   const loss = read(where, 'logits', logits, target, given)
   if (loss.weight === null && smoothing === 0) return fused(where, loss)
-  return composed({ ...loss, input: logSoftmax(finite(loss), loss.axis) }, smoothing)
+  return composed({ ...loss, input: logSoftmax(withoutIgnored(loss), loss.axis) }, smoothing)
 }
 
 /**
@@ -106,9 +107,10 @@ export function nllLoss<D extends DType>(
 ): Tensor<D> {
   const where = 'nllLoss'
   const loss = read(where, 'logProbs', logProbs, target, checkOptions(where, options, NAMES))
-  return composed({ ...loss, input: finite(loss) }, 0)
+  return composed({ ...loss, input: withoutIgnored(loss) }, 0)
 }
 
+/** Checks the arguments. Targets that a mask or lengths leave out become ignoreIndex. */
 function read<D extends DType>(
   where: string,
   name: string,
@@ -131,7 +133,7 @@ function read<D extends DType>(
   }
   const counted = countedOf(where, options, input, target._shape)
   if (counted === null) return { input, target, axis, ignore, reduction, weight }
-  // What does not count is ignored, and may hold anything.
+  // Logits that do not count may be NaN: zeros take their place.
   return {
     input: choose(reshape(counted, broad(counted._shape, rank, axis)), input, 0),
     target: choose(counted, target as Tensor<'int32'>, ignore),
@@ -142,27 +144,27 @@ function read<D extends DType>(
   }
 }
 
-/** The shape of a mask of targets, as one of inputs: with an axis of length 1 for the classes. */
+/** The shape of a tensor of targets with an axis of length 1 put in for the classes: it broadcasts to the input. */
 function broad(mask: readonly number[], rank: number, axis: number): number[] {
   const full = [...Array.from({ length: rank - 1 - mask.length }, () => 1), ...mask]
   return [...full.slice(0, axis), 1, ...full.slice(axis)]
 }
 
-/** The input with zeros where the target is ignored: nothing there may reach the result. */
-function finite<D extends DType>({ input, target, axis, ignore }: ClassLoss<D>): Tensor<D> {
+/** The input with zeros where the target is ignored: NaN there must not reach the result. */
+function withoutIgnored<D extends DType>({ input, target, axis, ignore }: ClassLoss<D>): Tensor<D> {
   const counted = compare('ne', target, ignore)
   return choose(reshape(counted, broad(counted._shape, input._shape.length, axis)), input, 0)
 }
 
-/** The losses of logarithms of probabilities, in ops of the tape. */
+/** The loss of log-probabilities, made of ops of the tape. */
 function composed<D extends DType>(loss: ClassLoss<D>, smoothing: number): Tensor<D> {
   const { input, target, axis, ignore, reduction, weight } = loss
   const shape = target._shape
   const rank = input._shape.length
   const counted = compare('ne', target, ignore)
   const classes = choose(counted, target as Tensor<'int32'>, 0)
-  const one = reshape(classes, broad(shape, rank, axis))
-  const picked = negated('nllLoss', reshape(gather(input, axis, one), shape))
+  const index = reshape(classes, broad(shape, rank, axis))
+  const picked = negated('nllLoss', reshape(gather(input, axis, index), shape))
   const weights =
     weight === null ? null : reshape(indexSelect(weight, 0, reshape(classes, [product(shape)])), shape)
   let losses = weights === null ? picked : mul(picked, weights)
@@ -204,7 +206,7 @@ function fused<D extends DType>(where: string, loss: ClassLoss<D>): Tensor<D> {
         const labels = node.tensor(1)
         return unfolded(node, [node.tensor(0)], [dloss], ([input]) => {
           const own = { ...loss, input: input as Tensor, target: labels }
-          return [composed({ ...own, input: logSoftmax(finite(own), axis) }, 0)]
+          return [composed({ ...own, input: logSoftmax(withoutIgnored(own), axis) }, 0)]
         })
       }
       const dlogits = result(shape, dloss.dtype, dloss.device)

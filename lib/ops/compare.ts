@@ -90,7 +90,7 @@ function compared(where: string, name: Comparison, a: Tensor, b: Tensor): Tensor
   return y
 }
 
-/** Of anything that is 0 or not. */
+/** Operands of any dtypes count as whether they are not 0. */
 export function logical(name: 'logicalAnd' | 'logicalOr', a: Tensor, b: Tensor): Tensor<'bool'> {
   const where = `Tensor.${name}`
   checkTensor(where, 'left operand', a)

@@ -55,7 +55,7 @@ export function convolution(where: string, options: Conv1dOptions): Sizes {
   return { stride, padding, dilation, groups }
 }
 
-/** Channels are those of one group. */
+/** Sizes of a convolution; ins and outs are the channels of one group. */
 interface Convolution {
   batch: number
   groups: number
@@ -260,8 +260,8 @@ function clear(
 }
 
 /**
- * [batch, groups * channels, steps] -> [groups, batch, length, channels]: `left` zeros, the steps up to place
- * `used`, zeros.
+ * [batch, groups * channels, steps] -> [groups, batch, length, channels]: `left` zeros (steps are left out where it is
+ * negative), then the steps, up to place `used` of the result, then zeros.
  */
 function timeRows(
   x: Tensor,
@@ -313,7 +313,7 @@ function windowColumns(x: Tensor, p: Convolution, w: Windows): Stack {
   const steps = x._shape[2] as number
   const free = takesAnyStrides(x)
   const whole = left === 0 && length <= steps
-  // Taps and channels are one axis of the input itself.
+  // Here taps and channels together are one axis of the input itself: no copy.
   if (whole && (kernel === 1 || channels === 1) && (free || (kernel === 1 && stride === 1))) {
     const matrix = channels * steps
     return { memory: x, apart: [matrix, groups * matrix], row: kernel === 1 ? steps : dilation, col: stride }
@@ -353,6 +353,7 @@ function unrolled(
   return y
 }
 
+/** The output: one product of the kernel's rows with the windows. */
 function slide<D extends DType>(
   x: Tensor<D>,
   rows: Tensor,
@@ -442,16 +443,19 @@ function unslide(dy: Tensor, w: Tensor, p: Convolution): Tensor {
   return dx
 }
 
+/** Windows may be so many times as many with those across an end, which meet zeros; else they are unrolled instead. */
+const MOST_IDLE = 1.25
+
 /** The gradient of the weight: one product over the windows of the whole batch. */
 function products(x: Tensor, dy: Tensor, p: Convolution): Tensor {
   const { batch, groups, ins, outs, kernel, stride, dilation, left, windows } = p
   const depth = kernel * ins
   const dw = result([groups, outs, kernel, ins], x.dtype, x.device)
   const used = (windows - 1) * stride + dilation * (kernel - 1) + 1
-  // Windows across the end of a sequence are there as well, where the rows of all are one: dy is zero for them.
+  // With the sequences of a batch one behind the other, some windows reach across an end: dy is zero for those.
   const period = batch === 1 ? windows : Math.ceil(used / stride)
   const overlap =
-    takesAnyStrides(x) && (dilation === 1 || kernel === 1 || ins === 1) && period <= windows * 1.25
+    takesAnyStrides(x) && (dilation === 1 || kernel === 1 || ins === 1) && period <= windows * MOST_IDLE
   const each = overlap ? period : windows
   const length = overlap ? Math.max(each * stride, used) : used
   const rows = timeRows(x, p, ins, left, used, length)

@@ -11,24 +11,24 @@ import type { Tensor } from '../tensor.ts'
 
 /** What the backward function of a {@link customOp} is told besides the gradients. */
 export interface CustomContext<V> {
-  /** Of the call. */
+  /** The inputs of the call. */
   inputs: readonly V[]
-  /** What forward gave. */
+  /** What forward returned. */
   outputs: readonly V[]
   /** Per input: whether its gradient is wanted. */
   wants: readonly boolean[]
 }
 
-/** The elements of a tensor, row by row, with its shape. */
+/** The elements of a tensor, in row-major order, with its shape. */
 export interface PlainArray {
   /** The elements. */
   data: DataOf<DType>
-  /** As of a tensor. */
+  /** Its product is the length of data. */
   shape: readonly number[]
 }
 
 interface Description<V> {
-  /** For messages. */
+  /** Names the op in messages. */
   name: string
   /** The results from the inputs: one, or an array of them. */
   forward: (...inputs: V[]) => V | readonly V[]

@@ -17,7 +17,7 @@ export interface DropoutOptions {
  * Zeroes each element with probability p and scales the others by 1 / (1 - p).
  *
  * @param p from 0 to 1, default 0.5
- * @throws RangeError ERR_BPTT_VALUE
+ * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE
  */
 export function dropout<D extends DType>(x: Tensor<D>, p = 0.5, options: DropoutOptions = {}): Tensor<D> {
   const where = 'dropout'
@@ -29,7 +29,7 @@ export function dropout<D extends DType>(x: Tensor<D>, p = 0.5, options: Dropout
   return dropped(x, p, seed, offset)
 }
 
-/** Its own gradient, with the same random numbers: the mask is not stored. */
+/** Its gradient is the same function of the same random numbers: the mask is not stored. */
 export function dropped<D extends DType>(x: Tensor<D>, p: number, seed: number, offset: number): Tensor<D> {
   const handle = x._handle('dropout')
   const y = resultLike(x)

@@ -35,7 +35,12 @@ import { logSoftmax } from './softmax.ts'
 
 // -- what all share --------------------------------------------------------------------
 
-/** The losses that `of` makes of the arguments, where they count. */
+/**
+ * Reduces the single losses that `of` computes. `of` is to read every argument through `safe(x, harmless)`: it puts
+ * `harmless` where an element does not count, so that NaN there reaches neither the loss nor a gradient.
+ *
+ * @param shape of the single losses
+ */
 function elementwise<D extends DType>(
   where: string,
   options: LossOptions,
@@ -66,7 +71,7 @@ function checkParameter<D extends DType>(
   }
 }
 
-/** max(x, low) with the gradient of x, as torch's. */
+/** max(x, low) with the gradient of x, also below `low`: as torch's losses clamp. */
 function atLeast<D extends DType>(x: Tensor<D>, low: number): Tensor<D> {
   return choose(compare('lt', x, low), add(sub(x, x.detach()), low), x)
 }
@@ -181,7 +186,7 @@ function fused<D extends DType>(
   return loss
 }
 
-/** The single losses, made of other ops. */
+/** The single losses again, made of ops of the tape: for second derivatives and weights. */
 const COMPOSED = {
   mseLoss: (x: Tensor, target: Tensor): Tensor => {
     const difference = sub(x, target)
@@ -266,7 +271,7 @@ export interface GaussianNllOptions extends LossOptions {
  *
  * @param input means
  * @param target the shape and dtype of input
- * @param variance broadcasts to input; below eps it counts as eps, with the gradient of its own
+ * @param variance broadcasts to input; below eps it counts as eps, and its gradient is the one at eps
  * @returns a scalar, or the shape of input with `reduction: 'none'`
  * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE
  */
@@ -303,7 +308,7 @@ export interface StudentTNllOptions extends LossOptions {
  *
  * @param input locations
  * @param target the shape and dtype of input
- * @param scale broadcasts to input, positive; below eps it counts as eps, with the gradient of its own
+ * @param scale broadcasts to input, positive; below eps it counts as eps, and its gradient is the one at eps
  * @param df degrees of freedom, above 0: a number, or a tensor that broadcasts to input
  * @returns a scalar, or the shape of input with `reduction: 'none'`
  * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE, TypeError ERR_BPTT_DTYPE
@@ -343,7 +348,7 @@ function normalizer<D extends DType>(where: string, nu: Tensor<D>): Tensor<D> {
   return to(add(root, gammas), nu.dtype)
 }
 
-/** log(Gamma(x)) for x > 0: Stirling's series at x + 8, and the recurrence down from there. */
+/** log(Gamma(x)) for x > 0: Stirling's series at x + STEPS, and the recurrence Gamma(x + 1) = x Gamma(x) down from there. */
 function logGamma(where: string, x: Tensor<'float64'>): Tensor<'float64'> {
   const z = shifted(where, x, STEPS)
   const inverse = div(shifted(where, scaled(where, z, 0), 1), z)
@@ -356,6 +361,7 @@ function logGamma(where: string, x: Tensor<'float64'>): Tensor<'float64'> {
   return sub(add(shifted(where, main, 0.5 * LOG_2PI), mul(series, inverse)), unary('log', product))
 }
 
+/** At 8 and above the error of the seven terms below is of the order of float64's rounding. */
 const STEPS = 8
 /** B_2k / (2k (2k - 1)), the highest first (Abramowitz and Stegun, 6.1.41). */
 const STIRLING = [1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12]
@@ -453,7 +459,7 @@ export function quantileLoss<D extends DType>(
 
 /** Options of {@link klDiv}. */
 export interface KlDivOptions extends Omit<LossOptions, 'reduction'> {
-  /** As of other losses, and 'batchmean': the sum divided by the length of axis 0, which is the divergence. Default 'mean'. */
+  /** As of other losses, or 'batchmean': the sum over the length of axis 0, the divergence itself. Default 'mean'. */
   reduction?: Reduction | 'batchmean' | undefined
   /** Whether target holds logarithms, too. Default false. */
   logTarget?: boolean | undefined

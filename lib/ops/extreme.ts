@@ -23,7 +23,7 @@ import {
 
 type Kind = keyof typeof EXTREME
 
-/** Along an axis, or, where that is undefined or null, over all. */
+/** Extreme values and their places along an axis; the extreme value of all where no axis is given. */
 export function extremes<D extends DType>(
   kind: Kind,
   x: Tensor<D>,
@@ -115,7 +115,7 @@ export function extremeOver<D extends DType>(
   return y
 }
 
-/** Where both are equal, or NaN. */
+/** Where both are equal, or both NaN. */
 function same(a: Tensor, b: Tensor): Tensor<'bool'> {
   const nan = (x: Tensor) => compare('ne', x, x)
   return logical('logicalOr', compare('eq', a, b), logical('logicalAnd', nan(a), nan(b)))

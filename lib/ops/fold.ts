@@ -1,4 +1,4 @@
-/** One number of many: product, variance, standard deviation, norms, logarithm of a sum of exponentials. */
+/** Reductions to one number per line: product, variance, standard deviation, norms, logarithm of a sum of exponentials. */
 import { needsGrad, record, view } from '../autograd.ts'
 import { FOLD, native } from '../binding.ts'
 import { checkFloat, checkNumber, checkOptions } from '../check.ts'
@@ -15,13 +15,14 @@ import { mean, sum } from './reduce.ts'
 
 /** Options of {@link Tensor.variance} and {@link Tensor.std}. */
 export interface MomentOptions extends ReduceOptions {
-  /** What the number of elements is lessened by before it divides. Default 1. */
+  /** The sum of squares is divided by the number of elements less this. Default 1. */
   correction?: number | undefined
 }
 
 /** dx from dy, x and y; dy and y have the reduced axes with length 1. */
 type Gradient = (dy: Tensor, x: Tensor, y: Tensor) => Tensor
 
+/** @param alpha the correction of variance and std, else 0 */
 function fold<D extends DType>(
   op: keyof typeof FOLD,
   x: Tensor<D>,
@@ -72,8 +73,8 @@ export function prod<D extends DType>(
 }
 
 /**
- * dy times the product of all other elements along axis 1: halves are multiplied until one is left, and the way
- * back multiplies each by the other half. No division, so zeros are like other numbers.
+ * dy times the product of all other elements along axis 1, without division, so that zeros need no care: the halves
+ * are multiplied with each other until one element is left, and on the way back each half is multiplied with the other.
  */
 function others(x: Tensor, dy: Tensor): Tensor {
   const n = x._shape[1] as number
@@ -157,7 +158,7 @@ export function logSumExp<D extends DType>(
   checkFloat(where, 'input', x)
   const keepDims = keepDimsOf(where, options)
   return fold('logSumExp', x, axes, keepDims, 0, (reduced) => (dy, from, y) => {
-    // Divided by their sum, they owe nothing to the rounding of y.
+    // Divided by their sum the shares add up to 1, however y was rounded.
     const shares = unary('exp', sub(from, y.detach()))
     return mul(div(shares, sum(shares, flagged(reduced), { keepDims: true })), dy)
   })

@@ -26,6 +26,7 @@ type Pick = keyof typeof PICK
 
 // -- without checks: x [outer,n,inner], index [outer,m,inner], or [m] of indexSelect -----------------
 
+/** Elements of x at the places in `index`. */
 function picked<D extends DType>(
   op: Pick,
   x: Tensor<D>,
@@ -45,7 +46,7 @@ function picked<D extends DType>(
   return y
 }
 
-/** base, or zeros where that is null, plus the source in the places of index: the gradient of picking. */
+/** `base` (zeros where it is null) plus `source` added at the places in `index`: the gradient of picked(). */
 export function summedInto<D extends DType>(
   op: Pick,
   base: Tensor<D> | null,
@@ -80,7 +81,7 @@ export function gather<D extends DType>(x: Tensor<D>, axis: number, index: Tenso
   return along(within, index, at)
 }
 
-/** index has the shape of x, but along the axis. */
+/** index has the shape of x, except along the axis. */
 function along<D extends DType>(x: Tensor<D>, index: Tensor, at: number): Tensor<D> {
   const { dims } = dimsOf('Tensor.gather', x, at)
   return picked('gather', x, index, dims, index._shape[at] ?? 1, index._shape)
@@ -132,7 +133,7 @@ export function scatterAdd<D extends DType>(
   return scattered(where, x, at, index, cutTo(where, source, index._shape, -1))
 }
 
-/** Of an x that reaches beyond the index, the rest stays. */
+/** Adds to the part of x that the index covers; where x is longer along other axes, the rest stays as it is. */
 function scattered<D extends DType>(
   where: string,
   x: Tensor<D>,

@@ -22,7 +22,7 @@ export interface PadOptions {
   value?: number | undefined
 }
 
-/** Of an axis without elements they are all made. */
+/** Bounds `count` of chunk(): along an axis of length 0 it makes that many empty tensors. */
 const MOST_CHUNKS = 2 ** 24
 
 // -- parts of one tensor ----------------------------------------------------------------
@@ -85,13 +85,14 @@ export function chunk<D extends DType>(x: Tensor<D>, count: number, axis: number
   return divided(where, x, at, lengths)
 }
 
-/** As many of `size` as there are, and the rest. */
+/** Parts of `size` that add up to `length`; the last may be shorter. */
 function evenly(length: number, size: number): number[] {
   const lengths: number[] = []
   for (let left = length; left > 0; left -= size) lengths.push(Math.min(size, left))
   return length === 0 ? [0] : lengths
 }
 
+/** The parts of x along an axis, of these lengths. */
 function divided<D extends DType>(
   where: string,
   x: Tensor<D>,

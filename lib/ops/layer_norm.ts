@@ -73,8 +73,8 @@ export function layerNorm<D extends DType>(
 }
 
 /**
- * The same without checks. `average` and `rstd`, per row, are there where it is recorded or `statistics` are
- * asked for; they belong to the caller.
+ * The same without checks: over the axes from `split` on. `average` and `rstd` (1 / sqrt(variance + eps)), per row, are
+ * there if it is recorded or `statistics` is true; the caller disposes of them.
  */
 export function normalize<D extends DType>(
   where: string,

@@ -1,4 +1,4 @@
-/** What the ops along axes share: a tensor as [outer, n, inner], and places along n. */
+/** What the ops along axes share: a tensor as [outer, n, inner], where n lies along an axis, and places along it. */
 
 import { checkAxis, checkBoolean, checkOptions, checkTensor } from '../check.ts'
 import type { DType } from '../dtype.ts'
@@ -17,7 +17,7 @@ export interface ReduceOptions {
   keepDims?: boolean | undefined
 }
 
-/** Elements of some axes and where they lie along them. */
+/** Elements along an axis, and where they are. */
 export interface ValuesAndIndices<D extends DType = DType> {
   /** The elements. */
   values: Tensor<D>
@@ -25,9 +25,10 @@ export interface ValuesAndIndices<D extends DType = DType> {
   indices: Tensor<'int32'>
 }
 
-/** [outer, n, inner]; n lies along an axis. */
+/** [outer, n, inner]: the axis has length n, those before it outer elements, those after it inner ones. */
 export type Dims = readonly [outer: number, n: number, inner: number]
 
+/** x as lines along an axis, which `at` counts from the start. */
 export function dimsOf(where: string, x: Tensor, axis: unknown): { dims: Dims; at: number } {
   checkTensor(where, 'input', x)
   const at = checkAxis(where, axis, x._shape.length)
@@ -36,7 +37,7 @@ export function dimsOf(where: string, x: Tensor, axis: unknown): { dims: Dims; a
   return { dims, at }
 }
 
-/** Indices are int32. */
+/** Indices are int32: an axis must not be longer than they count. */
 export function checkPlaces(where: string, n: number): void {
   if (n > MAX_INT32) throw refusal(where, `expected at most ${MAX_INT32} elements along an axis, got ${n}`)
 }
@@ -66,7 +67,7 @@ export function flags(where: string, axes: Axes, rank: number): number[] {
   return reduced
 }
 
-/** The flagged axes as one, for a kernel; `lines` is a copy where they do not lie side by side. */
+/** The flagged axes as one, for a kernel; `lines` is a copy if they are not neighbours, which the caller disposes of. */
 export function lines(x: Tensor, reduced: readonly number[]): { lines: Tensor; dims: Dims; copied: boolean } {
   const shape = x._shape
   const first = reduced.indexOf(1)

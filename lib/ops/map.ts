@@ -1,4 +1,4 @@
-/** Elementwise functions of one tensor that are linear: their gradient needs no other op. */
+/** Elementwise functions of one tensor whose gradients are made of themselves: this file imports no other op. */
 import { needsGrad, record } from '../autograd.ts'
 import { native, UNARY } from '../binding.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'

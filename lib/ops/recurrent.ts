@@ -31,18 +31,18 @@ export interface RecurrentResult<D extends FloatDType> {
   output: Tensor<D>
   /** [L*D,B,Hout]: the state of each row after its own last step */
   hn: Tensor<D>
-  /** [L*D,B,H] of a cell with c */
+  /** [L*D,B,H]; null of a cell without c */
   cn: Tensor<D> | null
 }
 
-/** T, B and the shapes that follow from them. */
+/** T and B of an input, and whether it has an axis for B. */
 interface Extent {
   T: number
   B: number
   batched: boolean
 }
 
-/** Weights in the backend's layout, rebuilt by the backend when the stamp changes. */
+/** Memory for the weights in the backend's layout. The backend packs them again where the stamp of a call is another. */
 export class PackedWeights {
   #storage: Storage | null = null
   #forTraining = false
@@ -52,7 +52,7 @@ export class PackedWeights {
     if (this.#storage !== null && (this.#forTraining || !training)) return this.#storage
     const bytes = native().packedBytes(desc, deviceNumber(device))
     const storage = Storage.allocate(deviceNumber(device), bytes)
-    // It begins with the stamp of what it holds: 0 is nothing.
+    // It begins with the stamp of the weights it holds; 0: none yet.
     native().fill(DTYPE_FLOAT32, bytes / 4, 0, storage.handle)
     this.dispose()
     this.#storage = storage
@@ -225,7 +225,7 @@ function run<D extends FloatDType>(
   const y = result(shapes.y, dtype, device)
   const hn = shapes.h && result(shapes.h, dtype, device)
   const cn = hasC(shape.cell) ? result(shapes.c, dtype, device) : null
-  // The tape holds all of it until backward has run.
+  // Backward is given the same call; the tape keeps its memory alive until then.
   const call: RecurrentCall = [
     desc,
     weights.map(({ handle }) => handle),

@@ -1,4 +1,4 @@
-/** What losses share: which elements count, and what becomes of the single losses. */
+/** What losses share: which elements count, and the reduction of the single losses (one per element) to a number. */
 import { checkBool, checkBoolean, checkIntegers, checkOneOf, checkPlacement } from '../check.ts'
 import { tensor } from '../create.ts'
 import type { DType } from '../dtype.ts'
@@ -15,7 +15,7 @@ export type Reduction = 'none' | 'mean' | 'sum'
 
 /** Options of every loss. */
 export interface LossOptions {
-  /** What becomes of the single losses. Default 'mean'. */
+  /** How the losses of single elements are reduced. Default 'mean'. */
   reduction?: Reduction | undefined
   /**
    * bool, true where an element counts; broadcasts to the single losses. What does not count may be anything, also
@@ -36,7 +36,7 @@ export function checkReduction(where: string, options: LossOptions): Reduction {
   return checkOneOf(where, 'reduction', options.reduction ?? 'mean', REDUCTIONS)
 }
 
-/** What counts of single losses of this shape; null: everything. */
+/** The mask of mask and lengths together, true where a single loss counts; null: everywhere. */
 export function countedOf(
   where: string,
   { mask = null, lengths = null, batchFirst = false }: LossOptions,
@@ -86,7 +86,7 @@ export function masked<D extends DType>(
   return counted === null ? x : choose(counted, x, harmless)
 }
 
-/** What the losses that count come to, divided by the sum of their weights where there are any. */
+/** Reduces the losses that count. The mean with weights divides by the sum of the weights that count. */
 export function reduced<D extends DType>(
   losses: Tensor<D>,
   counted: Tensor<'bool'> | null,
@@ -101,7 +101,7 @@ export function reduced<D extends DType>(
   return div(sum(kept), sum(to(expand(counted, losses._shape), losses.dtype)))
 }
 
-/** A tensor of other rank that broadcasts along `axis` of `shape`. */
+/** A vector as a tensor of that rank, its elements along `axis`. */
 export function alongAxis<D extends DType>(x: Tensor<D>, rank: number, axis: number): Tensor<D> {
   return reshape(
     x,

@@ -25,19 +25,19 @@ function permuted<D extends DType>(op: string, x: Tensor<D>, order: readonly num
   return y
 }
 
-/** Backward along the flagged axes. */
-function flipped<D extends DType>(x: Tensor<D>, backward: readonly number[]): Tensor<D> {
+/** In reverse order along the flagged axes. */
+function flipped<D extends DType>(x: Tensor<D>, reversed: readonly number[]): Tensor<D> {
   const shape = x._shape
   const strides = denseStrides(shape)
   let last = 0
   const from = strides.map((stride, i) => {
-    if (backward[i] !== 1) return stride
+    if (reversed[i] !== 1) return stride
     last += ((shape[i] as number) - 1) * stride
     return -stride
   })
   const y = resultLike(x)
   copyStrided(x, y, shape, from, strides, last)
-  if (needsGrad(x)) record('flip', [x], [y], [], (dy) => [flipped(dy, backward)])
+  if (needsGrad(x)) record('flip', [x], [y], [], (dy) => [flipped(dy, reversed)])
   return y
 }
 
@@ -57,11 +57,12 @@ export function reshape<D extends DType>(x: Tensor<D>, shape: readonly number[])
   return view(x, inferred(where, shape, x))
 }
 
-/** The same tensor under a new owner: disposing one leaves the other. */
+/** Another tensor of the same elements: disposing one leaves the other. */
 export function alias<D extends DType>(x: Tensor<D>): Tensor<D> {
   return reshape(x, x._shape)
 }
 
+/** The shape with its -1 replaced by what the size of x leaves. */
 function inferred(where: string, shape: readonly number[], x: Tensor): readonly number[] {
   const sizes = copyShape(where, shape)
   const unknown = sizes.indexOf(-1)
@@ -142,9 +143,9 @@ export function permute<D extends DType>(x: Tensor<D>, axes: readonly number[]):
 export function flip<D extends DType>(x: Tensor<D>, axes: number | readonly number[]): Tensor<D> {
   const where = 'Tensor.flip'
   checkTensor(where, 'input', x)
-  const backward = flags(where, axes, x._shape.length)
+  const reversed = flags(where, axes, x._shape.length)
   x._live(where)
-  return flipped(x, backward)
+  return flipped(x, reversed)
 }
 
 export function clone<D extends DType>(x: Tensor<D>): Tensor<D> {

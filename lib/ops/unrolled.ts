@@ -1,6 +1,6 @@
 /**
- * Recurrent layers made of ops of the tape, step by step: for gradients that shall be differentiated again. Slow, and
- * the same function as recurrent.ts. Equations as in docs/equations.md, with its names.
+ * Recurrent layers made of ops of the tape, step by step: backward runs them where gradients are differentiated again
+ * (createGraph). The same function as recurrent.ts, but slow. Equations and names as in docs/equations.md.
  */
 import { view } from '../autograd.ts'
 import { type CellName, type CellStack, hasC, outputSize, parameterShapes, suffixes } from '../cells.ts'
@@ -30,6 +30,7 @@ const sigmoid = (x: Tensor) => unary('sigmoid', x)
 const tanh = (x: Tensor) => unary('tanh', x)
 const complement = (x: Tensor) => shifted(NAME, negated(NAME, x), 1)
 
+/** x W^T + b with the weight and bias of that name. */
 function times(w: Weights, x: Tensor, which: 'ih' | 'hh'): Tensor {
   return linear(x, w.get(`weight_${which}`) as Tensor, w.get(`bias_${which}`) ?? null)
 }
@@ -94,7 +95,7 @@ const STEPS: Readonly<Record<CellName, Step>> = {
   gruResetBefore,
 }
 
-/** What a layer multiplies its outputs with on the way to the next. */
+/** Dropout between layers: the probability, and where its random numbers begin. */
 interface Between {
   p: number
   seed: number
@@ -125,7 +126,7 @@ export function unrolled(
   const ofDirection = layersOf(shape, parameters)
   const initial = (x: Tensor | null, k: number, size: number) =>
     x === null ? zerosLike(input, [B, size]) : row(withBatch(x), k)
-  const masks = lengths === null ? null : runs(lengths, T, input)
+  const masks = lengths === null ? null : stepMasks(lengths, T, input)
 
   const last: State[] = []
   let sequence = rowsOf(lengths === null ? given : cleaned(given, lengths))
@@ -194,8 +195,8 @@ function joined(sequence: readonly Tensor[], like: Tensor, B: number, N: number)
   return sequence.length > 0 ? stack(sequence) : zerosLike(like, [0, B, N])
 }
 
-/** Per step 1 for the rows that are still running, else 0: [B,1]. */
-function runs(lengths: Int32Array, T: number, like: Tensor): Tensor[] {
+/** A mask [B,1] per step: 1 for the rows that still have steps, else 0. */
+function stepMasks(lengths: Int32Array, T: number, like: Tensor): Tensor[] {
   const { dtype, device } = like
   return Array.from({ length: T }, (_, t) =>
     tensor(
@@ -206,6 +207,7 @@ function runs(lengths: Int32Array, T: number, like: Tensor): Tensor[] {
   )
 }
 
+/** The next state of the rows in the mask, the state before of the others. */
 function chosen(mask: Tensor, next: State, before: State): State {
   const rest = complement(mask)
   const of = (a: Tensor, b: Tensor) => add(mul(mask, a), mul(rest, b))
