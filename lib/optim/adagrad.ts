@@ -10,7 +10,7 @@ export interface AdagradOptions {
   lrDecay?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
   weightDecay?: number | undefined
-  /** What the sums of squares begin with. Default 0. */
+  /** The sums of squared gradients begin with it. Default 0. */
   initialAccumulatorValue?: number | undefined
   /** Added to the denominator. Default 1e-10. */
   eps?: number | undefined
@@ -20,7 +20,7 @@ export interface AdagradOptions {
 
 const NAMES = ['lr', 'lrDecay', 'weightDecay', 'initialAccumulatorValue', 'eps', 'maximize']
 
-/** Adagrad, as torch.optim.Adagrad. State: sum. */
+/** Adagrad (Duchi et al., 2011), as torch.optim.Adagrad. State: sum. */
 export class Adagrad extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: ParametersOrGroups<AdagradOptions>, options: AdagradOptions = {}) {

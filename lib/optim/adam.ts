@@ -1,4 +1,4 @@
-/** Adam and its kin: they follow the mean of the gradient, and divide by the root of the mean of its square. */
+/** Adam and its variants: running means of the gradient and of its square; a step is the one over the root of the other. */
 import { checkBoolean, checkNumber } from '../check.ts'
 import { checkBetas, groupsOf, type ParametersOrGroups, type Rule } from './groups.ts'
 import { Optimizer } from './optimizer.ts'
@@ -18,7 +18,7 @@ interface CommonOptions {
 export interface AdamOptions extends CommonOptions {
   /** Adam: added to the gradient, times the parameter; default 0. AdamW: decoupled; default 0.01. */
   weightDecay?: number | undefined
-  /** Use the largest mean square so far. Default false. */
+  /** Divide by the largest mean square so far (Reddi et al., 2018). Default false. */
   amsgrad?: boolean | undefined
 }
 
@@ -36,9 +36,12 @@ export interface NAdamOptions extends RAdamOptions {
   momentumDecay?: number | undefined
 }
 
+/** torch's, and Dozat's: the momentum of step t is beta1 * (1 - 0.5 * 0.96^(t * momentumDecay)). */
+const MOMENTUM_DECAY = 0.96
+
 const COMMON = ['lr', 'betas', 'eps', 'weightDecay', 'maximize']
 
-/** Adam, as torch.optim.Adam. State: exp_avg, exp_avg_sq, max_exp_avg_sq (amsgrad). */
+/** Adam (Kingma and Ba, 2015), as torch.optim.Adam. State: exp_avg, exp_avg_sq, max_exp_avg_sq (amsgrad). */
 export class Adam extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: ParametersOrGroups<AdamOptions>, options: AdamOptions = {}) {
@@ -49,7 +52,7 @@ export class Adam extends Optimizer {
   }
 }
 
-/** Adam with decoupled weight decay, as torch.optim.AdamW. State as {@link Adam}. */
+/** Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW. State as {@link Adam}. */
 export class AdamW extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: ParametersOrGroups<AdamOptions>, options: AdamOptions = {}) {
@@ -62,8 +65,8 @@ export class AdamW extends Optimizer {
 }
 
 /**
- * Adam with Nesterov's momentum, as torch.optim.NAdam. State: exp_avg, exp_avg_sq; the product of the momenta so far
- * follows from the number of steps, of the betas as they are now.
+ * Adam with Nesterov's momentum (Dozat, 2016), as torch.optim.NAdam. State: exp_avg, exp_avg_sq. torch's mu_product, the
+ * product of the momenta so far, is no state: it is computed from the number of steps and the betas as they are now.
  */
 export class NAdam extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
@@ -76,7 +79,10 @@ export class NAdam extends Optimizer {
   }
 }
 
-/** Adam that is rectified while its mean square is of few gradients, as torch.optim.RAdam. State as {@link NAdam}. */
+/**
+ * Adam whose steps are smaller while its mean square is one of few gradients (Liu et al., 2020), as torch.optim.RAdam.
+ * State as {@link NAdam}.
+ */
 export class RAdam extends Optimizer {
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
   constructor(parameters: ParametersOrGroups<RAdamOptions>, options: RAdamOptions = {}) {
@@ -103,7 +109,7 @@ function ruleOf(
       amsgrad,
       maximize: checkBoolean(where, 'maximize', options.maximize ?? false),
       decoupled: checkBoolean(where, 'decoupledWeightDecay', options.decoupledWeightDecay ?? false),
-      muDecay: 0.96 ** checkNumber(where, 'momentumDecay', options.momentumDecay ?? 4e-3, 0),
+      muDecay: MOMENTUM_DECAY ** checkNumber(where, 'momentumDecay', options.momentumDecay ?? 4e-3, 0),
     },
     states: ['exp_avg', 'exp_avg_sq', amsgrad ? 'max_exp_avg_sq' : null],
   }

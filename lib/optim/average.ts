@@ -18,6 +18,7 @@ import { detached } from '../scope.ts'
 import { copyAll, copyTo } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
 import { hyperRow } from './groups.ts'
+import { STATES } from './optimizer.ts'
 
 /** Options of {@link AveragedModel}. */
 export interface AveragedModelOptions {
@@ -36,6 +37,7 @@ interface Part {
   members: number[]
 }
 
+/** The decay by which the native update knows that all updates weigh the same. */
 const ALL_THE_SAME = -1
 
 /**
@@ -107,7 +109,7 @@ export class AveragedModel {
       Float64Array.from(averages, ({ size }) => size),
       averages.map((average) => average._handle(where)),
       order.map((i) => this.#source(i)._handle(where)),
-      new Array(3 * order.length).fill(null),
+      new Array(STATES * order.length).fill(null),
     )
     for (const average of averages) average._live(where).touch()
   }
@@ -140,7 +142,7 @@ export class AveragedModel {
 
   /**
    * Runs `fn` while the module's parameters hold the averages, then puts back what they held, also where `fn`
-   * throws. Gradients and graphs of before are not for use with it: call backward() first.
+   * throws. A graph recorded before cannot be used after it, as the weights have changed in place: call backward() first.
    *
    * @param fn a synchronous function; what its ops compute may be read later
    * @returns what `fn` returns

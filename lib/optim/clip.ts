@@ -77,7 +77,7 @@ export function clipGradValue(parameters: Iterable<Tensor>, clipValue: number): 
   const list = checkParameters(where, parameters)
   if (typeof clipValue !== 'number') throw argumentError(where, 'clipValue to be a number', clipValue)
   if (!(clipValue >= 0)) throw valueError(where, 'clipValue to be at least 0', clipValue)
-  const alike = new Map<string, Tensor[]>()
+  const alike = new Map<string, Tensor[]>() // by dtype and device: one native call takes one of each
   for (const { grad } of list) {
     if (grad === null) continue
     const name = `${grad.dtype} ${grad.device}`

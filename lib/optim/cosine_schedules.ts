@@ -35,13 +35,13 @@ export class CosineAnnealingLR extends Schedule {
 export interface CosineAnnealingWarmRestartsOptions {
   /** Steps to the first restart. */
   t0: number
-  /** How much longer each stretch is than the one before. Default 1. */
+  /** How many times as long each stretch is as the one before; a whole number. Default 1. */
   tMult?: number | undefined
   /** The learning rate that a stretch goes down to. Default 0. */
   etaMin?: number | undefined
 }
 
-/** Lowers the learning rate along half a cosine, again and again from the first one. */
+/** Lowers the learning rate along half a cosine, again and again from the first one (SGDR, Loshchilov and Hutter, 2017). */
 export class CosineAnnealingWarmRestarts extends Schedule {
   readonly #t0: number
   readonly #tMult: number

@@ -15,7 +15,7 @@ export interface Hyper {
   eps?: number | undefined
   alpha?: number | undefined
   lrDecay?: number | undefined
-  /** NAdam: 0.96^momentumDecay. */
+  /** NAdam: the factor by which the momentum approaches the first of betas at each step. */
   muDecay?: number | undefined
   nesterov?: boolean | undefined
   centered?: boolean | undefined
@@ -24,12 +24,12 @@ export interface Hyper {
   decoupled?: boolean | undefined
 }
 
-/** What the options of a group come to. */
+/** The update rule of a group: checked options with their defaults. */
 export interface Rule {
   hyper: Hyper
   /** Names of the three state tensors a parameter may have; null where the options need none. */
   states: readonly (string | null)[]
-  /** What they begin with. Default 0. */
+  /** The value that the state tensors begin with. Default 0. */
   initial?: number | undefined
 }
 
@@ -74,7 +74,7 @@ export class ParamGroup {
   readonly #where: string
   readonly #hyper: Hyper
   readonly #hasMomentum: boolean
-  /** Where schedules begin: the learning rate when the first of them was made, until another one is set. */
+  /** The learning rate that schedules start from: that when the first was made, unless lr was set since. null: no schedule yet. */
   #initialLr: number | null = null
 
   /** @internal */
@@ -109,7 +109,10 @@ export class ParamGroup {
     this.#hyper.weightDecay = checkNumber(this.#where, 'weightDecay', value, 0)
   }
 
-  /** Of SGD and RMSprop, else undefined. One of 0 stays 0: nothing has been kept to follow. */
+  /**
+   * Momentum, at least 0, of SGD and RMSprop; undefined of other optimizers. A group made with 0 keeps no running sum, so
+   * it can have none later: RangeError ERR_BPTT_VALUE.
+   */
   get momentum(): number | undefined {
     return this.#hyper.momentum
   }
@@ -127,7 +130,7 @@ export class ParamGroup {
     this.#hyper.momentum = value
   }
 
-  /** Of Adam and its kin, else undefined. */
+  /** Of Adam and its variants, each from 0 to below 1; undefined of other optimizers. */
   get betas(): readonly [number, number] | undefined {
     return this.#hyper.betas
   }

@@ -62,7 +62,7 @@ interface Phase {
 }
 
 /**
- * One cycle: the learning rate rises from maxLr / divFactor to maxLr and falls to nearly nothing, the momentum the
+ * One cycle (Smith and Topin, 2017): the learning rate rises from maxLr / divFactor to maxLr and falls to nearly nothing, the momentum the
  * other way. Call step() after every batch, at most totalSteps times. As torch's, but that cycleMomentum wants
  * an optimizer whose momentum is above 0, and that the last step along a line stays where the line ends.
  */

@@ -10,6 +10,9 @@ import { copyTo, settle } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
 import type { ParamGroup } from './groups.ts'
 
+/** State tensors that a parameter may have: a rule names them. */
+export const STATES = 3
+
 /**
  * Parameters of a group that have always been updated together: one step counter.
  * Those without a gradient at some step leave it for a cohort of their own.
@@ -34,7 +37,7 @@ export abstract class Optimizer {
   readonly #kind: number
   /** Per parameter. */
   readonly #groups: readonly ParamGroup[]
-  /** Per parameter, three each: made at its first update. */
+  /** STATES for each parameter, made at its first update; null where its rule has fewer. */
   #states: (Tensor | null)[]
   /** Parameters that have state. */
   #updated = new Set<number>()
@@ -57,7 +60,7 @@ export abstract class Optimizer {
     if (!this.parameters.some((parameter) => parameter.requiresGrad)) {
       throw refusal(name, 'expected a parameter that requires grad, got none')
     }
-    this.#states = new Array<Tensor | null>(this.parameters.length * 3).fill(null)
+    this.#states = new Array<Tensor | null>(this.parameters.length * STATES).fill(null)
     this.#cohorts = this.#cohortsAt(new Map())
   }
 
@@ -114,7 +117,7 @@ export abstract class Optimizer {
       for (const i of [...this.#updated].sort((a, b) => a - b)) {
         add(`step.${i}`, steps.get(i) as Tensor)
         this.#namesOf(i).forEach((name, j) => {
-          const tensor = this.#states[3 * i + j]
+          const tensor = this.#states[STATES * i + j]
           if (tensor) add(`${name}.${i}`, tensor)
         })
       }
@@ -150,7 +153,7 @@ export abstract class Optimizer {
       for (const i of updated) {
         const { device } = this.parameters[i] as Tensor
         this.#namesOf(i).forEach((name, j) => {
-          if (name !== null) states[3 * i + j] = copyTo(given.get(`${name}.${i}`) as Tensor, device)
+          if (name !== null) states[STATES * i + j] = copyTo(given.get(`${name}.${i}`) as Tensor, device)
         })
       }
       for (const tensor of states) if (tensor !== null) settle(where, tensor)
@@ -227,7 +230,7 @@ export abstract class Optimizer {
       names.map((name) => (name === null ? null : full(shape, initial, { dtype, device }))),
     )
     states.forEach((state, j) => {
-      this.#states[3 * i + j] = state
+      this.#states[STATES * i + j] = state
     })
     this.#updated.add(i)
   }
@@ -248,7 +251,7 @@ export abstract class Optimizer {
       for (const i of members) this.#prepare(i)
       cohort.sizes = members.map((i) => (this.parameters[i] as Tensor).size)
       cohort.states = members.flatMap((i) =>
-        [0, 1, 2].map((j) => this.#states[3 * i + j]?._handle(where) ?? null),
+        this.#states.slice(STATES * i, STATES * (i + 1)).map((state) => state?._handle(where) ?? null),
       )
       cohort.parameters = members.map((i) => (this.parameters[i] as Tensor)._handle(where))
     }
@@ -282,7 +285,7 @@ export abstract class Optimizer {
 
 type Lists = Pick<Cohort, 'members' | 'sizes' | 'parameters' | 'states'>
 
-/** One list of all cohorts. By concat(): flatMap() costs as much as the rest of a step. */
+/** The lists of all cohorts as one. By concat(): flatMap() costs as much as the rest of a step. */
 function joined<K extends keyof Lists>(cohorts: readonly Cohort[], list: K): Lists[K]
 function joined(cohorts: readonly Cohort[], list: keyof Lists): unknown[] {
   return ([] as unknown[]).concat(...cohorts.map((cohort) => cohort[list]))

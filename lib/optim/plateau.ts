@@ -23,7 +23,7 @@ export interface ReduceLROnPlateauOptions {
   factor?: number | undefined
   /** Steps without improvement to tolerate. Default 10. */
   patience?: number | undefined
-  /** Relative change that counts as improvement. Default 1e-4. */
+  /** An improvement is a change by more than this part of the best metric. Default 1e-4. */
   threshold?: number | undefined
   /** Steps to wait after a reduction. Default 0. */
   cooldown?: number | undefined
@@ -39,9 +39,11 @@ function checkBest(where: string, name: string, value: unknown): number | null {
 export class ReduceLROnPlateau {
   readonly #optimizer: Optimizer
   readonly #options: Given<ReduceLROnPlateauOptions>
-  /** null until a metric counts. */
+  /** null until the first finite metric. */
   #best: number | null = null
+  /** Steps since the last improvement. */
   #bad = 0
+  /** Steps of the cooldown that are left. */
   #cooling = 0
 
   /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */

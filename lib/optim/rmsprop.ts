@@ -12,9 +12,9 @@ export interface RMSpropOptions {
   eps?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
   weightDecay?: number | undefined
-  /** Decay of the sum of updates that it follows. Default 0: the update alone. */
+  /** How much of the running sum of updates each step keeps; the step goes along that sum. Default 0: the update alone. */
   momentum?: number | undefined
-  /** Subtract the square of the mean gradient. Default false. */
+  /** Divide by the root of the variance (the mean square less the square of the mean) of the gradient. Default false. */
   centered?: boolean | undefined
   /** Go up the gradient. Default false. */
   maximize?: boolean | undefined

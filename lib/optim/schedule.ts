@@ -76,8 +76,9 @@ export abstract class Schedule {
   /** @internal */
   readonly _optimizer: Optimizer
   readonly #where: string
-  /** Whether the bases are part of the state. */
+  /** Whether the learning rates that it starts from are part of its state: where later rates are computed from them. */
   readonly #keepsBases: boolean
+  /** The learning rate of each group that it starts from. */
   #bases: readonly number[]
   #step = 0
 

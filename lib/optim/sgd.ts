@@ -7,9 +7,9 @@ import { Optimizer } from './optimizer.ts'
 export interface SGDOptions {
   /** Learning rate. Default 1e-3. */
   lr?: number | undefined
-  /** Decay of the sum of gradients that it follows. Default 0: the gradient alone. */
+  /** How much of the running sum of gradients each step keeps; the step goes along that sum. Default 0: the gradient alone. */
   momentum?: number | undefined
-  /** Part of each gradient that the sum leaves out. Default 0. */
+  /** Part of each new gradient that is not added to that sum. Default 0. */
   dampening?: number | undefined
   /** Added to the gradient, times the parameter. Default 0. */
   weightDecay?: number | undefined
