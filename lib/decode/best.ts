@@ -14,7 +14,7 @@ export class Best {
     this.#ids = new Float64Array(capacity)
   }
 
-  /** What a score must exceed to be kept. */
+  /** A score must exceed it to be kept. */
   get threshold(): number {
     return this.#size < this.#scores.length ? Number.NEGATIVE_INFINITY : (this.#scores[0] as number)
   }
@@ -23,7 +23,7 @@ export class Best {
     this.#size = 0
   }
 
-  /** Ids rise from offer to offer. */
+  /** Offers a candidate. Ids must rise from offer to offer: of equal scores the lower id is kept. */
   offer(score: number, id: number): void {
     if (!(score > this.threshold)) return
     if (this.#size < this.#scores.length) this.#rise(this.#size++, score, id)
@@ -39,7 +39,7 @@ export class Best {
     return kept.sort((a, b) => b[0] - a[0] || a[1] - b[1])
   }
 
-  /** Whether entry `i` goes before a candidate. */
+  /** Whether entry `i` is worse than a candidate, so that it is dropped before it. */
   #worse(i: number, score: number, id: number): boolean {
     const at = this.#scores[i] as number
     return at < score || (at === score && (this.#ids[i] as number) > id)

@@ -28,7 +28,7 @@ export interface CtcPath {
   tokens: number[]
   /** The frame in which each label begins. */
   frames: number[]
-  /** log P of the path: one of those that give these labels. */
+  /** log P of the path, one of the alignments that give these labels. */
   logProb: number
 }
 
@@ -43,7 +43,7 @@ export interface CtcScorer<S = unknown> {
   score(state: S, token: number): number
   /** The state after one more label; called only for those that are kept. */
   next(state: S, token: number): S
-  /** What is added at the end, e.g. log P(end | labels). Default 0. */
+  /** Score of ending after these labels, e.g. log P(end | labels). Default 0. */
   end?(state: S): number
 }
 
@@ -57,7 +57,7 @@ export interface CtcBeamOptions<S = unknown> extends CtcGreedyOptions {
   languageModel?: ((prefix: readonly number[], token: number) => number) | CtcScorer<S> | undefined
   /** Weight of the language model, at least 0. Default 1. */
   alpha?: number | undefined
-  /** Added per label, against the preference of language models for few. Default 0. */
+  /** Added to the score for each label: language models prefer few labels. Default 0. */
   beta?: number | undefined
 }
 
@@ -67,11 +67,11 @@ export interface CtcHypothesis {
   tokens: number[]
   /** log P(tokens): over all alignments that the beam has held. */
   logProb: number
-  /** What it is ranked by: logProb + alpha * language model + beta * labels. */
+  /** logProb + alpha * language model + beta * number of labels, by which hypotheses are ranked. */
   score: number
 }
 
-/** A sequence of labels: each is in the tree once. */
+/** A sequence of labels, as a node of a tree in which each sequence stands once. */
 interface Prefix {
   parent: Prefix | null
   token: number
@@ -108,8 +108,8 @@ export async function ctcGreedyDecode(logProbs: Tensor, options: CtcGreedyOption
 }
 
 /**
- * The likeliest labels, by prefix beam search: the probability of labels is the sum over all alignments that give them,
- * where a path counts one. With more beams than there are label sequences the result is exact.
+ * The likeliest labels, by prefix beam search: the probability of labels is the sum over all alignments that give them
+ * ({@link ctcGreedyDecode} takes a single one). With more beams than there are label sequences the result is exact.
  *
  * Without a language model it is the algorithm of Hannun et al. 2014 (First-Pass Large Vocabulary Continuous Speech
  * Recognition using Bi-Directional Recurrent DNNs) in log space; with one, hypotheses are pruned and ranked by
@@ -273,7 +273,7 @@ class PrefixSearch {
     const candidates = this.#candidates
     candidates.clear()
 
-    // Ids of prefixes that stay are their slots, those of new ones lie behind: beam.length + slot * C + class.
+    // The id of a candidate: its slot if it is a prefix of the beam, else beam.length + slot of its parent * C + class.
     for (const prefix of beam) {
       const { slot, parent, token } = prefix
       const total = logAdd(blanks[slot] as number, labels[slot] as number)

@@ -49,8 +49,8 @@ export async function sampleToken(logits: Scores, options: SampleOptions = {}): 
       : readRows(where, 'logits', logits, rows),
   ])
   return Int32Array.from({ length: rows }, (_, row) => {
-    const of = scores.data.subarray(row * scores.width, (row + 1) * scores.width)
-    return choose(where, of, temperature, topK, topP, draws[row] as number)
+    const own = scores.data.subarray(row * scores.width, (row + 1) * scores.width)
+    return choose(where, own, temperature, topK, topP, draws[row] as number)
   })
 }
 
@@ -87,6 +87,7 @@ function checkDraws(where: string, draws: ArrayLike<number>, rows: number): Arra
   return draws
 }
 
+/** The token that a draw from [0, 1) falls on, where each has a part of it in proportion to its probability. */
 function choose(
   where: string,
   logits: Float32Array | Float64Array,
@@ -116,7 +117,7 @@ function choose(
   return best
 }
 
-/** Sets the weights of all other tokens to 0. Of equal ones the first are kept. */
+/** Sets the weights of all but the likeliest tokens to 0. Of equal ones the first are kept. */
 function keepLikeliest(weights: Float64Array, topK: number, topP: number): void {
   const order = Array.from(weights.keys()).sort(
     (a, b) => (weights[b] as number) - (weights[a] as number) || a - b,

@@ -1,4 +1,4 @@
-/** Log-probabilities as decoders take them: of a user's model, so looked at. */
+/** Log-probabilities as decoders take them. They come from a user's model, so they are checked. */
 import { isTensor, typedArrayKind } from '../brand.ts'
 import { checkFloat } from '../check.ts'
 import { BpttError } from '../errors.ts'
@@ -14,7 +14,7 @@ export interface Rows {
   width: number
 }
 
-/** Rounding may leave the logarithm of a probability so far above 0. */
+/** A log-probability may be so far above 0 by rounding, e.g. of float16 models. */
 const ROUNDING = 1e-3
 
 /** The elements of `rows` rows, of a tensor [rows,width] or a typed array. */
@@ -42,7 +42,7 @@ export function checkFloatArray(where: string, name: string, value: unknown): Fl
   return value as Float32Array | Float64Array
 }
 
-/** Refuses NaN, and what is no logarithm of a probability: every bound of a search would be wrong. */
+/** Refuses NaN and values above 0: a search stops early because log-probabilities only make a score fall. */
 export function checkLogProbs(where: string, data: Float32Array | Float64Array): void {
   for (let i = 0; i < data.length; i++) {
     const value = data[i] as number

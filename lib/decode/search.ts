@@ -24,11 +24,11 @@ export interface DecodeResult<S> {
   logits?: Scores | undefined
   /** The state after the tokens. */
   state: S
-  /** [rows,S], where each row looked: weights of at least 0 over the positions of its input */
+  /** [rows,S], attention weights of each row, at least 0, over the S positions of its input */
   attention?: Scores | undefined
 }
 
-/** What a step may want to know of its rows. */
+/** What a step is told besides tokens and state. */
 export interface DecodeContext {
   /** Tokens so far; 0 at the first step. */
   length: number
@@ -64,7 +64,7 @@ export interface GreedySearchOptions<S = unknown> {
   batch?: number | undefined
   /** The token, or the tokens, that end a sequence. Default: none. */
   stop?: number | readonly number[] | undefined
-  /** Tokens after which a sequence is cut short. */
+  /** Most tokens of a sequence, the stop token included; one that has so many is cut short. */
   maxLength: number
   /** How a state is reordered. Default {@link selectRows}. */
   select?: SelectState<S> | undefined
@@ -97,15 +97,15 @@ export interface Hypothesis {
   tokens: number[]
   /** log P(tokens, stop): the sum over its steps. */
   logProb: number
-  /** What it is ranked by: logProb with the penalties. */
+  /** logProb with the penalties, by which hypotheses are ranked. */
   score: number
   /** Whether a stop token ended it; false: it was cut short by maxLength. */
   finished: boolean
-  /** Where it looked at each step, that of the stop token included; of steps that return attention. */
+  /** The attention weights of each step, that of the stop token included; only where steps return attention. */
   attention?: Float64Array[] | undefined
 }
 
-/** A token in the tree of all that the beams have held. */
+/** A token in the tree of all prefixes that the beams have held; a hypothesis is a path from it to the root. */
 interface Node {
   parent: Node | null
   token: number
@@ -142,6 +142,7 @@ interface Settings {
   signal: DecodeSignal | undefined
 }
 
+/** The rows of a step. */
 interface Layout {
   tokens: Int32Array
   batch: Int32Array
@@ -157,7 +158,7 @@ interface Step {
 const GREEDY = ['start', 'batch', 'stop', 'maxLength', 'select', 'fixedRows', 'signal']
 const BEAM = [...GREEDY, 'beams', 'nBest', 'lengthPenalty', 'coveragePenalty', 'sourceLengths']
 
-/** Weights of attention are taken for at least this: the logarithm of none at all would end every comparison. */
+/** A position's sum of attention counts as at least this in the coverage penalty: log(0) would make every score -Infinity. */
 const LEAST_COVERAGE = 1e-10
 
 /**
@@ -416,7 +417,7 @@ function extend(settings: Settings, sequence: Sequence, length: number, next: St
   sequence.live = kept.map(grown).filter((one) => mayStillEnter(settings, sequence.ended, one, length))
 }
 
-/** Where a hypothesis looks at this step, and in all. */
+/** The attention weights of a hypothesis at this step, and their sums over all steps. */
 function look({ row, coverage }: Live, rows: Rows | null) {
   if (rows === null) return { attention: null, coverage: null }
   const attention = Float64Array.from(rows.data.subarray(row * rows.width, (row + 1) * rows.width))
@@ -424,7 +425,10 @@ function look({ row, coverage }: Live, rows: Rows | null) {
   return { attention, coverage: sums }
 }
 
-/** Whether what comes of it may be among the nBest: logarithms of probabilities only fall, penalties too. */
+/**
+ * Whether a continuation may still be among the nBest: its logProb can only fall, its coverage penalty is at most 0, and
+ * the length that favours it most is known.
+ */
 function mayStillEnter(
   settings: Settings,
   ended: readonly Hypothesis[],
@@ -438,6 +442,7 @@ function mayStillEnter(
   return live.logProb / lengthPenalty(alpha, best) > worst.score
 }
 
+/** Puts an ended hypothesis in its place among the best; of equal scores the earlier stays ahead. */
 function enter(settings: Settings, ended: Hypothesis[], one: Hypothesis): void {
   const at = ended.findIndex(({ score }) => one.score > score)
   ended.splice(at < 0 ? ended.length : at, 0, one)

@@ -6,7 +6,7 @@ import { indexSelect } from '../ops/gather.ts'
 import { detached, reachable, tidy } from '../scope.ts'
 import type { Tensor } from '../tensor.ts'
 
-/** Makes the state of rows `rows` of a state of `count` rows; a row may come up several times, or not at all. */
+/** Makes a state of the rows `rows` of a state that has `count` rows; a row may come up several times, or not at all. */
 export type SelectState<S> = (state: S, rows: Int32Array, count: number) => S
 
 /**
@@ -73,7 +73,7 @@ function elementsOf(array: Float32Array, { rows, count }: Selection): Float32Arr
 /** A state that a search holds, and the tensors in it that are the search's to dispose of. */
 export class HeldState<S> {
   readonly #select: SelectState<S>
-  /** The caller's own: what the first state holds. */
+  /** What the first state holds: it is the caller's, and never disposed here. */
   readonly #foreign: ReadonlySet<unknown>
   #state: S
   #count: number
@@ -90,7 +90,7 @@ export class HeldState<S> {
     return this.#state
   }
 
-  /** Goes on with another state of as many rows; `null` lets go of the last. */
+  /** Goes on with another state of as many rows, and disposes of the one before; null at the end. */
   replace(state: S | null): void {
     const before = this.#state
     this.#state = state as S
