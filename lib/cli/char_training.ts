@@ -22,9 +22,10 @@ import { type CarriedState, CharModel } from './model.ts'
 import type { Settings } from './settings.ts'
 import { type Chunk, type Ids, TextStreams, type Vocabulary } from './text.ts'
 
-/** Steps enqueued ahead of the loss that the host waits for: the device always has work. */
+/** Steps that are enqueued ahead of the one whose loss is awaited, so that the device always has work. */
 const LAG = 3
 
+/** Characters of the held-out text that are predicted at a time. */
 const VALIDATION_CHUNK = 512
 
 export interface StepReport {
@@ -124,7 +125,7 @@ export class CharTraining {
   }
 
   /**
-   * Checks that all numbers are finite: those of a step whose own loss was may not be.
+   * Checks that weights, moments and state are finite: after a step whose loss was finite they may not be.
    *
    * @throws BpttError ERR_BPTT_VALUE
    */

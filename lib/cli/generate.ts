@@ -11,7 +11,7 @@ export interface GenerateOptions {
   seed: number
 }
 
-/** Random numbers drawn at a time, a multiple of 4: the generator makes so many at once. */
+/** Random numbers drawn at a time; a multiple of 4, as many as the generator makes at once, so that none is left out. */
 const DRAWS = 4096
 
 /** Yields `length` characters that continue the prompt. Seeds the random numbers of this environment. */
@@ -71,7 +71,7 @@ function classify(hidden: Float32Array, weight: Float32Array, bias: Float32Array
   return logits
 }
 
-/** Never the unknown character. */
+/** The logits without the unknown character, which is never generated. */
 function allowed(logits: Float64Array): Float64Array {
   if (!logits.every(Number.isFinite)) {
     throw new BpttError(

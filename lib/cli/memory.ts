@@ -1,4 +1,4 @@
-/** How much there is of what runs and text take. */
+/** Memory: how much this process may use, and sizes as text. */
 import { totalmem } from 'node:os'
 
 /** Memory that this process may use: the machine's, or the part that its container has. */

@@ -80,7 +80,7 @@ function toStderr(line: string): void {
 export function reportFailure(error: unknown): number {
   const expected = error instanceof UsageError || hasCode(error) || isSystemError(error)
   const text = expected ? (error as Error).message : describeBug(error)
-  // These two have lines of their own.
+  // The stack of a bug and the advice on a missing binary have several lines.
   const lines = !expected || (error as BpttError).code === 'ERR_BPTT_BINDING'
   toStderr(`${red('bptt:')} ${(lines ? visible : oneLine)(text)}`)
   return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE

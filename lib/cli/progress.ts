@@ -21,6 +21,11 @@ export interface Progress {
 
 const PLAIN_INTERVAL_MS = 5000
 
+/** From this width of the terminal on, the parts of the line are set apart; columns that text and wider gaps take, about. */
+const WIDE = 110
+const TEXT_COLUMNS = 75
+const GAP_COLUMNS = 15
+
 export function startProgress(firstStep: number, steps: number): Progress {
   const terminal = process.stderr.isTTY && process.env.TERM !== 'dumb'
   return terminal ? liveBar(firstStep, steps) : plainLines(steps)
@@ -28,7 +33,8 @@ export function startProgress(firstStep: number, steps: number): Progress {
 
 function liveBar(firstStep: number, steps: number): Progress {
   const columns = process.stderr.columns || 80
-  const gap = columns >= 110 ? ' | ' : ' '
+  const wide = columns >= WIDE
+  const gap = wide ? ' | ' : ' '
   const bar = new SingleBar({
     stream: process.stderr,
     format: [
@@ -40,7 +46,7 @@ function liveBar(firstStep: number, steps: number): Progress {
       '{speed} chars/s',
       '{left} left',
     ].join(gap),
-    barsize: Math.min(Math.max(columns - (columns >= 110 ? 90 : 75), 5), 30),
+    barsize: Math.min(Math.max(columns - TEXT_COLUMNS - (wide ? GAP_COLUMNS : 0), 5), 30),
     hideCursor: true,
     forceRedraw: true,
     // The signals belong to the command, which saves before it ends.

@@ -129,7 +129,7 @@ async function firstSave(path: string, settings: Settings, text: string, force =
   return old.step
 }
 
-/** Runs what makes tensors of sizes that the user chose, or that a file has. */
+/** Runs `make`, whose sizes the user chose or a file has; what it refuses is a UsageError that begins with `otherwise`. */
 function fitting<T>(otherwise: string, make: () => T): T {
   try {
     return make()
@@ -141,17 +141,21 @@ function fitting<T>(otherwise: string, make: () => T): T {
   }
 }
 
+/** Of a float32 or an int32. */
+const BYTES = 4
+
 /**
- * The size of a checkpoint: weights and two moments of each.
+ * The bytes of a checkpoint: weights and Adam's two moments of each.
  *
  * @throws UsageError if a training step takes more memory than there is, for certain
  */
 function checkMemory(settings: Settings, vocabulary: number, rows: number, device: Device): number {
   const { embedding, hidden, layers } = settings
   const shapes = [...modelShapes(vocabulary, settings).values()]
-  const weights = 4 * shapes.reduce((sum, shape) => sum + shape.reduce((size, n) => size * n, 1), 0)
-  // Weights, gradients, moments; ids, embeddings, states, and logits with their gradients.
-  const step = 4 * weights + 4 * rows * (2 + 2 * embedding + 2 * layers * hidden + 2 * vocabulary)
+  const elements = shapes.reduce((sum, shape) => sum + shape.reduce((size, n) => size * n, 1), 0)
+  const weights = BYTES * elements
+  // Weights, gradients and two moments; ids and targets, and embeddings, states and logits with their gradients.
+  const step = 4 * weights + BYTES * rows * (2 + 2 * embedding + 2 * layers * hidden + 2 * vocabulary)
   if (device === 'cpu' && step > memoryBytes()) {
     throw new UsageError(
       `these sizes take ${showBytes(step)} at least, and this machine has ${showBytes(memoryBytes())}: ` +

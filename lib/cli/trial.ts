@@ -6,6 +6,7 @@ import { join } from 'node:path'
 export async function tryWriting(folder: string): Promise<void> {
   const trial = join(folder, `.trial-${process.pid}.tmp`)
   try {
+    // Flushed, and more than a block: a full disk may accept a name and a few bytes.
     await writeFile(trial, Buffer.alloc(2 ** 16, ' '), { flush: true })
   } finally {
     await rm(trial, { force: true }).catch(() => {})

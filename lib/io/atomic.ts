@@ -19,7 +19,7 @@ type Chunks = Iterable<Uint8Array>
  */
 export function writeFileAtomic(path: string, chunks: Chunks | Promise<Chunks>): Promise<void> {
   const content = Promise.resolve(chunks)
-  content.catch(() => {}) // told when its turn comes
+  content.catch(() => {}) // reported when its turn comes
   const name = resolve(path)
   const found = located.then(() => followLinks(name))
   located = found.catch(() => {})
@@ -43,6 +43,7 @@ export async function inTurn<T>(key: unknown, work: () => Promise<T>): Promise<T
   }
 }
 
+/** As many symbolic links as Linux follows in a path. */
 const MAX_LINKS = 40
 
 /** The name of the file itself, which need not exist, without links on the way. */
@@ -88,7 +89,7 @@ async function replace(path: string, chunks: Chunks): Promise<void> {
   await syncFolder(dirname(path))
 }
 
-/** As far as the system lets us: a file is not refused because its owner is another. */
+/** Gives the new file the owner and mode of the old one as far as the system allows; saving does not fail for it. */
 async function keepAccess(file: FileHandle, old: Stats): Promise<void> {
   const { uid, gid } = await file.stat()
   if (uid !== old.uid || gid !== old.gid) {

@@ -7,11 +7,11 @@ import { ELEMENT_TYPES } from './numbers.ts'
 import { type Fail, quote, Scanner } from './scanner.ts'
 import { takeTurns } from './turns.ts'
 
-/** 64 MiB; the reference implementation takes 100 MB, of which the largest models need a hundredth. */
+/** 64 MiB: the largest models need about 1 MB, and the reference implementation takes 100 MB. */
 export const MAX_HEADER_BYTES = 2 ** 26
 /** Tensors of a file, and texts of its metadata. */
 export const MAX_ENTRIES = 2 ** 17
-/** More than any library has. */
+/** Dimensions of a tensor: more than any library has. */
 const MAX_DIMENSIONS = 64
 
 export interface Entry {

@@ -1,4 +1,4 @@
-/** The element types of files as ours: each value exactly, or not at all. */
+/** The element types of files, converted to ours: each value exactly, or not at all. */
 import { endianness } from 'node:os'
 import { newArray } from '../check.ts'
 import type { DataOf, DType } from '../dtype.ts'
@@ -19,7 +19,7 @@ interface ElementType {
   read: (bytes: ArrayBuffer) => DataOf<DType> | Misfit
 }
 
-/** IEEE half precision; every value is a float32, exactly. */
+/** IEEE half precision (5 bits of exponent, 10 of fraction); every value is a float32, exactly. */
 function widenFloat16(halves: Uint16Array, out = newArray(WHERE, Float32Array, halves.length)): Float32Array {
   for (let i = 0; i < halves.length; i++) {
     const half = halves[i] as number
@@ -63,12 +63,13 @@ function lookUp(table: Float32Array, bytes: Uint8Array): Float32Array {
   return out
 }
 
-/** Words that are negative as int32 do not fit. */
+/** U32, read as int32: values of 2^31 and more, which then look negative, do not fit. */
 function narrow32(values: Int32Array): Int32Array | Misfit {
   const place = values.findIndex((value) => value < 0)
   return place < 0 ? values : { place, value: (values[place] as number) >>> 0 }
 }
 
+/** Which of the two words of a 64-bit value is the low one. */
 const LOW = endianness() === 'LE' ? 0 : 1
 
 /** A value of 64 bits fits where its upper word only repeats its sign. */

@@ -179,7 +179,7 @@ async function readAll(x: Tensor): Promise<ArrayBufferView> {
 
 /** Writes an open file from its beginning; calls for one handle are done in their order. */
 async function overwrite(where: string, file: FileHandle, chunks: Promise<Uint8Array[]>): Promise<void> {
-  chunks.catch(() => {}) // told when its turn comes
+  chunks.catch(() => {}) // reported when its turn comes
   await inTurn(file, async () => {
     const content = await chunks
     checkRegularFile(where, 'the FileHandle', await file.stat())

@@ -10,7 +10,7 @@ import { lstat, readdir, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
-/** Of an owner that cannot be looked at (another machine, another container), a file this old has none. */
+/** A file whose owner cannot be looked at (on another machine, in another container) is taken for abandoned at this age. */
 const ABANDONED_AFTER_MS = 3_600_000
 
 const UNKNOWN = '0'
@@ -83,7 +83,7 @@ function beginning(pid: number): string | null | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return null
   }
   try {
-    // "pid (name) state ppid .. starttime ..", where the name may hold anything.
+    // "pid (name) state ppid .. starttime ..", where the name may hold anything; starttime is the 20th after it.
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return fields[0] === 'Z' ? null : fields[19]
