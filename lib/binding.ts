@@ -329,6 +329,36 @@ export interface Native {
     dx: Maybe,
     dtarget: Maybe,
   ): void
+  ctcLoss(
+    dtype: number,
+    T: number,
+    B: number,
+    C: number,
+    S: number,
+    total: number,
+    blank: number,
+    zeroInfinity: number,
+    logProbs: Handle,
+    targets: Handle,
+    layout: Handle,
+    losses: Handle,
+    alpha: Maybe,
+  ): void
+  ctcLossBackward(
+    dtype: number,
+    T: number,
+    B: number,
+    C: number,
+    S: number,
+    total: number,
+    blank: number,
+    logProbs: Handle,
+    targets: Handle,
+    layout: Handle,
+    alpha: Handle,
+    dlosses: Handle,
+    dlogProbs: Handle,
+  ): void
 
   // -- optimizers ----------------------------------------------------------------------
   /**

@@ -106,6 +106,7 @@ export { checkpoint } from './ops/checkpoint.ts'
 export { type CrossEntropyOptions, crossEntropy, type NllLossOptions, nllLoss } from './ops/class_loss.ts'
 export { where } from './ops/compare.ts'
 export { type Conv1dOptions, conv1d } from './ops/conv1d.ts'
+export { type CtcLossOptions, ctcLoss } from './ops/ctc.ts'
 export {
   type CustomArrayOp,
   type CustomContext,

@@ -22,7 +22,7 @@ extern "C" {
 #define BPTT_ONE_MORE(...) +1
 enum {
   BPTT_BACKEND_VERSION =
-      9 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
+      10 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
 };
 #undef BPTT_ONE_MORE
 #define BPTT_MAX_RANK 8
@@ -269,6 +269,7 @@ typedef struct bptt_recurrent_backward {
   OP(softmax) OP(softmax_backward) OP(layer_norm) OP(layer_norm_backward) \
   OP(fold) OP(matmul) OP(embedding) OP(embedding_backward) \
   OP(cross_entropy) OP(cross_entropy_backward) OP(pairwise_loss) OP(pairwise_loss_backward) \
+  OP(ctc_loss) OP(ctc_loss_backward) \
   OP(optimize) OP(grad_norm) OP(clip_grads)
 // clang-format on
 #define BPTT_OPS(OP) BPTT_ANY_DTYPE_OPS(OP) BPTT_NUMBER_OPS(OP) BPTT_FLOAT_OPS(OP)
@@ -389,6 +390,19 @@ typedef struct bptt_ops {
   bptt_code (*pairwise_loss_backward)(bptt_context*, bptt_dtype, bptt_pairwise_loss, bptt_reduction,
                                       int64_t n, const void* x, const void* target,
                                       const void* dloss, void* dx, void* dtarget);
+  // log_probs [T,B,C]; targets [total], the labels of all rows; layout [3,B]: each row's steps,
+  // number of labels, at most S, and the place of its first one. loss [B], 0 for infinity with
+  // zero_infinity. alpha [B,T,2S+4], of the backend's own layout, is what backward reads; null
+  // where there is none. Lengths out of range, labels that are no class or the blank: BPTT_INDEX.
+  bptt_code (*ctc_loss)(bptt_context*, bptt_dtype, int64_t T, int64_t B, int64_t C, int64_t S,
+                        int64_t total, int32_t blank, int32_t zero_infinity, const void* log_probs,
+                        const int32_t* targets, const int32_t* layout, void* loss, void* alpha);
+  // dlog_probs = (exp(log_probs) - posterior) * dloss, dloss [B]: torch's, which is the gradient
+  // where exp(log_probs) adds up to 1. 0 past a row's steps, and in rows of infinite loss.
+  bptt_code (*ctc_loss_backward)(bptt_context*, bptt_dtype, int64_t T, int64_t B, int64_t C,
+                                 int64_t S, int64_t total, int32_t blank, const void* log_probs,
+                                 const int32_t* targets, const int32_t* layout, const void* alpha,
+                                 const void* dloss, void* dlog_probs);
 
   // -- optimizers ------------------------------------------------------------
   bptt_code (*optimize)(bptt_context*, bptt_dtype, const bptt_optimizer*, int64_t count,

@@ -16,6 +16,7 @@ const {
   CosineAnnealingLR,
   conv1d,
   crossEntropy,
+  ctcLoss,
   dropout,
   Embedding,
   embedding,
@@ -70,6 +71,11 @@ const CASES: Case[] = [
     (o) => batchNorm(ones([4, 2]), full([2], 3), ones([2]), o),
   ],
   ['crossEntropy', 'reduction ignoreIndex', (o) => crossEntropy(ones([2, 3]), target(), o)],
+  [
+    'ctcLoss',
+    'blank reduction zeroInfinity',
+    (o) => ctcLoss(ones([3, 2]), tensor([1], { dtype: 'int32' }), [3], [1], o),
+  ],
   ['mseLoss', 'reduction', (o) => mseLoss(ones([2]), zeros([2]), o)],
   ['bceWithLogits', 'reduction', (o) => bceWithLogits(ones([2]), zeros([2]), o)],
   [

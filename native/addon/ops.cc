@@ -153,6 +153,10 @@ PLAIN(pairwise_loss, (bptt_pairwise_loss, bptt_reduction reduction, double n),
       n, n, losses(reduction, n))
 PLAIN(pairwise_loss_backward, (bptt_pairwise_loss, bptt_reduction reduction, double n),
       n, n, losses(reduction, n), maybe(n), maybe(n))
+PLAIN(ctc_loss, (double T, double B, double C, double S, double total),
+      T * B * C, total, 3 * B, B, maybe(B * T * (2 * S + 4)))
+PLAIN(ctc_loss_backward, (double T, double B, double C, double S, double total),
+      T * B * C, total, 3 * B, B * T * (2 * S + 4), B, T * B * C)
 // clang-format on
 
 // -- ops of strides ---------------------------------------------------------------------

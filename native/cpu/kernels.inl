@@ -32,6 +32,7 @@
 #include "cpu/ops/gather.inl"
 #include "cpu/ops/fold.inl"
 #include "cpu/ops/loss.inl"
+#include "cpu/ops/ctc.inl"
 #include "cpu/ops/optimizer.inl"
 // the machine's limits
 #include "cpu/limits.inl"

@@ -384,6 +384,31 @@ struct PairwiseLossBackward {
   void *dx, *dtarget;      // T[n] or null
 };
 
+// A row whose lengths or labels are refused makes zeros and sets *flag to 1.
+struct CtcRows {
+  int64_t T, B, C, S, total;
+  int32_t blank;
+  const void* log_probs;            // T[T,B,C]
+  const int32_t *targets, *layout;  // [total], [3,B]
+  int32_t* flag;
+};
+
+struct CtcLoss {
+  CtcRows rows;
+  int32_t zero_infinity;
+  int64_t kept;  // steps: T, or 2 in turn where no gradient is wanted
+  void* loss;    // T[B]
+  void* alpha;   // T[B, kept, 2S+4]
+};
+
+struct CtcLossBackward {
+  CtcRows rows;
+  const void* alpha;  // T[B,T,2S+4]
+  const void* dloss;  // T[B]
+  void* dlog_probs;   // T[T,B,C]
+  void* room;         // T[B, 3, 2S+1]
+};
+
 // -- optimizers ---------------------------------------------------------------------
 
 constexpr int kParametersAtOnce = 64;
@@ -474,6 +499,8 @@ static_assert(sizeof(Optimize) <= 4096 && sizeof(GradSquares) <= 4096 && sizeof(
   KERNEL(pairwise_loss, PairwiseLoss)                  \
   KERNEL(pairwise_loss_sum, PairwiseLossSum)           \
   KERNEL(pairwise_loss_backward, PairwiseLossBackward) \
+  KERNEL(ctc_loss, CtcLoss)                            \
+  KERNEL(ctc_loss_backward, CtcLossBackward)           \
   KERNEL(sgd, Optimize)                                \
   KERNEL(adam, Optimize)                               \
   KERNEL(rmsprop, Optimize)                            \

@@ -80,4 +80,45 @@ bptt_code pairwise_loss_backward(bptt_context* context, bptt_dtype dtype, bptt_p
                 PairwiseLossBackward{loss, reduction, n, x, target, dloss, dx, dtarget});
 }
 
+// One block a row: its steps follow one another, its states are shared out.
+static Grid grid_of_rows(int64_t rows) { return {rows < kMostBlocks ? rows : kMostBlocks}; }
+
+bptt_code ctc_loss(bptt_context* context, bptt_dtype dtype, int64_t T, int64_t B, int64_t C,
+                   int64_t S, int64_t total, int32_t blank, int32_t zero_infinity,
+                   const void* log_probs, const int32_t* targets, const int32_t* layout, void* loss,
+                   void* alpha) {
+  CudaDevice& device = device_of(context);
+  const int64_t kept = alpha ? T : 2;
+  if (!alpha) {
+    if (const bptt_code code =
+            reserve(context, device.reduction, bytes_of(dtype, B * kept * (2 * S + 4))))
+      return code;
+    alpha = pointer<void>(device.reduction);
+  }
+  int32_t* flag = pointer<int32_t>(device.flags);
+  return launch(context, ctc_loss_kernel, dtype, grid_of_rows(B),
+                CtcLoss{{T, B, C, S, total, blank, log_probs, targets, layout, flag},
+                        zero_infinity,
+                        kept,
+                        loss,
+                        alpha});
+}
+
+bptt_code ctc_loss_backward(bptt_context* context, bptt_dtype dtype, int64_t T, int64_t B,
+                            int64_t C, int64_t S, int64_t total, int32_t blank,
+                            const void* log_probs, const int32_t* targets, const int32_t* layout,
+                            const void* alpha, const void* dloss, void* dlog_probs) {
+  CudaDevice& device = device_of(context);
+  if (const bptt_code code =
+          reserve(context, device.reduction, bytes_of(dtype, B * 3 * (2 * S + 1))))
+    return code;
+  int32_t* flag = pointer<int32_t>(device.flags);
+  return launch(context, ctc_loss_backward_kernel, dtype, grid_of_rows(B),
+                CtcLossBackward{{T, B, C, S, total, blank, log_probs, targets, layout, flag},
+                                alpha,
+                                dloss,
+                                dlog_probs,
+                                pointer<void>(device.reduction)});
+}
+
 }  // namespace bptt::cuda

@@ -140,6 +140,8 @@ async function run(calls, start) {
     crossEntropyBackward: 'nnnnnnhhhhh',
     pairwiseLoss: 'nnnnhhh',
     pairwiseLossBackward: 'nnnnhhhmm',
+    ctcLoss: 'nnnnnnnnhhhhm',
+    ctcLossBackward: 'nnnnnnnhhhhhh',
     optimize: 'nllslsss',
     gradNorm: 'nlsh',
     clipGrads: 'nlsnm',

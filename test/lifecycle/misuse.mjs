@@ -172,6 +172,8 @@ const shapes = {
   crossEntropyBackward: [dtype, () => below(3), n, n, n, n, h, h, h, h, h],
   pairwiseLoss: [dtype, () => below(2), () => below(3), n, h, h, h],
   pairwiseLossBackward: [dtype, () => below(2), () => below(3), n, h, h, h, maybe, maybe],
+  ctcLoss: [dtype, n, n, n, n, n, n, () => below(2), h, h, h, h, maybe],
+  ctcLossBackward: [dtype, n, n, n, n, n, n, h, h, h, h, h, h],
   optimize: [
     () => below(8),
     hyper,
