@@ -1,4 +1,4 @@
-/** What the README and the examples show runs as it stands. */
+/** What the README, the guides in docs and the examples show runs as it stands. */
 import { execFile } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,28 +15,53 @@ afterAll(() => rmSync(folder, { recursive: true }))
 const run = async (...args: string[]) =>
   (await promisify(execFile)(process.execPath, args, { cwd: root })).stdout
 
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const blocks = [...readme.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string)
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+
+/**
+ * Blocks of `js` are whole programs and run; what shows a part, or needs what is not here (a GPU), is `ts`. A program
+ * in another spelling would not be found, so there is none.
+ */
+function programsOf(path: string): string[] {
+  const languages = [...read(path).matchAll(/^ *```(\S+)$/gm)].map(([, language]) => language as string)
+  for (const one of languages) expect(['js', 'ts', 'sh', 'cmake', 'json']).toContain(one)
+  return [...read(path).matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code as string)
+}
+
+const readme = read('README.md')
+const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)].filter((path) =>
+  path.endsWith('.md'),
+)
+const programs = pages.flatMap((path) => programsOf(path).map((code, i) => ({ path, number: i + 1, code })))
+const countOf = (path: string) => programs.filter((one) => one.path === path).length
 
 describe('README', () => {
   it('has the two commands', () => {
     expect(readme).toContain('\nnpm ci && npm run demo\n')
     expect(readme).toContain('\nnpm ci && npm test\n')
   })
+})
 
-  it('has code, without `using`', () => {
-    expect(blocks.length).toBeGreaterThanOrEqual(5)
-    for (const block of blocks) expect(block).not.toMatch(/^\s*(await )?using /m)
+describe('programs', () => {
+  it('are there, without `using`', () => {
+    expect(countOf('README.md')).toBeGreaterThanOrEqual(6)
+    expect(countOf('docs/decoding.md')).toBeGreaterThanOrEqual(2)
+    for (const { code } of programs) expect(code).not.toMatch(/^\s*(await )?using /m)
   })
 
-  it.each(blocks.map((block, i) => [i + 1, block] as const))('block %i runs', async (i, block) => {
-    const path = join(folder, `block-${i}.mjs`)
-    writeFileSync(path, block)
-    const stdout = await run(path)
+  it.each(programs)('$path, block $number', async ({ path, number, code }) => {
+    const file = join(folder, `${path.replace(/\W/g, '-')}-${number}.mjs`)
+    writeFileSync(file, code)
+    const stdout = await run(file)
     // A comment behind console.log says what it prints, unless the result is random.
-    for (const [, shown] of block.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) {
+    for (const [, shown] of code.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) {
       expect(stdout.replace(/[\s[\]]+/g, '')).toContain((shown as string).replace(/[\s[\]]+/g, ''))
     }
+  })
+
+  it('fail the test where one throws', async () => {
+    const file = join(folder, 'throws.mjs')
+    writeFileSync(file, "import { tensor } from 'bptt'\ntensor([1]).none()\n")
+    await expect(run(file)).rejects.toThrow('none is not a function')
   })
 })
 
