@@ -18,7 +18,7 @@ export interface Conv1dLayerOptions<D extends FloatDType = FloatDType>
  * Convolution along time, [B,C,T] -> [B,O,T'] ({@link conv1d}), as torch.nn.Conv1d. Initialised
  * U(-1/sqrt(n), 1/sqrt(n)) with n = inChannels / groups * kernelSize.
  *
- * For a recurrent layer of [T,B,C]: `conv.forward(x.transpose(0, 1).transpose()).transpose().transpose(0, 1)`.
+ * For a recurrent layer of [T,B,C]: `conv.forward(x.permute([1, 2, 0])).permute([2, 0, 1])`.
  */
 export class Conv1d<D extends FloatDType = 'float32'> extends Module<Tensor, Tensor<D>> {
   /** C: channels of the input. */
