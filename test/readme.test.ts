@@ -70,6 +70,8 @@ describe('examples', () => {
   // Beside one program each in examples/, systems in folders of their own; these in their short form.
   const expected: Record<string, RegExp> = {
     'forecast.mjs': /next 24 hours: error 0\.\d+, of the last value repeated \d/,
+    'speech/train.mjs':
+      /likeliest path: wrong letters [0-4]\.\d+ %.*\n +beam search: +wrong letters [01]\.\d+ %/,
     'streaming.mjs': /same bits as the whole sequence: true\n.*setState: true/,
     'text.mjs': /^The rain in Spain stays mainly in the plain\.$/m,
     'translate/dates.mjs': /^exact match: (9\d|100)\.\d+ %$/m,
