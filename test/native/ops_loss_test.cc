@@ -184,6 +184,106 @@ void test_pairwise() {
   });
 }
 
+// -- CTC ---------------------------------------------------------------------------------
+
+// Rows b of random labels: some with labels alike, one without steps, one without labels.
+struct CtcCase {
+  int64_t T, B, C, S;
+  int32_t blank;
+  std::vector<int32_t> targets, layout;  // [B,S], [3,B]
+
+  CtcCase(int64_t T_, int64_t B_, int64_t C_, int64_t S_, int32_t blank_)
+      : T(T_), B(B_), C(C_), S(S_), blank(blank_), targets(B * S), layout(3 * B) {
+    for (int64_t b = 0; b < B; ++b) {
+      layout[b] = static_cast<int32_t>(b == 1 ? 0 : std::max<int64_t>(T - b % 3, 0));
+      layout[B + b] = static_cast<int32_t>(S - b % (S + 1));
+      layout[2 * B + b] = static_cast<int32_t>(b * S);
+      for (int64_t i = 0; i < S; ++i) {
+        const auto c = static_cast<int32_t>((b + i * i) % (C - 1));
+        targets[b * S + i] = c < blank ? c : c + 1;
+      }
+    }
+  }
+  int64_t at(int64_t t, int64_t b, int64_t c) const { return (t * B + b) * C + c; }
+
+  // By blanks and labels in turn, as the loss is written in books.
+  double loss(const Doubles& x, int64_t b) const {
+    const int64_t states = 2 * layout[B + b] + 1;
+    const auto class_of = [&](int64_t s) { return s % 2 ? targets[b * S + s / 2] : blank; };
+    Doubles p(states);
+    for (int64_t t = 0; t < layout[b]; ++t) {
+      const Doubles last = p;
+      for (int64_t s = 0; s < states; ++s) {
+        double sum = t == 0 ? s < 2 : last[s];
+        if (t > 0 && s > 0) sum += last[s - 1];
+        if (t > 0 && s > 1 && s % 2 && class_of(s) != class_of(s - 2)) sum += last[s - 2];
+        p[s] = sum * std::exp(x[at(t, b, class_of(s))]);
+      }
+    }
+    if (layout[b] == 0) return states == 1 ? 0 : std::numeric_limits<double>::infinity();
+    return -std::log(p[states - 1] + (states > 1 ? p[states - 2] : 0));
+  }
+};
+
+template <class T>
+void test_ctc_case(const CtcCase& c) {
+  const Doubles x = random_values(c.T * c.B * c.C, -5, 0), dloss = random_values(c.B, 0.5, 2, 3);
+  Doubles expected(c.B);
+  for (int64_t b = 0; b < c.B; ++b) expected[b] = c.loss(x, b);
+  const auto weighted = [&](const Doubles& at) {
+    double sum = 0;
+    for (int64_t b = 0; b < c.B; ++b)
+      if (std::isfinite(expected[b])) sum += dloss[b] * c.loss(at, b);
+    return sum;
+  };
+  Doubles dx = numeric_gradient(x, weighted);
+  for (int64_t b = 0; b < c.B; ++b)
+    for (int64_t t = 0; t < c.T; ++t)
+      for (int64_t k = 0; k < c.C; ++k)
+        if (t < c.layout[b] && std::isfinite(expected[b]))
+          dx[c.at(t, b, k)] += std::exp(x[c.at(t, b, k)]) * dloss[b];
+
+  const auto run = [&](Backend& b, bool kept) {
+    Array<T> in(x), loss(c.B), alpha(c.B * c.T * (2 * c.S + 4)), grad(dloss), out(x.size());
+    const auto total = static_cast<int64_t>(c.targets.size());
+    T* saved = alpha;
+    CHECK(b.ops.ctc_loss(&b.context, dtype_of<T>, c.T, c.B, c.C, c.S, total, c.blank, 0, in,
+                         c.targets.data(), c.layout.data(), loss,
+                         kept ? saved : nullptr) == BPTT_OK);
+    if (!kept) return loss.doubles();
+    CHECK(b.ops.ctc_loss_backward(&b.context, dtype_of<T>, c.T, c.B, c.C, c.S, total, c.blank, in,
+                                  c.targets.data(), c.layout.data(), saved, grad, out) == BPTT_OK);
+    return out.doubles();
+  };
+  const std::string name = "ctc_loss of " + std::to_string(c.T) + "," + std::to_string(c.B) + "," +
+                           std::to_string(c.C) + "," + std::to_string(c.S);
+  check_everywhere(name, expected, 4 * kTolerance<T>, [&](Backend& b) { return run(b, false); });
+  check_everywhere(name + " backward", dx, 1e-6 + 8 * kTolerance<T>,
+                   [&](Backend& b) { return run(b, true); });
+}
+
+template <class T>
+void test_ctc() {
+  for (const CtcCase& c : {CtcCase(0, 3, 3, 2, 0), CtcCase(1, 2, 2, 0, 1), CtcCase(7, 6, 4, 3, 2),
+                           CtcCase(33, 4, 7, 12, 0), CtcCase(60, 1, 30, 19, 29)})
+    test_ctc_case<T>(c);
+  Backend b(cpu_tables().front());
+  Array<T> x(12, T(-1)), loss(2), alpha(24), grad(12);
+  const auto refused = [&](int32_t label, const std::vector<int32_t>& layout, const char* words) {
+    const int32_t targets[] = {label, 1};
+    CHECK(b.ops.ctc_loss(&b.context, dtype_of<T>, 2, 2, 3, 1, 2, 0, 0, x, targets, layout.data(),
+                         loss, alpha) == BPTT_INDEX);
+    CHECK_MSG(std::strstr(b.context.message, words), "%s", b.context.message);
+    CHECK(b.ops.ctc_loss_backward(&b.context, dtype_of<T>, 2, 2, 3, 1, 2, 0, x, targets,
+                                  layout.data(), alpha, loss, grad) == BPTT_INDEX);
+  };
+  for (int32_t label : {-1, 0, 3}) refused(label, {2, 2, 1, 1, 0, 1}, "target 0 of row 0");
+  refused(1, {2, 3, 1, 1, 0, 1}, "input length 3 of row 1");
+  refused(1, {2, 2, 1, 2, 0, 1}, "target length 2 of row 1");
+  refused(1, {2, 2, 1, 1, 0, 2}, "target length 1 of row 1");
+  refused(1, {2, 2, 1, 1, -1, 1}, "target length 1 of row 0");
+}
+
 }  // namespace
 
 int main() {
@@ -191,5 +291,7 @@ int main() {
   test_cross_entropy<double>();
   test_pairwise<float>();
   test_pairwise<double>();
+  test_ctc<float>();
+  test_ctc<double>();
   return finish();
 }

@@ -1,4 +1,6 @@
 // Embeddings, losses and optimizers of the CUDA backend.
+#include <algorithm>
+
 #include "backend/sides.h"
 #include "native/optimizer_cases.h"
 
@@ -122,6 +124,69 @@ void test_bad_target(Comparison& compare) {
     CHECK(s.wait() == BPTT_INDEX);
     const Doubles gradient = dx.read();
     CHECK(gradient[0] == 0 && gradient[1] == 0 && gradient[2] == 0 && gradient[3] < 0);
+  }
+}
+
+// -- CTC ----------------------------------------------------------------------------------
+
+template <class T>
+void test_ctc_case(Comparison& compare, int64_t steps, int64_t B, int64_t C, int64_t S,
+                   int32_t blank, bool gradient) {
+  Doubles labels(B * S), layout(3 * B), log_probs = random_values(steps * B * C, -9, 0);
+  for (int64_t b = 0; b < B; ++b) {
+    layout[b] = static_cast<double>(b == 1 ? 0 : std::max<int64_t>(steps - b % 3, 0));
+    layout[B + b] = static_cast<double>(S - b % (S + 1));
+    layout[2 * B + b] = static_cast<double>(b * S);
+    for (int64_t i = 0; i < S; ++i) {
+      const int64_t c = (b + i * i) % (C - 1);
+      labels[b * S + i] = static_cast<double>(c < blank ? c : c + 1);
+    }
+  }
+  if (log_probs.size() > 2) log_probs[2] = -kInf;
+  const std::string name = "ctc_loss of " + std::to_string(steps) + "," + std::to_string(B) + "," +
+                           std::to_string(C) + "," + std::to_string(S);
+  compare(name, 4 * kSideTolerance<T>, [&](Side& s) {
+    Numbers<T> x(s, log_probs), loss(s, B + 1), alpha(s, B * steps * (2 * S + 4));
+    Numbers<T> dx(s, steps * B * C + 1), dloss(s, random_values(B, 0.5, 2, 3));
+    Numbers<int32_t> targets(s, labels), rows(s, layout);
+    T* kept = gradient ? static_cast<T*>(alpha) : nullptr;
+    s.done(s.ops.ctc_loss(&s.context, dtype_of<T>, steps, B, C, S, B * S, blank, !gradient, x,
+                          targets, rows, loss, kept));
+    if (gradient)
+      s.done(s.ops.ctc_loss_backward(&s.context, dtype_of<T>, steps, B, C, S, B * S, blank, x,
+                                     targets, rows, kept, dloss, dx));
+    return Outputs{loss.read(), dx.read()};
+  });
+}
+
+template <class T>
+void test_ctc(Comparison& compare) {
+  for (bool gradient : {false, true}) {
+    test_ctc_case<T>(compare, 0, 3, 3, 2, 0, gradient);
+    test_ctc_case<T>(compare, 1, 2, 2, 0, 1, gradient);
+    test_ctc_case<T>(compare, 7, 6, 4, 3, 2, gradient);
+    test_ctc_case<T>(compare, 40, 5, 9, 17, 0, gradient);
+  }
+  test_ctc_case<T>(compare, 300, 1, 300, 140, 299, true);
+}
+
+// Zeros in the row of a label that is refused, and an error at the next wait.
+template <class T>
+void test_bad_label(Comparison& compare) {
+  Side& s = compare.cuda();
+  Numbers<T> x(s, Doubles(12, -1)), loss(s, 2), alpha(s, 24), dx(s, 12), dloss(s, {1, 1});
+  Numbers<int32_t> layout(s, {2, 2, 1, 1, 0, 1});
+  for (double bad : {3.0, -1.0, 0.0}) {
+    Numbers<int32_t> targets(s, {bad, 1});
+    s.done(s.ops.ctc_loss(&s.context, dtype_of<T>, 2, 2, 3, 1, 2, 0, 0, x, targets, layout, loss,
+                          alpha));
+    CHECK(s.wait() == BPTT_INDEX);
+    CHECK(loss.read()[0] == 0 && loss.read()[1] > 0);
+    s.done(s.ops.ctc_loss_backward(&s.context, dtype_of<T>, 2, 2, 3, 1, 2, 0, x, targets, layout,
+                                   alpha, dloss, dx));
+    CHECK(s.wait() == BPTT_INDEX);
+    const Doubles gradient = dx.read();
+    CHECK(gradient[0] == 0 && gradient[1] == 0 && gradient[2] == 0 && gradient[4] < 0);
   }
 }
 
@@ -339,6 +404,8 @@ void test_all(Comparison& compare) {
   test_cross_entropy<T>(compare);
   test_far_cross_entropy<T>(compare);
   test_bad_target<T>(compare);
+  test_ctc<T>(compare);
+  test_bad_label<T>(compare);
   test_pairwise<T>(compare);
   test_far_pairwise<T>(compare);
   test_optimizers<T>(compare);
