@@ -32,16 +32,14 @@ struct CtcRow {
         target(rows.targets + rows.layout[2 * rows.B + row]),
         shared(room) {}
 
-  // For all lanes at once.
+  // Every lane looks at all labels: what they do next hangs on it.
   __device__ bool valid() const {
     const int64_t first = a.layout[2 * a.B + b];
-    if (a.blank < 0 || a.blank >= a.C || steps < 0 || steps > a.T || labels < 0 || labels > a.S ||
-        first < 0 || first > a.total - labels)
-      return false;
-    T wrong = 0;
-    for (int64_t i = p.lane; i < labels; i += p.lanes)
-      if (target[i] < 0 || target[i] >= a.C || target[i] == a.blank) wrong = 1;
-    return combine_lanes(p, wrong, shared, Greater()) == T(0);
+    bool valid = a.blank >= 0 && a.blank < a.C && steps >= 0 && steps <= a.T && labels >= 0 &&
+                 labels <= a.S && first >= 0 && first <= a.total - labels;
+    for (int64_t i = 0; valid && i < labels; ++i)
+      valid = target[i] >= 0 && target[i] < a.C && target[i] != a.blank;
+    return valid;
   }
   __device__ int64_t place(int64_t t) const { return (t * a.B + b) * a.C; }
   __device__ const T* log_probs(int64_t t) const {
