@@ -104,8 +104,17 @@ export interface Native {
 
   // -- elementwise -------------------------------------------------------------
   fill(dtype: number, size: number, value: number, out: Handle): void
-  unary(dtype: number, op: number, alpha: number, size: number, x: Handle, out: Handle): void
-  unaryBackward(dtype: number, op: number, size: number, saved: Handle, dout: Handle, dx: Handle): void
+  unary(dtype: number, op: number, alpha: number, beta: number, size: number, x: Handle, out: Handle): void
+  unaryBackward(
+    dtype: number,
+    op: number,
+    alpha: number,
+    beta: number,
+    size: number,
+    saved: Handle,
+    dout: Handle,
+    dx: Handle,
+  ): void
   /** layout: [rank, shape.., aStrides.., bStrides..] */
   binary(dtype: number, op: number, layout: Float64Array, a: Handle, b: Handle, out: Handle): void
   /** As binary, into bool. */

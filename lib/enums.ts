@@ -19,6 +19,21 @@ export const UNARY = {
   scale: 8,
   addScalar: 9,
   sign: 10,
+  square: 11,
+  floor: 12,
+  round: 13,
+  ceil: 14,
+  sin: 15,
+  cos: 16,
+  erf: 17,
+  gelu: 18,
+  geluTanh: 19,
+  silu: 20,
+  softplus: 21,
+  leakyRelu: 22,
+  elu: 23,
+  clamp: 24,
+  pow: 25,
 } as const
 
 export const BINARY = {
@@ -28,6 +43,7 @@ export const BINARY = {
   div: 3,
   maximum: 4,
   minimum: 5,
+  pow: 6,
 } as const
 
 export const COMPARISON = {

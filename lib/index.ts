@@ -143,6 +143,7 @@ export type { Compute } from './ops/recurrent.ts'
 export type { LossOptions, Reduction } from './ops/reduction.ts'
 export { logSoftmax, softmax } from './ops/softmax.ts'
 export type { TopkOptions } from './ops/sort.ts'
+export type { ClampOptions, GeluOptions, SoftplusOptions } from './ops/unary.ts'
 export { Adagrad, type AdagradOptions } from './optim/adagrad.ts'
 export {
   Adam,

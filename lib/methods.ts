@@ -2,7 +2,7 @@
 import { type BackwardOptions, runBackward } from './backward.ts'
 import type { DType } from './dtype.ts'
 import { compare, logical, logicalNot, maskedFill, to } from './ops/compare.ts'
-import { add, div, extreme, mul, neg, sign, sub, unary } from './ops/elementwise.ts'
+import { add, div, extreme, mul, neg, sub } from './ops/elementwise.ts'
 import { argExtreme, extremes } from './ops/extreme.ts'
 import { logSumExp, type MomentOptions, norm, prod, std, variance } from './ops/fold.ts'
 import { gather, indexSelect, scatterAdd, takeAlongAxis } from './ops/gather.ts'
@@ -25,6 +25,18 @@ import {
 } from './ops/shape.ts'
 import { logSoftmax, softmax } from './ops/softmax.ts'
 import { sort, type TopkOptions, topk } from './ops/sort.ts'
+import {
+  type ClampOptions,
+  clamp,
+  elu,
+  type GeluOptions,
+  gelu,
+  leakyRelu,
+  pow,
+  type SoftplusOptions,
+  softplus,
+  unary,
+} from './ops/unary.ts'
 import { Tensor } from './tensor.ts'
 
 /** What every tensor can do besides holding data. */
@@ -90,6 +102,66 @@ export interface TensorMethods<D extends DType> {
 
   /** The smaller of each two, NaN where either is; also int32. Where they are equal, each gets half the gradient. */
   minimum(other: Tensor<D> | number): Tensor<D>
+
+  /** this to the power of the exponent; NaN where a negative number has an exponent that is no integer. */
+  pow(exponent: Tensor<D> | number): Tensor<D>
+
+  /** this * this */
+  square(): Tensor<D>
+
+  /** The largest integer that is not larger. Its gradient is 0, as of round() and ceil(). */
+  floor(): Tensor<D>
+
+  /** The nearest integer; of a half the even one. */
+  round(): Tensor<D>
+
+  /** The smallest integer that is not smaller. */
+  ceil(): Tensor<D>
+
+  /** Sine, of radians. */
+  sin(): Tensor<D>
+
+  /** Cosine, of radians. */
+  cos(): Tensor<D>
+
+  /** The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to this. */
+  erf(): Tensor<D>
+
+  /** this * P(Z < this), Z of the standard normal distribution. */
+  gelu(options?: GeluOptions): Tensor<D>
+
+  /** this * sigmoid(this) */
+  silu(): Tensor<D>
+
+  /** log(1 + exp(beta * this)) / beta */
+  softplus(options?: SoftplusOptions): Tensor<D>
+
+  /**
+   * this above 0, else slope * this
+   *
+   * @param slope default 0.01
+   */
+  leakyRelu(slope?: number): Tensor<D>
+
+  /**
+   * this above 0, else alpha * (exp(this) - 1)
+   *
+   * @param alpha default 1
+   */
+  elu(alpha?: number): Tensor<D>
+
+  /**
+   * min(max(this, min), max); `max` where min is larger. Gradients flow from min to max, both included; NaN stays,
+   * and has none.
+   *
+   * @param min a number, or null for none; or both bounds as `{ min, max }`
+   * @param max a number, or null for none
+   *
+   * @example
+   * x.clamp(0, 1)
+   * x.clamp({ min: 1e-6 })
+   */
+  clamp(min?: number | null | ClampOptions, max?: number | null): Tensor<D>
 
   // -- masks: any dtype; shapes broadcast as in NumPy -------------------------------------
 
@@ -413,7 +485,49 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
     return unary('abs', this)
   },
   sign() {
-    return sign(this)
+    return unary('sign', this)
+  },
+  pow(exponent) {
+    return pow(this, exponent)
+  },
+  square() {
+    return unary('square', this)
+  },
+  floor() {
+    return unary('floor', this)
+  },
+  round() {
+    return unary('round', this)
+  },
+  ceil() {
+    return unary('ceil', this)
+  },
+  sin() {
+    return unary('sin', this)
+  },
+  cos() {
+    return unary('cos', this)
+  },
+  erf() {
+    return unary('erf', this)
+  },
+  silu() {
+    return unary('silu', this)
+  },
+  gelu(options) {
+    return gelu(this, options)
+  },
+  softplus(options) {
+    return softplus(this, options)
+  },
+  leakyRelu(slope) {
+    return leakyRelu(this, slope)
+  },
+  elu(alpha) {
+    return elu(this, alpha)
+  },
+  clamp(min, max) {
+    return clamp(this, min, max)
   },
   maximum(other) {
     return extreme('maximum', this, other)

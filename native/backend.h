@@ -22,7 +22,7 @@ extern "C" {
 #define BPTT_ONE_MORE(...) +1
 enum {
   BPTT_BACKEND_VERSION =
-      10 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
+      11 * 10000 + (BPTT_CELLS(BPTT_ONE_MORE)) * 100 + (BPTT_PARAMETERS(BPTT_ONE_MORE))
 };
 #undef BPTT_ONE_MORE
 #define BPTT_MAX_RANK 8
@@ -64,18 +64,34 @@ typedef struct bptt_rng {
   uint64_t offset;
 } bptt_rng;
 
-#define BPTT_UNARY(ENTRY)                           \
-  ENTRY(BPTT_NEG, neg)                              \
-  ENTRY(BPTT_TANH, tanh)                            \
-  ENTRY(BPTT_SIGMOID, sigmoid)                      \
-  ENTRY(BPTT_RELU, relu)                            \
-  ENTRY(BPTT_EXP, exp)                              \
-  ENTRY(BPTT_LOG, log)                              \
-  ENTRY(BPTT_SQRT, sqrt)                            \
-  ENTRY(BPTT_ABS, abs)                              \
-  ENTRY(BPTT_SCALE, scale)          /* alpha * x */ \
-  ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */ \
-  ENTRY(BPTT_SIGN, sign)            /* 0 for NaN */
+// alpha and beta are what some take beside x.
+#define BPTT_UNARY(ENTRY)                                                                       \
+  ENTRY(BPTT_NEG, neg)                                                                          \
+  ENTRY(BPTT_TANH, tanh)                                                                        \
+  ENTRY(BPTT_SIGMOID, sigmoid)                                                                  \
+  ENTRY(BPTT_RELU, relu)                                                                        \
+  ENTRY(BPTT_EXP, exp)                                                                          \
+  ENTRY(BPTT_LOG, log)                                                                          \
+  ENTRY(BPTT_SQRT, sqrt)                                                                        \
+  ENTRY(BPTT_ABS, abs)                                                                          \
+  ENTRY(BPTT_SCALE, scale)          /* alpha * x */                                             \
+  ENTRY(BPTT_ADD_SCALAR, addScalar) /* x + alpha */                                             \
+  ENTRY(BPTT_SIGN, sign)            /* 0 for NaN */                                             \
+  ENTRY(BPTT_SQUARE, square)                                                                    \
+  ENTRY(BPTT_FLOOR, floor)                                                                      \
+  ENTRY(BPTT_ROUND, round) /* halves to the even one */                                         \
+  ENTRY(BPTT_CEIL, ceil)                                                                        \
+  ENTRY(BPTT_SIN, sin)                                                                          \
+  ENTRY(BPTT_COS, cos)                                                                          \
+  ENTRY(BPTT_ERF, erf)                                                                          \
+  ENTRY(BPTT_GELU, gelu)                                                                        \
+  ENTRY(BPTT_GELU_TANH, geluTanh)                                                               \
+  ENTRY(BPTT_SILU, silu)                                                                        \
+  ENTRY(BPTT_SOFTPLUS, softplus)    /* log(1 + exp(alpha x)) / alpha; x where alpha x > beta */ \
+  ENTRY(BPTT_LEAKY_RELU, leakyRelu) /* x above 0, else alpha x */                               \
+  ENTRY(BPTT_ELU, elu)              /* x above 0, else alpha (exp(x) - 1) */                    \
+  ENTRY(BPTT_CLAMP, clamp)          /* min(max(x, alpha), beta) */                              \
+  ENTRY(BPTT_POW, pow)              /* x to the power of alpha */
 
 #define BPTT_BINARY(ENTRY)                               \
   ENTRY(BPTT_ADD, add)                                   \
@@ -83,7 +99,8 @@ typedef struct bptt_rng {
   ENTRY(BPTT_MUL, mul)                                   \
   ENTRY(BPTT_DIV, div)                                   \
   ENTRY(BPTT_MAXIMUM, maximum) /* NaN where either is */ \
-  ENTRY(BPTT_MINIMUM, minimum)
+  ENTRY(BPTT_MINIMUM, minimum)                           \
+  ENTRY(BPTT_POWER, pow)
 
 // As IEEE 754: with NaN all are false but ne.
 #define BPTT_COMPARISON(ENTRY) \
@@ -281,13 +298,13 @@ typedef struct bptt_ops {
   // -- elementwise; out may be an input -------------------------------------
   bptt_code (*fill)(bptt_context*, bptt_dtype, int64_t n, double value, void* out);
   // Of int32: neg, abs, sign, scale and addScalar, which wrap.
-  bptt_code (*unary)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, int64_t n,
+  bptt_code (*unary)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, double beta, int64_t n,
                      const void* x, void* out);
-  // saved is the forward's x for log and abs, and its result for every other op.
-  bptt_code (*unary_backward)(bptt_context*, bptt_dtype, bptt_unary_op, int64_t n,
-                              const void* saved, const void* dout, void* dx);
-  // Broadcasting by stride 0; out is dense over shape. Of int32, all but div, which wrap; of bool,
-  // maximum (or) and minimum (and).
+  // saved is the forward's result for tanh, sigmoid, relu, exp and sqrt, and its x for the others.
+  bptt_code (*unary_backward)(bptt_context*, bptt_dtype, bptt_unary_op, double alpha, double beta,
+                              int64_t n, const void* saved, const void* dout, void* dx);
+  // Broadcasting by stride 0; out is dense over shape. Of int32, all but div and pow, which wrap;
+  // of bool, maximum (or) and minimum (and).
   bptt_code (*binary)(bptt_context*, bptt_dtype, bptt_binary_op, int rank, const int64_t* shape,
                       const void* a, const int64_t* a_strides, const void* b,
                       const int64_t* b_strides, void* out);

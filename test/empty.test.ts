@@ -42,8 +42,23 @@ import { expectFailure } from './support/failure.ts'
 type Shape = number[]
 type Case = [name: string, inputs: Shape[], op: (...inputs: Tensor[]) => Tensor, shape: Shape, value?: number]
 
-const unary = ['neg', 'tanh', 'sigmoid', 'relu', 'exp', 'log', 'sqrt', 'abs'] as const
-const binary = ['add', 'sub', 'mul', 'div'] as const
+const unary = [
+  ...(['neg', 'tanh', 'sigmoid', 'relu', 'exp', 'log', 'sqrt', 'abs', 'sign', 'square'] as const),
+  ...([
+    'floor',
+    'round',
+    'ceil',
+    'sin',
+    'cos',
+    'erf',
+    'gelu',
+    'silu',
+    'softplus',
+    'leakyRelu',
+    'elu',
+  ] as const),
+]
+const binary = ['add', 'sub', 'mul', 'div', 'pow', 'maximum', 'minimum'] as const
 const labels = (shape: Shape) => zeros(shape, { dtype: 'int32' })
 
 /** `value` is what every element of the result is; default: it has none. */
@@ -72,6 +87,7 @@ const CASES: Case[] = [
     [`${op} scalar`, [[2, 0], []], (x, y) => (x as Tensor)[op](y as Tensor), [2, 0]],
     [`${op} number`, [[0, 3]], (x) => (x as Tensor)[op](2), [0, 3]],
   ]),
+  ['clamp', [[0, 3]], (x) => (x as Tensor).clamp(0, 1), [0, 3]],
   ['sum', [[0, 3]], (x) => (x as Tensor).sum(), [], 0],
   ['sum over none', [[0, 3]], (x) => (x as Tensor).sum(0), [3], 0],
   ['sum to none', [[0, 3]], (x) => (x as Tensor).sum(1), [0]],

@@ -51,7 +51,7 @@ describe('a getter in a list', () => {
 
   it('that calls another op in between', () => {
     const [a, b, da, db, other] = [floats(4), floats(4), floats(4), floats(4), floats(4)]
-    const gradients = trap([da, db], () => addon.unary(0, 0, 0, 4, other, other))
+    const gradients = trap([da, db], () => addon.unary(0, 0, 0, 0, 4, other, other))
     addon.optimize(0, hyper(), one(2), [step()], Float64Array.of(4, 4), [a, b], gradients, none)
     for (const handle of [a, b]) for (const value of read(handle, 4)) expect(value).toBeCloseTo(0.45, 6)
   })

@@ -2,9 +2,9 @@
 import { checkAxis, checkInteger } from '../check.ts'
 import { product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
-import { unary } from '../ops/elementwise.ts'
 import { alias, reshape } from '../ops/shape.ts'
 import { logSoftmax, softmax } from '../ops/softmax.ts'
+import { unary } from '../ops/unary.ts'
 import type { Tensor } from '../tensor.ts'
 import { fixFields, Module } from './module.ts'
 

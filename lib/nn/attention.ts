@@ -10,11 +10,12 @@ import {
   scaledDotProductAttention,
   splitHeads,
 } from '../ops/attention.ts'
-import { add, unary } from '../ops/elementwise.ts'
+import { add } from '../ops/elementwise.ts'
 import { slice } from '../ops/join.ts'
 import { linear, matmul } from '../ops/matmul.ts'
 import { mean } from '../ops/reduce.ts'
 import { reshape, transpose } from '../ops/shape.ts'
+import { unary } from '../ops/unary.ts'
 import type { Tensor } from '../tensor.ts'
 import { Linear } from './linear.ts'
 import { defineParameter, fixFields, Module, type Parameter } from './module.ts'

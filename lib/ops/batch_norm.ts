@@ -7,9 +7,10 @@ import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { noGrad, tidy } from '../scope.ts'
 import { copyElements } from '../state.ts'
 import type { Tensor } from '../tensor.ts'
-import { add, div, mul, sub, unary } from './elementwise.ts'
+import { add, div, mul, sub } from './elementwise.ts'
 import { normalize } from './layer_norm.ts'
 import { transpose } from './shape.ts'
+import { unary } from './unary.ts'
 
 /** Options of {@link batchNorm}. */
 export interface BatchNormOptions<D extends DType> {

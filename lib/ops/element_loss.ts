@@ -18,7 +18,7 @@ import { argumentError, shapeError, shapeText, valueError } from '../messages.ts
 import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { where as choose, compare, to } from './compare.ts'
-import { add, div, extreme, mul, neg, sub, unary } from './elementwise.ts'
+import { add, div, extreme, mul, neg, sub } from './elementwise.ts'
 import { slice, stack } from './join.ts'
 import { scaled, shifted } from './map.ts'
 import { mean, sum } from './reduce.ts'
@@ -32,6 +32,7 @@ import {
   reduced,
 } from './reduction.ts'
 import { logSoftmax } from './softmax.ts'
+import { unary } from './unary.ts'
 
 // -- what all share --------------------------------------------------------------------
 

@@ -1,77 +1,22 @@
-/** Elementwise ops: unary functions, arithmetic with broadcasting or a number. */
+/** Arithmetic, with broadcasting or a number. */
 import { needsGrad, record } from '../autograd.ts'
-import { BINARY, native, UNARY } from '../binding.ts'
-import { checkFloat, checkLike, checkNumeric, checkScalar } from '../check.ts'
+import { BINARY, native } from '../binding.ts'
+import { checkLike, checkNumeric, checkScalar } from '../check.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { broadcastShapes } from '../layout.ts'
 import { argumentError, dtypeError } from '../messages.ts'
-import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { sumTo } from './broadcast.ts'
 import { compare, maskedFill, pairLayout, scalarLike, where as select } from './compare.ts'
-import { mapped, negated, scaled, shifted } from './map.ts'
-
-// -- unary ------------------------------------------------------------------------
-
-type UnaryName = Exclude<keyof typeof UNARY, 'neg' | 'scale' | 'addScalar' | 'sign'>
-
-/** What the derivative is computed from: the result, but for these. */
-const OF_INPUT: ReadonlySet<UnaryName> = new Set(['log', 'abs'])
-
-/** dx from dy and what is saved, for functions that have a second derivative. */
-const GRADIENT: { readonly [K in UnaryName]?: (dy: Tensor, saved: Tensor) => Tensor } = {
-  tanh: (dy, y) => mul(dy, shifted('tanh', negated('tanh', mul(y, y)), 1)),
-  sigmoid: (dy, y) => mul(dy, mul(y, shifted('sigmoid', negated('sigmoid', y), 1))),
-  exp: (dy, y) => mul(dy, y),
-  log: (dy, x) => div(dy, x),
-  sqrt: (dy, y) => div(dy, mul(y, 2)),
-}
-
-export function unary<D extends DType>(name: UnaryName, x: Tensor<D>): Tensor<D> {
-  const where = `Tensor.${name}`
-  if (name === 'abs') checkNumeric(where, 'input', x)
-  else checkFloat(where, 'input', x)
-  const y = mapped(where, UNARY[name], x)
-  if (needsGrad(x)) {
-    record(name, [x], [y], [OF_INPUT.has(name) ? x : y], (dy, node) => {
-      const gradient = isRecording() ? GRADIENT[name] : undefined
-      return [gradient?.(dy, node.tensor(0)) ?? pulled(name, node.tensor(0), dy)]
-    })
-  }
-  return y
-}
-
-/** The gradient by its kernel: linear in dy. On the tape only where the function is linear in pieces. */
-function pulled(name: UnaryName, saved: Tensor, dy: Tensor): Tensor {
-  const dx = resultLike(dy)
-  native().unaryBackward(
-    dtypeNumber(dy.dtype),
-    UNARY[name],
-    dy.size,
-    saved._handle(name),
-    dy._handle(name),
-    dx._handle(name),
-  )
-  if (needsGrad(dy)) record(name, [dy], [dx], [saved], (ddx, node) => [pulled(name, node.tensor(0), ddx)])
-  return dx
-}
+import { negated, scaled, shifted } from './map.ts'
 
 export function neg<D extends DType>(x: Tensor<D>): Tensor<D> {
   checkNumeric('Tensor.neg', 'input', x)
   return negated('Tensor.neg', x)
 }
 
-/** Its gradient is 0 everywhere. */
-export function sign<D extends DType>(x: Tensor<D>): Tensor<D> {
-  const where = 'Tensor.sign'
-  checkNumeric(where, 'input', x)
-  const y = mapped(where, UNARY.sign, x)
-  if (needsGrad(x)) record('sign', [x], [y], [], (dy) => [constantLike(dy, 0)])
-  return y
-}
-
 /** A tensor of that value, of the shape of `x`. */
-function constantLike(x: Tensor, value: number): Tensor {
+export function constantLike<D extends DType>(x: Tensor<D>, value: number): Tensor<D> {
   const y = resultLike(x)
   native().fill(dtypeNumber(x.dtype), x.size, value, y._handle('fill'))
   return y
@@ -80,7 +25,7 @@ function constantLike(x: Tensor, value: number): Tensor {
 // -- binary -------------------------------------------------------------------------
 
 /** a op b over the shape that they broadcast to, without the tape. */
-function combined<D extends DType>(where: string, op: number, a: Tensor<D>, b: Tensor<D>): Tensor<D> {
+export function combined<D extends DType>(where: string, op: number, a: Tensor<D>, b: Tensor<D>): Tensor<D> {
   const aShape = a._shape
   const bShape = b._shape
   const shape = broadcastShapes(where, aShape, bShape)
@@ -92,7 +37,11 @@ function combined<D extends DType>(where: string, op: number, a: Tensor<D>, b: T
   return y
 }
 
-function checkOperands<D extends DType>(where: string, a: Tensor<D>, b: unknown): asserts b is Tensor<D> {
+export function checkOperands<D extends DType>(
+  where: string,
+  a: Tensor<D>,
+  b: unknown,
+): asserts b is Tensor<D> {
   checkNumeric(where, 'left operand', a)
   if (typeof b !== 'object') throw argumentError(where, 'a tensor or a number', b)
   checkLike(where, 'right operand', a, b)

@@ -7,11 +7,12 @@ import { product } from '../layout.ts'
 import { valueError } from '../messages.ts'
 import { result, type Tensor } from '../tensor.ts'
 import { compare, maskedFill } from './compare.ts'
-import { div, mul, sub, unary } from './elementwise.ts'
+import { div, mul, sub } from './elementwise.ts'
 import { extremeOver } from './extreme.ts'
 import { concat, slice } from './join.ts'
 import { type Axes, flags, keepDimsOf, lines, type ReduceOptions } from './lines.ts'
 import { mean, sum } from './reduce.ts'
+import { unary } from './unary.ts'
 
 /** Options of {@link Tensor.variance} and {@link Tensor.std}. */
 export interface MomentOptions extends ReduceOptions {

@@ -18,8 +18,9 @@ import { argumentError, shapeError, shapeText } from '../messages.ts'
 import { isRecording } from '../scope.ts'
 import { result, resultLike, type Tensor } from '../tensor.ts'
 import { sumTo } from './broadcast.ts'
-import { add, div, mul, sub, unary } from './elementwise.ts'
+import { add, div, mul, sub } from './elementwise.ts'
 import { mean } from './reduce.ts'
+import { unary } from './unary.ts'
 
 /** Options of {@link layerNorm}. */
 export interface LayerNormOptions<D extends DType> {

@@ -5,10 +5,16 @@ import { type DType, dtypeNumber } from '../dtype.ts'
 import { resultLike, type Tensor } from '../tensor.ts'
 
 /** A unary kernel, without the tape. */
-export function mapped<D extends DType>(where: string, op: number, x: Tensor<D>, alpha = 0): Tensor<D> {
+export function mapped<D extends DType>(
+  where: string,
+  op: number,
+  x: Tensor<D>,
+  alpha = 0,
+  beta = 0,
+): Tensor<D> {
   const handle = x._handle(where)
   const y = resultLike(x)
-  native().unary(dtypeNumber(x.dtype), op, alpha, x.size, handle, y._handle(where))
+  native().unary(dtypeNumber(x.dtype), op, alpha, beta, x.size, handle, y._handle(where))
   return y
 }
 

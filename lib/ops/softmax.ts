@@ -6,8 +6,9 @@ import { type DType, dtypeNumber } from '../dtype.ts'
 import { splitAt } from '../layout.ts'
 import { isRecording } from '../scope.ts'
 import { resultLike, type Tensor } from '../tensor.ts'
-import { mul, sub, unary } from './elementwise.ts'
+import { mul, sub } from './elementwise.ts'
 import { sum } from './reduce.ts'
+import { unary } from './unary.ts'
 
 /**
  * exp(x) / sum(exp(x)) along an axis.

@@ -8,11 +8,12 @@ import { tensor, zeros } from '../create.ts'
 import { countersFor } from '../random.ts'
 import type { Tensor } from '../tensor.ts'
 import { dropped } from './dropout.ts'
-import { add, mul, unary } from './elementwise.ts'
+import { add, mul } from './elementwise.ts'
 import { concat, slice, stack } from './join.ts'
 import { negated, shifted } from './map.ts'
 import { linear } from './matmul.ts'
 import { transpose } from './shape.ts'
+import { unary } from './unary.ts'
 
 interface State {
   h: Tensor

@@ -67,7 +67,7 @@ constexpr int kCopyTile = 32;  // copy_bytes copies bytes
 
 struct Unary {
   bptt_unary_op op;
-  double alpha;
+  double alpha, beta;
   int64_t n;
   const void* x;  // T[n]
   void* out;      // T[n], may be x
@@ -75,6 +75,7 @@ struct Unary {
 
 struct UnaryBackward {
   bptt_unary_op op;
+  double alpha, beta;
   int64_t n;
   const void* saved;  // T[n]: the forward's x or result, as backend.h says
   const void* dout;   // T[n]

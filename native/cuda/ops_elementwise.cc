@@ -18,19 +18,17 @@ bptt_code fill(bptt_context* context, bptt_dtype dtype, int64_t n, double value,
                 Fill{n, value, out, dtype});
 }
 
-bptt_code unary(bptt_context* context, bptt_dtype dtype, bptt_unary_op op, double alpha, int64_t n,
-                const void* x, void* out) {
-  const Unary arguments{op, alpha, n, x, out};
+bptt_code unary(bptt_context* context, bptt_dtype dtype, bptt_unary_op op, double alpha,
+                double beta, int64_t n, const void* x, void* out) {
+  const Unary arguments{op, alpha, beta, n, x, out};
   return is_float(dtype) ? launch(context, unary_kernel, dtype, grid_of(n), arguments)
                          : unary_integers(context, dtype, arguments);
 }
 
-bptt_code unary_backward(bptt_context* context, bptt_dtype dtype, bptt_unary_op op, int64_t n,
-                         const void* saved, const void* dout, void* dx) {
-  if (op == BPTT_SCALE)  // needs alpha, which unary() takes
-    return fail(context, BPTT_INTERNAL, "unary_backward: scale is its own backward");
+bptt_code unary_backward(bptt_context* context, bptt_dtype dtype, bptt_unary_op op, double alpha,
+                         double beta, int64_t n, const void* saved, const void* dout, void* dx) {
   return launch(context, unary_backward_kernel, dtype, grid_of(n),
-                UnaryBackward{op, n, saved, dout, dx});
+                UnaryBackward{op, alpha, beta, n, saved, dout, dx});
 }
 
 bptt_code binary(bptt_context* context, bptt_dtype dtype, bptt_binary_op op, int rank,

@@ -111,8 +111,8 @@ async function run(calls, start) {
   // Kinds of the arguments: n size, h handle, m handle or null, l layout, d layer, s list, v view, b boolean, p stepper.
   const shapes = {
     fill: 'nnnh',
-    unary: 'nnnnhh',
-    unaryBackward: 'nnnhhh',
+    unary: 'nnnnnhh',
+    unaryBackward: 'nnnnnhhh',
     binary: 'nnlhhh',
     compare: 'nnlhhh',
     convert: 'nnnhh',

@@ -21,9 +21,32 @@ void apply(Function function, int64_t n, const typename V::Scalar* x, typename V
       case kSigmoid:
         y = sigmoid(v);
         break;
+      case kSin:
+        y = sin(v);
+        break;
+      case kCos:
+        y = cos(v);
+        break;
+      case kErf:
+        y = erf(v);
+        break;
+      case kRound:
+        y = round(v);
+        break;
+      case kFloor:
+        y = floor(v);
+        break;
+      case kCeil:
+        y = ceil(v);
+        break;
     }
     y.store(out + i, count);
   }
+}
+
+template <class V>
+void apply_pow(const typename V::Scalar* x, const typename V::Scalar* y, typename V::Scalar* out) {
+  pow(V::load(x), V::load(y)).store(out);
 }
 
 // out [kPrimitives, N], in the order of the scalar versions in math_test.cc;
@@ -78,6 +101,6 @@ void store_first(const typename V::Scalar* x, int64_t n, typename V::Scalar* out
 }
 
 const Entries entries = {
-    {F32::N, &apply<F32>, &primitives<F32>, &binary_parts<F32>, &store_first<F32>},
-    {F64::N, &apply<F64>, &primitives<F64>, &binary_parts<F64>, &store_first<F64>},
+    {F32::N, &apply<F32>, &apply_pow<F32>, &primitives<F32>, &binary_parts<F32>, &store_first<F32>},
+    {F64::N, &apply<F64>, &apply_pow<F64>, &primitives<F64>, &binary_parts<F64>, &store_first<F64>},
 };

@@ -134,7 +134,7 @@ void test_binary() {
         BPTT_INTERNAL);
   CHECK(b.ops.binary(&b.context, BPTT_BOOL, BPTT_ADD, 1, &n, x, &stride, x, &stride, out) ==
         BPTT_INTERNAL);
-  CHECK(b.ops.unary(&b.context, BPTT_INT32, BPTT_EXP, 0, 1, x, out) == BPTT_INTERNAL);
+  CHECK(b.ops.unary(&b.context, BPTT_INT32, BPTT_EXP, 0, 0, 1, x, out) == BPTT_INTERNAL);
 }
 
 // Wrapping is that of two's complement.
@@ -143,7 +143,7 @@ void test_unary() {
   const auto check = [&](bptt_unary_op op, double alpha, const Doubles& expected) {
     check_everywhere("int32 unary", expected, 0, [&](Backend& b) {
       Array<int32_t> in(x), out(x.size());
-      CHECK(b.ops.unary(&b.context, BPTT_INT32, op, alpha, static_cast<int64_t>(x.size()), in,
+      CHECK(b.ops.unary(&b.context, BPTT_INT32, op, alpha, 0, static_cast<int64_t>(x.size()), in,
                         out) == BPTT_OK);
       return out.doubles();
     });

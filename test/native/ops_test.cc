@@ -14,32 +14,77 @@ const double kNan = std::numeric_limits<double>::quiet_NaN();
 struct Unary {
   const char* name;
   bptt_unary_op op;
-  double alpha, low, high;
+  double alpha, beta, low, high;
   double (*value)(double);
-  double (*derivative)(double);  // of what is saved: x for log and abs, else the result
+  double (*derivative)(double);  // of what is saved
 };
 
 double relu(double x) { return x > 0 ? x : 0; }
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double flat(double) { return 0; }
+const double kPi = 3.14159265358979323846;
+double normal(double x) { return 0.5 * (1 + std::erf(x / std::sqrt(2.0))); }
+double gelu_inner(double x) { return std::sqrt(2 / kPi) * (x + 0.044715 * x * x * x); }
+bool saves_result(bptt_unary_op op) {
+  return op == BPTT_TANH || op == BPTT_SIGMOID || op == BPTT_RELU || op == BPTT_EXP ||
+         op == BPTT_SQRT;
+}
 
 const Unary kUnary[] = {
-    {"neg", BPTT_NEG, 0, -2, 2, [](double x) { return -x; }, [](double) { return -1.0; }},
-    {"tanh", BPTT_TANH, 0, -5, 5, [](double x) { return std::tanh(x); },
+    {"neg", BPTT_NEG, 0, 0, -2, 2, [](double x) { return -x; }, [](double) { return -1.0; }},
+    {"tanh", BPTT_TANH, 0, 0, -5, 5, [](double x) { return std::tanh(x); },
      [](double y) { return 1 - y * y; }},
-    {"sigmoid", BPTT_SIGMOID, 0, -9, 9, sigmoid, [](double y) { return y * (1 - y); }},
-    {"relu", BPTT_RELU, 0, -2, 2, relu, [](double y) { return y > 0 ? 1.0 : 0.0; }},
-    {"exp", BPTT_EXP, 0, -5, 5, [](double x) { return std::exp(x); }, [](double y) { return y; }},
-    {"log", BPTT_LOG, 0, 0.1, 9, [](double x) { return std::log(x); },
+    {"sigmoid", BPTT_SIGMOID, 0, 0, -9, 9, sigmoid, [](double y) { return y * (1 - y); }},
+    {"relu", BPTT_RELU, 0, 0, -2, 2, relu, [](double y) { return y > 0 ? 1.0 : 0.0; }},
+    {"exp", BPTT_EXP, 0, 0, -5, 5, [](double x) { return std::exp(x); },
+     [](double y) { return y; }},
+    {"log", BPTT_LOG, 0, 0, 0.1, 9, [](double x) { return std::log(x); },
      [](double x) { return 1 / x; }},
-    {"sqrt", BPTT_SQRT, 0, 0.1, 9, [](double x) { return std::sqrt(x); },
+    {"sqrt", BPTT_SQRT, 0, 0, 0.1, 9, [](double x) { return std::sqrt(x); },
      [](double y) { return 0.5 / y; }},
-    {"abs", BPTT_ABS, 0, -2, 2, [](double x) { return std::abs(x); },
+    {"abs", BPTT_ABS, 0, 0, -2, 2, [](double x) { return std::abs(x); },
      [](double x) { return x > 0   ? 1.0
                            : x < 0 ? -1.0
                                    : 0.0; }},
-    {"scale", BPTT_SCALE, -1.5, -2, 2, [](double x) { return -1.5 * x; }, nullptr},
-    {"add_scalar", BPTT_ADD_SCALAR, 0.75, -2, 2, [](double x) { return x + 0.75; },
+    {"scale", BPTT_SCALE, -1.5, 0, -2, 2, [](double x) { return -1.5 * x; },
+     [](double) { return -1.5; }},
+    {"add_scalar", BPTT_ADD_SCALAR, 0.75, 0, -2, 2, [](double x) { return x + 0.75; },
      [](double) { return 1.0; }},
+    {"sign", BPTT_SIGN, 0, 0, -2, 2, [](double x) { return double((x > 0) - (x < 0)); }, flat},
+    {"square", BPTT_SQUARE, 0, 0, -2, 2, [](double x) { return x * x; },
+     [](double x) { return 2 * x; }},
+    {"floor", BPTT_FLOOR, 0, 0, -9, 9, [](double x) { return std::floor(x); }, flat},
+    {"round", BPTT_ROUND, 0, 0, -9, 9, [](double x) { return std::nearbyint(x); }, flat},
+    {"ceil", BPTT_CEIL, 0, 0, -9, 9, [](double x) { return std::ceil(x); }, flat},
+    {"sin", BPTT_SIN, 0, 0, -99, 99, [](double x) { return std::sin(x); },
+     [](double x) { return std::cos(x); }},
+    {"cos", BPTT_COS, 0, 0, -99, 99, [](double x) { return std::cos(x); },
+     [](double x) { return -std::sin(x); }},
+    {"erf", BPTT_ERF, 0, 0, -4, 4, [](double x) { return std::erf(x); },
+     [](double x) { return 2 / std::sqrt(kPi) * std::exp(-x * x); }},
+    {"gelu", BPTT_GELU, 0, 0, -6, 6, [](double x) { return x * normal(x); },
+     [](double x) { return normal(x) + x * std::exp(-x * x / 2) / std::sqrt(2 * kPi); }},
+    {"gelu tanh", BPTT_GELU_TANH, 0, 0, -6, 6,
+     [](double x) { return 0.5 * x * (1 + std::tanh(gelu_inner(x))); },
+     [](double x) {
+       const double t = std::tanh(gelu_inner(x));
+       return 0.5 * (1 + t) +
+              0.5 * x * (1 - t * t) * std::sqrt(2 / kPi) * (1 + 3 * 0.044715 * x * x);
+     }},
+    {"silu", BPTT_SILU, 0, 0, -9, 9, [](double x) { return x * sigmoid(x); },
+     [](double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }},
+    {"softplus", BPTT_SOFTPLUS, 2, 3, -4, 4,
+     [](double x) { return 2 * x > 3 ? x : std::log1p(std::exp(2 * x)) / 2; },
+     [](double x) { return 2 * x > 3 ? 1 : sigmoid(2 * x); }},
+    {"leaky relu", BPTT_LEAKY_RELU, 0.125, 0, -2, 2, [](double x) { return x > 0 ? x : x / 8; },
+     [](double x) { return x > 0 ? 1 : 0.125; }},
+    {"elu", BPTT_ELU, 1.5, 0, -4, 4, [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); },
+     [](double x) { return x > 0 ? 1 : 1.5 * std::exp(x); }},
+    {"clamp", BPTT_CLAMP, -0.5, 0.75, -2, 2,
+     [](double x) { return std::fmin(std::fmax(x, -0.5), 0.75); },
+     [](double x) { return x >= -0.5 && x <= 0.75 ? 1.0 : 0.0; }},
+    {"pow", BPTT_POW, 2.5, 0, 0.1, 3, [](double x) { return std::pow(x, 2.5); },
+     [](double x) { return 2.5 * std::pow(x, 1.5); }},
 };
 
 template <class T>
@@ -48,21 +93,21 @@ void test_unary() {
     for (int64_t n : kSizes) {
       const Doubles x = random_values(n, u.low, u.high), dy = random_values(n, -2, 2, 9);
       Doubles y(n), dx(n);
-      const bool of_x = u.op == BPTT_LOG || u.op == BPTT_ABS;
+      const bool of_x = !saves_result(u.op);
       for (int64_t i = 0; i < n; ++i) {
         y[i] = u.value(x[i]);
         const double saved = static_cast<T>(of_x ? x[i] : y[i]);
-        if (u.derivative) dx[i] = dy[i] * u.derivative(saved);
+        dx[i] = dy[i] * u.derivative(saved);
       }
       check_everywhere(u.name, y, kTolerance<T>, [&](Backend& b) {
         Array<T> in(x), out(n);
-        CHECK(b.ops.unary(&b.context, dtype_of<T>, u.op, u.alpha, n, in, out) == BPTT_OK);
+        CHECK(b.ops.unary(&b.context, dtype_of<T>, u.op, u.alpha, u.beta, n, in, out) == BPTT_OK);
         return out.doubles();
       });
-      if (!u.derivative) continue;
       check_everywhere(std::string(u.name) + " backward", dx, kTolerance<T>, [&](Backend& b) {
         Array<T> saved(of_x ? x : y), grad(dy), out(n);
-        CHECK(b.ops.unary_backward(&b.context, dtype_of<T>, u.op, n, saved, grad, out) == BPTT_OK);
+        CHECK(b.ops.unary_backward(&b.context, dtype_of<T>, u.op, u.alpha, u.beta, n, saved, grad,
+                                   out) == BPTT_OK);
         return out.doubles();
       });
     }
@@ -71,25 +116,44 @@ void test_unary() {
   const Doubles x{kNan, -kInfinity, kInfinity, -0.5, 0.5};
   check_everywhere("relu of specials", {kNan, 0, kInfinity, 0, 0.5}, 0, [&](Backend& b) {
     Array<T> inout(x);
-    b.ops.unary(&b.context, dtype_of<T>, BPTT_RELU, 0, 5, inout, inout);
+    b.ops.unary(&b.context, dtype_of<T>, BPTT_RELU, 0, 0, 5, inout, inout);
     return inout.doubles();
   });
   const Doubles signs{kNan, -kInfinity, kInfinity, -0.0, 0, -0.5};
   check_everywhere("abs of specials", {kNan, kInfinity, kInfinity, 0, 0, 0.5}, 0, [&](Backend& b) {
     Array<T> in(signs), out(6);
-    b.ops.unary(&b.context, dtype_of<T>, BPTT_ABS, 0, 6, in, out);
+    b.ops.unary(&b.context, dtype_of<T>, BPTT_ABS, 0, 0, 6, in, out);
     for (double y : out.doubles()) CHECK(!std::signbit(y) || std::isnan(y));
     return out.doubles();
   });
   check_everywhere("abs backward of specials", {0, -3, 3, 0, 0, -3}, 0, [&](Backend& b) {
     Array<T> saved(signs), dy(Doubles(6, 3)), out(6);
-    b.ops.unary_backward(&b.context, dtype_of<T>, BPTT_ABS, 6, saved, dy, out);
+    b.ops.unary_backward(&b.context, dtype_of<T>, BPTT_ABS, 0, 0, 6, saved, dy, out);
     return out.doubles();
   });
-  Backend b(cpu_tables().back());
-  CHECK(b.ops.unary_backward(&b.context, dtype_of<T>, BPTT_SCALE, 0, nullptr, nullptr, nullptr) ==
-        BPTT_INTERNAL);
-  CHECK(std::strstr(b.context.message, "scale"));
+  // A finite result is given, however far its parts are.
+  const double far = std::numeric_limits<T>::max();
+  const auto check_far = [&](const char* name, bptt_unary_op op, double alpha, double beta,
+                             const Doubles& y, const Doubles& slopes) {
+    check_everywhere(name, y, 0, [&](Backend& b) {
+      Array<T> in(Doubles{far, -far, kNan}), out(3);
+      b.ops.unary(&b.context, dtype_of<T>, op, alpha, beta, 3, in, out);
+      return out.doubles();
+    });
+    check_everywhere(name, slopes, 0, [&](Backend& b) {
+      Array<T> in(Doubles{far, -far, kNan}), dy(Doubles{1, 1, 1}), out(3);
+      b.ops.unary_backward(&b.context, dtype_of<T>, op, alpha, beta, 3, in, dy, out);
+      return out.doubles();
+    });
+  };
+  check_far("far gelu", BPTT_GELU, 0, 0, {far, 0, kNan}, {1, 0, kNan});
+  check_far("far gelu tanh", BPTT_GELU_TANH, 0, 0, {far, 0, kNan}, {1, 0, kNan});
+  check_far("far silu", BPTT_SILU, 0, 0, {far, 0, kNan}, {1, 0, kNan});
+  check_far("far softplus", BPTT_SOFTPLUS, 3, 20, {far, 0, kNan}, {1, 0, kNan});
+  check_far("softplus without end", BPTT_SOFTPLUS, 1, kInfinity, {far, 0, kNan}, {1, 0, kNan});
+  check_far("far elu", BPTT_ELU, 1, 0, {far, -1, kNan}, {1, 0, kNan});
+  check_far("far erf", BPTT_ERF, 0, 0, {1, -1, kNan}, {0, 0, kNan});
+  check_far("far clamp", BPTT_CLAMP, -1, kInfinity, {far, -1, kNan}, {1, 0, 0});
 }
 
 template <class T>

@@ -36,6 +36,12 @@ export const positive = (...shape: number[]): F64 => {
   made.requiresGrad = true
   return made
 }
+/** Away from multiples of a half, where steps and bends are. */
+export const between = (...shape: number[]): F64 => {
+  const made = randn(shape, { dtype: 'float64' }).mul(4).floor().add(0.5).mul(0.5)
+  made.requiresGrad = true
+  return made
+}
 export const int = (values: number[], shape?: number[]) => tensor(values, shape, { dtype: 'int32' })
 
 const constant = (...values: number[]) => tensor(values, { dtype: 'float64' })
@@ -68,6 +74,24 @@ export const cases: Case[] = [
   ['log', (p) => p.log(), [positive(2, 3)]],
   ['sqrt', (p) => p.sqrt(), [positive(2, 3)]],
   ['abs', (p) => p.abs().add(p.neg().abs().mul(2)), [positive(2, 3)]],
+  ['square', (p) => p.square(), [x(2, 3)]],
+  [
+    'floor, round, ceil and sign',
+    (p) => p.floor().add(p.round()).add(p.ceil()).add(p.sign()).mul(p),
+    [between(2, 3)],
+  ],
+  ['sin and cos', (p) => [p.sin(), p.cos()], [x(2, 3)]],
+  ['erf', (p) => p.erf(), [x(2, 3)]],
+  ['gelu', (p) => [p.gelu(), p.gelu({ approximate: 'tanh' })], [x(2, 3)]],
+  ['silu', (p) => p.silu(), [x(2, 3)]],
+  ['softplus', (p) => [p.softplus(), p.softplus({ beta: 2, threshold: 0.9 })], [between(2, 3)]],
+  ['leakyRelu', (p) => [p.leakyRelu(), p.leakyRelu(0.3)], [between(2, 3)]],
+  ['elu', (p) => [p.elu(), p.elu(1.7)], [between(2, 3)]],
+  ['clamp', (p) => [p.clamp(-0.5, 0.5), p.clamp({ max: 0.5 }).mul(p)], [between(2, 3)]],
+  ['pow of whole numbers', (p) => [p.pow(3), p.pow(-2), p.pow(1), p.pow(0)], [between(2, 3)]],
+  ['pow of numbers', (p) => [p.pow(2.5), p.pow(0.5), p.pow(-0.7)], [positive(2, 3)]],
+  ['pow', (p, q) => p.pow(q), [positive(2, 3), x(3)]],
+  ['maximum and minimum', (p, q) => [p.maximum(q), p.minimum(q.neg())], [positive(2, 3), between(3)]],
   ['max and min of all', (p) => p.max().add(p.min().mul(2)), [x(2, 3)]],
   ['max and min along axes', (p) => [p.max(1).values, p.min(-1, { keepDims: true }).values], [x(2, 3, 4)]],
   ['sort and topk', (p) => [p.sort(1).values, p.topk(2, { axis: 0 }).values], [x(3, 4)]],

@@ -45,6 +45,7 @@ struct DivOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { ret
 // max() and min() take b where either is NaN.
 struct MaximumOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return select(eq(a, a), max(a, b), a); } };
 struct MinimumOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return select(eq(a, a), min(a, b), a); } };
+struct PowerOp { template <class V> BPTT_INLINE V operator()(V a, V b) const { return pow(a, b); } };
 // clang-format on
 
 template <class V>
@@ -65,6 +66,8 @@ static bptt_code binary_impl(bptt_context*, bptt_binary_op op, int rank, const i
       return broadcast<V>(axes, MaximumOp{}, a, b, out);
     case BPTT_MINIMUM:
       return broadcast<V>(axes, MinimumOp{}, a, b, out);
+    case BPTT_POWER:
+      return broadcast<V>(axes, PowerOp{}, a, b, out);
   }
   return BPTT_INTERNAL;
 }

@@ -200,7 +200,7 @@ static bptt_code map_int32(int64_t n, const F& f, const void* x, void* out) {
 }
 
 static bptt_code unary_integers(bptt_context* context, bptt_dtype dtype, bptt_unary_op op,
-                                double alpha, int64_t n, const void* x, void* out) {
+                                double alpha, double, int64_t n, const void* x, void* out) {
   const uint32_t a = bits_of(to_int32(alpha));
   if (dtype != BPTT_INT32) return no_kernel(context, dtype);
   switch (op) {

@@ -140,3 +140,217 @@ BPTT_INLINE V log1p(V x) {
   const V c = select(lt(x, V(1)), x - (u - V(1)), V(1) - (u - x));
   return log_special(u, log_plus(u, c / u));
 }
+
+// -- rounding to integers: exact ------------------------------------------------
+
+// Halves go to the even one.
+template <class V>
+BPTT_INLINE V round(V x) {
+  using Limits = std::numeric_limits<typename V::Scalar>;
+  const V far = V(typename V::Scalar(1) / Limits::epsilon());  // integers from here
+  const V a = abs(x);
+  return select(lt(a, far), copysign((a + far) - far, x), x);
+}
+template <class V>
+BPTT_INLINE V floor(V x) {
+  const V r = round(x);
+  return select(gt(r, x), r - V(1), r);
+}
+template <class V>
+BPTT_INLINE V ceil(V x) {
+  const V r = round(x);
+  return copysign(select(lt(r, x), r + V(1), r), x);
+}
+
+// -- functions that float32 computes in float64 ------------------------------------
+
+// f of float64, of as many float32.
+template <class F, class... In>
+BPTT_INLINE F32 widened(const F& f, In... x) {
+  constexpr int kWhole = F32::N, kPart = F64::N, kCount = sizeof...(In);
+  float narrow[kCount][kWhole];
+  double wide[kCount][kWhole];
+  int k = 0;
+  (x.store(narrow[k++]), ...);
+  for (int j = 0; j < kCount; ++j)
+    for (int l = 0; l < kWhole; ++l) wide[j][l] = static_cast<double>(narrow[j][l]);
+  for (int l = 0; l < kWhole; l += kPart) {
+    if constexpr (kCount == 1) {
+      f(F64::load(wide[0] + l)).store(wide[0] + l);
+    } else {
+      f(F64::load(wide[0] + l), F64::load(wide[1] + l)).store(wide[0] + l);
+    }
+  }
+  for (int l = 0; l < kWhole; ++l) narrow[0][l] = static_cast<float>(wide[0][l]);
+  return F32::load(narrow[0]);
+}
+
+// 2 / pi in words of 32 bits, after two of zeros.
+inline constexpr uint32_t kTwoOverPi[] = {
+    0x00000000, 0x00000000, 0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599,
+    0x3c439041, 0xfe5163ab, 0xdebbc561, 0xb7246e3a, 0x424dd2e0, 0x06492eea, 0x09d1921c,
+    0xfe1deb1c, 0xb129a73e, 0xe88235f5, 0x2ebb4484, 0xe99c7026, 0xb45f7e41, 0x3991d639,
+    0x835339f4, 0x9c845f8b, 0xbdf9283b, 0x1ff897ff, 0xde05980f, 0xef2f118b, 0x5a0a6d1f,
+    0x6d367ecf, 0x27cb09b7, 0x4f463f66, 0x9e5fea2d, 0x7527bac7, 0xebe5f17b, 0x3d0739f7,
+    0x8a5292ea, 0x6bfb5fb1, 0x1f8d5d08, 0x56033046, 0xfc7b6bab, 0xf0cfbc20, 0x9af4361d};
+
+// For a finite |x| > 2^19: x = (n + r) pi / 2 but for a multiple of 2 pi, |r| <= 1/2, and r pi / 2
+// is returned. Payne and Hanek: of the product with 2 / pi only the bits are computed that count.
+inline double far_remainder(double x, double* n) {
+  uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const int exponent = static_cast<int>(bits >> 52 & 0x7ff) - 1075;  // |x| = mantissa 2^exponent
+  const uint64_t mantissa = (bits & 0xfffffffffffff) | 0x10000000000000;
+  // Bits before `first` make multiples of 4; what follows the 192 taken is below 2^-137.
+  const int first = exponent - 2 + 64, word = first / 32, shift = first % 32;
+  uint32_t factor[6], product[6] = {};  // the lowest first
+  for (int i = 0; i < 6; ++i) {
+    const uint64_t two = uint64_t(kTwoOverPi[word + i]) << 32 | kTwoOverPi[word + i + 1];
+    factor[5 - i] = static_cast<uint32_t>(two << shift >> 32);
+  }
+  for (int half = 0; half < 2; ++half) {
+    const uint64_t part = half ? mantissa >> 32 : mantissa & 0xffffffff;
+    uint64_t carry = 0;
+    for (int i = 0; i + half < 6; ++i) {
+      carry += part * factor[i] + product[i + half];
+      product[i + half] = static_cast<uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  // Two bits of n, then the fraction; from 1/2 on it is negative.
+  int whole = static_cast<int>(product[5] >> 30);
+  for (int i = 5; i > 0; --i) product[i] = product[i] << 2 | product[i - 1] >> 30;
+  const bool above = product[5] >> 31;
+  whole += above;
+  double r = 0, unit = 0x1p-160;
+  for (int i = 1; i < 6; ++i, unit *= 0x1p32)
+    r += static_cast<double>(above ? ~product[i] : product[i]) * unit;
+  r *= 1.57079632679489661923;
+  const bool negative = bits >> 63;
+  *n = negative ? -whole : whole;
+  return above != negative ? -r : r;
+}
+
+// x = n pi / 2 + high + low but for a multiple of 2 pi, |high| <= pi / 4.
+BPTT_INLINE void quarters(F64 x, F64* n, F64* high, F64* low) {
+  constexpr double kFar = 0x1p19;
+  // Three parts of pi / 2 of 33 bits, whose products with the n of a near x are exact, and the
+  // rest.
+  constexpr double kParts[4] = {0x1.921fb544p+0, 0x1.0b4611a6p-34, 0x1.3198a2ep-69,
+                                0x1.b839a252049c1p-104};
+  const F64 magic = F64(Ln2<double>::kRound);
+  *n = x * F64(0.63661977236758134308) + magic - magic;
+  const F64 first = x - *n * F64(kParts[0]), second = *n * F64(kParts[1]);
+  const F64 sum = first - second;
+  const F64 rest = (first - sum) - second - *n * F64(kParts[2]) - *n * F64(kParts[3]);
+  *high = sum + rest;
+  *low = (sum - *high) + rest;
+
+  double lanes[F64::N];
+  x.store(lanes);
+  bool far = false;
+  for (double lane : lanes) far |= !(lane <= kFar && lane >= -kFar);
+  if (!far) return;
+  double whole[F64::N], reduced[F64::N], left[F64::N];
+  n->store(whole);
+  high->store(reduced);
+  low->store(left);
+  for (int l = 0; l < F64::N; ++l) {
+    if (lanes[l] - lanes[l] != 0 || (lanes[l] <= kFar && lanes[l] >= -kFar)) continue;
+    reduced[l] = far_remainder(lanes[l], whole + l);
+    left[l] = 0;
+  }
+  *n = F64::load(whole);
+  *high = F64::load(reduced);
+  *low = F64::load(left);
+}
+
+// Of r + low, |r| <= pi / 4.
+BPTT_INLINE F64 near_sin(F64 r, F64 low) {
+  const F64 z = r * r;
+  const F64 p =
+      polynomial(z, -0.16666666666666664611, 0.0083333333333309364825, -0.00019841269836740467589,
+                 2.7557316093174525497e-6, -2.5051129892583076679e-8, 1.5917988751669008264e-10);
+  return r + fma(z * r, p, low);
+}
+BPTT_INLINE F64 near_cos(F64 r, F64 low) {
+  const F64 z = r * r, half = z * F64(0.5), most = F64(1) - half;
+  const F64 p =
+      polynomial(z, 0.041666666666666665381, -0.0013888888888887389728, 0.000024801587298754360819,
+                 -2.7557317265863143182e-7, 2.0876145046994266408e-9, -1.1382544502902205763e-11);
+  return most + (((F64(1) - most) - half) + fma(z * z, p, -(r * low)));
+}
+
+// n modulo 4, from -2 to 2.
+BPTT_INLINE F64 quadrant(F64 n) { return n - F64(4) * round(n * F64(0.25)); }
+
+// Error at most 1 ulp (float64: 2.5), for every finite x; NaN of infinities.
+BPTT_INLINE F64 sin(F64 x) {
+  F64 n, r, low;
+  quarters(x, &n, &r, &low);
+  const F64 q = quadrant(n);
+  const F64 y = select(eq(abs(q), F64(1)), near_cos(r, low), near_sin(r, low));
+  const F64 turned = select(eq(q, F64(-1)) | eq(abs(q), F64(2)), -y, y);
+  return select(lt(abs(x), F64(1e-8)), x, turned);
+}
+BPTT_INLINE F64 cos(F64 x) {
+  F64 n, r, low;
+  quarters(x, &n, &r, &low);
+  const F64 q = quadrant(n);
+  const F64 y = select(eq(abs(q), F64(1)), near_sin(r, low), near_cos(r, low));
+  return select(eq(q, F64(1)) | eq(abs(q), F64(2)), -y, y);
+}
+
+// Error at most 1 ulp (float64 without a fused multiply-add: 1.5). Beyond 1 it is 1 - exp(-x^2)
+// p((x - 3) / (x + 3)).
+BPTT_INLINE F64 erf(F64 x) {
+  const F64 z = x * x;
+  const F64 small =
+      fma(x,
+          polynomial(z, 0.1283791670955125738, -0.37612638903183748056, 0.11283791670954878666,
+                     -0.026866170645076793248, 0.0052239776248180144673, -0.00085483269808337899052,
+                     0.00012055331111642710923, -0.000014925595266831181565,
+                     1.6461000484121368033e-6, -1.6350312701054695011e-7, 1.4659775274047435814e-8,
+                     -1.137284885679167367e-9, 5.9571761477489114044e-11),
+          x);
+  const F64 a = min(F64(6), abs(x));
+  const F64 t = (a - F64(3)) / (a + F64(3));
+  const F64 p =
+      polynomial(t, 0.17900115118138995043, -0.32623356004303723386, 0.24560380171233087786,
+                 -0.15011593650077567217, 0.071665837197977992586, -0.024392499318797286979,
+                 0.0042691363328431607993, 0.00070774644356341977752, -0.00059706194756381534531,
+                 0.000045255206664490135761, 0.000064056510074075994803, -0.00001285946280912837503,
+                 -7.9773201466238435417e-6, 2.1134096515353965389e-6, 1.2454867861347614611e-6,
+                 -2.7203485414120930426e-7, -2.0561561751722628455e-7);
+  const F64 y = select(lt(abs(x), F64(1)), small, copysign(fnma(exp(-(a * a)), p, F64(1)), x));
+  // Where the second term of the sum may be denormal, and nothing else counts.
+  return select(lt(abs(x), F64(1e-9)), x * F64(1.1283791670955125739), y);
+}
+
+// Error at most 1 ulp (float64: 2 + 2 |y log x|). As IEEE 754: 1 where y is 0 or x is 1, NaN where
+// a finite x is negative and y no integer.
+BPTT_INLINE F64 pow(F64 x, F64 y) {
+  using Limits = std::numeric_limits<double>;
+  const F64 half = y * F64(0.5), size = abs(x), nearest = round(half);
+  const auto whole = eq(round(y), y);
+  const auto odd = whole & (lt(nearest, half) | gt(nearest, half));
+  F64 power = exp(select(eq(size, F64(1)), F64(), y * log(size)));
+  power = select(odd, copysign(power, x), power);
+  const auto negative = lt(x, F64()) & gt(x, F64(-Limits::infinity()));
+  power = select(negative, select(whole, power, F64(Limits::quiet_NaN())), power);
+  power = select(eq(x, x) & eq(y, y), power, x + y);
+  return select(eq(y, F64()) | eq(x, F64(1)), F64(1), power);
+}
+
+BPTT_INLINE F32 sin(F32 x) {
+  return widened([](F64 v) { return sin(v); }, x);
+}
+BPTT_INLINE F32 cos(F32 x) {
+  return widened([](F64 v) { return cos(v); }, x);
+}
+BPTT_INLINE F32 erf(F32 x) {
+  return widened([](F64 v) { return erf(v); }, x);
+}
+BPTT_INLINE F32 pow(F32 x, F32 y) {
+  return widened([](F64 a, F64 b) { return pow(a, b); }, x, y);
+}

@@ -76,8 +76,24 @@ BPTT_KERNEL(copy_tiles, Copy) {
 
 namespace bptt::cuda {
 
+// The smaller, b where a is not smaller.
 template <class T>
-__device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
+__device__ inline T min(T a, T b) {
+  return a < b ? a : b;
+}
+
+template <class T>
+__device__ inline T normal_cdf(T x) {
+  return T(0.5) * (T(1) + erf(x * T(0.70710678118654752440)));
+}
+
+template <class T>
+__device__ inline T gelu_tanh_of(T x) {
+  return tanh(T(0.79788456080286535588) * fma(T(0.044715) * x * x, x, x));
+}
+
+template <class T>
+__device__ inline T unary_of(bptt_unary_op op, T alpha, T beta, T x) {
   switch (op) {
     case BPTT_NEG:
       return -x;
@@ -101,13 +117,43 @@ __device__ inline T unary_of(bptt_unary_op op, T alpha, T x) {
       return x + alpha;
     case BPTT_SIGN:
       return x > T(0) ? T(1) : x < T(0) ? T(-1) : T(0);
+    case BPTT_SQUARE:
+      return x * x;
+    case BPTT_FLOOR:
+      return floor(x);
+    case BPTT_ROUND:
+      return round(x);
+    case BPTT_CEIL:
+      return ceil(x);
+    case BPTT_SIN:
+      return sin(x);
+    case BPTT_COS:
+      return cos(x);
+    case BPTT_ERF:
+      return erf(x);
+    case BPTT_GELU:
+      return x * normal_cdf(x);
+    case BPTT_GELU_TANH:
+      return T(0.5) * x * (T(1) + gelu_tanh_of(x));
+    case BPTT_SILU:
+      return x * sigmoid(x);
+    case BPTT_SOFTPLUS:
+      return alpha * x > beta ? x : max(T(0), x) + log1p(exp(-abs(alpha * x))) / alpha;
+    case BPTT_LEAKY_RELU:
+      return x > T(0) ? x : alpha * x;
+    case BPTT_ELU:
+      return x > T(0) ? x : alpha * expm1(x);
+    case BPTT_CLAMP:  // NaN stays
+      return min(beta, max(alpha, x));
+    case BPTT_POW:
+      return pow(x, alpha);
   }
   return x;
 }
 
-// y is the forward's result, for log and abs its x.
+// y is the forward's x or result, as backend.h says.
 template <class T>
-__device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
+__device__ inline T unary_gradient_of(bptt_unary_op op, T alpha, T beta, T y, T dy) {
   switch (op) {
     case BPTT_NEG:
       return -dy;
@@ -125,11 +171,45 @@ __device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
       return dy / (y + y);
     case BPTT_ABS:
       return y > T(0) ? dy : y < T(0) ? -dy : T(0);
-    case BPTT_SIGN:
-      return T(0);
-    case BPTT_SCALE:  // needs alpha: the host sends it through unary
+    case BPTT_SCALE:
+      return alpha * dy;
     case BPTT_ADD_SCALAR:
       return dy;
+    case BPTT_SIGN:
+    case BPTT_FLOOR:
+    case BPTT_ROUND:
+    case BPTT_CEIL:
+      return T(0);
+    case BPTT_SQUARE:
+      return dy * (y + y);
+    case BPTT_SIN:
+      return dy * cos(y);
+    case BPTT_COS:
+      return -(dy * sin(y));
+    case BPTT_ERF:
+      return dy * (T(1.1283791670955125739) * exp(-(y * y)));
+    case BPTT_GELU:
+      return dy * fma(y, T(0.39894228040143267794) * exp(y * y * T(-0.5)), normal_cdf(y));
+    case BPTT_GELU_TANH: {
+      // Beyond 20 the slope of tanh is 0, and x^2 may be infinite.
+      const T near = max(T(-20), min(T(20), y)), t = gelu_tanh_of(near);
+      const T slope = T(0.79788456080286535588) * fma(T(0.134145) * near, near, T(1));
+      return dy * (T(0.5) * fma(near * (T(1) - t * t), slope, T(1) + t));
+    }
+    case BPTT_SILU: {
+      const T s = sigmoid(y);
+      return dy * (s * fma(y, T(1) - s, T(1)));
+    }
+    case BPTT_SOFTPLUS:
+      return alpha * y > beta ? dy : dy * sigmoid(alpha * y);
+    case BPTT_LEAKY_RELU:
+      return y > T(0) ? dy : alpha * dy;
+    case BPTT_ELU:
+      return y > T(0) ? dy : dy * (alpha * exp(min(T(0), y)));
+    case BPTT_CLAMP:
+      return alpha <= y && y <= beta ? dy : T(0);
+    case BPTT_POW:
+      return alpha == T(0) ? T(0) : dy * (alpha * pow(y, alpha - T(1)));
   }
   return dy;
 }
@@ -139,13 +219,15 @@ __device__ inline T unary_gradient_of(bptt_unary_op op, T y, T dy) {
 BPTT_KERNEL(unary, Unary) {
   const T* x = static_cast<const T*>(a.x);
   T* out = static_cast<T*>(a.out);
-  BPTT_EACH(i, a.n) out[i] = unary_of(a.op, static_cast<T>(a.alpha), x[i]);
+  const T alpha = static_cast<T>(a.alpha), beta = static_cast<T>(a.beta);
+  BPTT_EACH(i, a.n) out[i] = unary_of(a.op, alpha, beta, x[i]);
 }
 
 BPTT_KERNEL(unary_backward, UnaryBackward) {
   const T *y = static_cast<const T*>(a.saved), *dy = static_cast<const T*>(a.dout);
   T* dx = static_cast<T*>(a.dx);
-  BPTT_EACH(i, a.n) dx[i] = unary_gradient_of(a.op, y[i], dy[i]);
+  const T alpha = static_cast<T>(a.alpha), beta = static_cast<T>(a.beta);
+  BPTT_EACH(i, a.n) dx[i] = unary_gradient_of(a.op, alpha, beta, y[i], dy[i]);
 }
 
 // -- binary ----------------------------------------------------------------------
@@ -173,7 +255,10 @@ BPTT_KERNEL(binary, Binary) {
         out[i] = x == x ? max(x, y) : x;
         break;
       case BPTT_MINIMUM:
-        out[i] = x == x ? (x < y ? x : y) : x;
+        out[i] = x == x ? min(x, y) : x;
+        break;
+      case BPTT_POWER:
+        out[i] = pow(x, y);
         break;
     }
   }

@@ -20,6 +20,23 @@ __device__ inline float sqrt(float x) { return ::sqrtf(x); }
 __device__ inline double sqrt(double x) { return ::sqrt(x); }
 __device__ inline float abs(float x) { return ::fabsf(x); }
 __device__ inline double abs(double x) { return ::fabs(x); }
+__device__ inline float sin(float x) { return ::sinf(x); }
+__device__ inline double sin(double x) { return ::sin(x); }
+__device__ inline float cos(float x) { return ::cosf(x); }
+__device__ inline double cos(double x) { return ::cos(x); }
+__device__ inline float erf(float x) { return ::erff(x); }
+__device__ inline double erf(double x) { return ::erf(x); }
+__device__ inline float pow(float x, float y) { return ::powf(x, y); }
+__device__ inline double pow(double x, double y) { return ::pow(x, y); }
+__device__ inline float expm1(float x) { return ::expm1f(x); }
+__device__ inline double expm1(double x) { return ::expm1(x); }
+__device__ inline float floor(float x) { return ::floorf(x); }
+__device__ inline double floor(double x) { return ::floor(x); }
+__device__ inline float ceil(float x) { return ::ceilf(x); }
+__device__ inline double ceil(double x) { return ::ceil(x); }
+// Halves go to the even one.
+__device__ inline float round(float x) { return ::rintf(x); }
+__device__ inline double round(double x) { return ::rint(x); }
 __device__ inline float copysign(float x, float sign) { return ::copysignf(x, sign); }
 __device__ inline double copysign(double x, double sign) { return ::copysign(x, sign); }
 __device__ inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
