@@ -56,7 +56,20 @@ export {
   type SkippedTensor,
   saveSafetensors,
 } from './io/safetensors.ts'
-export { Flatten, Identity, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from './nn/activations.ts'
+export {
+  ELU,
+  Flatten,
+  GELU,
+  Identity,
+  LeakyReLU,
+  LogSoftmax,
+  ReLU,
+  Sigmoid,
+  SiLU,
+  Softmax,
+  Softplus,
+  Tanh,
+} from './nn/activations.ts'
 export {
   AdditiveAttention,
   type AdditiveAttentionOptions,

@@ -6,12 +6,15 @@ import {
   Conv1d,
   conv1d,
   Dropout,
+  ELU,
   Embedding,
   Flatten,
   full,
+  GELU,
   GRU,
   Identity,
   LayerNorm,
+  LeakyReLU,
   Linear,
   LogSoftmax,
   LSTM,
@@ -27,7 +30,9 @@ import {
   randn,
   Sequential,
   Sigmoid,
+  SiLU,
   Softmax,
+  Softplus,
   Tanh,
   type Tensor,
   tensor,
@@ -456,6 +461,14 @@ describe('functions as modules', () => {
       [new Tanh(), x.tanh()],
       [new Sigmoid(), x.sigmoid()],
       [new ReLU(), x.relu()],
+      [new SiLU(), x.silu()],
+      [new GELU(), x.gelu()],
+      [new GELU({ approximate: 'tanh' }), x.gelu({ approximate: 'tanh' })],
+      [new Softplus(), x.softplus()],
+      [new Softplus({ beta: 2, threshold: 1 }), x.softplus({ beta: 2, threshold: 1 })],
+      [new LeakyReLU(), x.leakyRelu()],
+      [new LeakyReLU(0.2), x.leakyRelu(0.2)],
+      [new ELU(0.5), x.elu(0.5)],
       [new Softmax(1), x.softmax(1)],
       [new LogSoftmax(), x.logSoftmax()],
       [new Identity(), x],
@@ -468,9 +481,13 @@ describe('functions as modules', () => {
     }
   })
 
-  it('refuse axes that are none', async () => {
+  it('refuse what does not fit', async () => {
     await expectFailure('VALUE', () => new Softmax(0.5))
     await expectFailure('TYPE', () => new LogSoftmax(wrong('1')))
+    await expectFailure('VALUE', () => new GELU({ approximate: wrong('erf') }))
+    await expectFailure('VALUE', () => new Softplus({ beta: 0 }))
+    await expectFailure('TYPE', () => new LeakyReLU(wrong('0.1')))
+    await expectFailure('VALUE', () => new ELU(Number.NaN))
     await expectFailure('VALUE', () => new Softmax(3).forward(full([2, 2], 1)))
     await expectFailure('SHAPE', () => new Flatten(2, 1).forward(ones([2, 2, 2])))
     await expectFailure('VALUE', () => new Flatten(1, 3).forward(ones([2, 2])))

@@ -1,10 +1,20 @@
 /** Functions of tensors as modules, for {@link Sequential}. */
-import { checkAxis, checkInteger } from '../check.ts'
+import { checkAxis, checkInteger, checkNumber } from '../check.ts'
 import { product } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import { alias, reshape } from '../ops/shape.ts'
 import { logSoftmax, softmax } from '../ops/softmax.ts'
-import { unary } from '../ops/unary.ts'
+import {
+  checkApproximate,
+  checkBend,
+  elu,
+  type GeluOptions,
+  gelu,
+  leakyRelu,
+  type SoftplusOptions,
+  softplus,
+  unary,
+} from '../ops/unary.ts'
 import type { Tensor } from '../tensor.ts'
 import { fixFields, Module } from './module.ts'
 
@@ -29,6 +39,96 @@ export class ReLU extends Module<Tensor, Tensor> {
   /** Any shape. */
   override forward(input: Tensor): Tensor {
     return unary('relu', input)
+  }
+}
+
+/** {@link Tensor.silu} */
+export class SiLU extends Module<Tensor, Tensor> {
+  /** Any shape. */
+  override forward(input: Tensor): Tensor {
+    return unary('silu', input)
+  }
+}
+
+/** {@link Tensor.gelu} */
+export class GELU extends Module<Tensor, Tensor> {
+  /** How it is computed. */
+  readonly approximate: 'none' | 'tanh'
+
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(options: GeluOptions = {}) {
+    super()
+    this.approximate = checkApproximate('GELU', options)
+    fixFields(this)
+  }
+
+  /** Any shape. */
+  override forward(input: Tensor): Tensor {
+    return gelu(input, { approximate: this.approximate })
+  }
+}
+
+/** {@link Tensor.softplus} */
+export class Softplus extends Module<Tensor, Tensor> {
+  /** How sharp the bend is. */
+  readonly beta: number
+  /** Where beta times the input is larger, the result is the input. */
+  readonly threshold: number
+
+  /** @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE */
+  constructor(options: SoftplusOptions = {}) {
+    super()
+    const { beta, threshold } = checkBend('Softplus', options)
+    this.beta = beta
+    this.threshold = threshold
+    fixFields(this)
+  }
+
+  /** Any shape. */
+  override forward(input: Tensor): Tensor {
+    return softplus(input, { beta: this.beta, threshold: this.threshold })
+  }
+}
+
+/** {@link Tensor.leakyRelu} */
+export class LeakyReLU extends Module<Tensor, Tensor> {
+  /** Of the part below 0. */
+  readonly slope: number
+
+  /**
+   * @param slope default 0.01
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
+  constructor(slope = 0.01) {
+    super()
+    this.slope = checkNumber('LeakyReLU', 'slope', slope)
+    fixFields(this)
+  }
+
+  /** Any shape. */
+  override forward(input: Tensor): Tensor {
+    return leakyRelu(input, this.slope)
+  }
+}
+
+/** {@link Tensor.elu} */
+export class ELU extends Module<Tensor, Tensor> {
+  /** Minus what it approaches far below 0. */
+  readonly alpha: number
+
+  /**
+   * @param alpha default 1
+   * @throws RangeError ERR_BPTT_VALUE, TypeError ERR_BPTT_TYPE
+   */
+  constructor(alpha = 1) {
+    super()
+    this.alpha = checkNumber('ELU', 'alpha', alpha)
+    fixFields(this)
+  }
+
+  /** Any shape. */
+  override forward(input: Tensor): Tensor {
+    return elu(input, this.alpha)
   }
 }
 

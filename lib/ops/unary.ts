@@ -159,18 +159,24 @@ export function clamp<D extends DType>(
   )
 }
 
-export function gelu<D extends DType>(x: Tensor<D>, options: GeluOptions = {}): Tensor<D> {
-  const where = 'Tensor.gelu'
+export function checkApproximate(where: string, options: GeluOptions): 'none' | 'tanh' {
   const { approximate = 'none' } = checkOptions(where, options, ['approximate'])
-  const kind = checkOneOf(where, 'approximate', approximate, ['none', 'tanh'] as const)
-  return unary(kind === 'none' ? 'gelu' : 'geluTanh', x)
+  return checkOneOf(where, 'approximate', approximate, ['none', 'tanh'] as const)
 }
 
-export function softplus<D extends DType>(x: Tensor<D>, options: SoftplusOptions = {}): Tensor<D> {
-  const where = 'Tensor.softplus'
+export function gelu<D extends DType>(x: Tensor<D>, options: GeluOptions = {}): Tensor<D> {
+  return unary(checkApproximate('Tensor.gelu', options) === 'none' ? 'gelu' : 'geluTanh', x)
+}
+
+export function checkBend(where: string, options: SoftplusOptions): { beta: number; threshold: number } {
   const { beta = 1, threshold = 20 } = checkOptions(where, options, ['beta', 'threshold'])
   checkNumber(where, 'beta', beta, Number.MIN_VALUE)
   if (typeof threshold !== 'number') throw argumentError(where, 'threshold to be a number', threshold)
+  return { beta, threshold }
+}
+
+export function softplus<D extends DType>(x: Tensor<D>, options: SoftplusOptions = {}): Tensor<D> {
+  const { beta, threshold } = checkBend('Tensor.softplus', options)
   return unary('softplus', x, beta, threshold)
 }
 
