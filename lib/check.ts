@@ -65,6 +65,22 @@ export function checkIntegers(
   return out
 }
 
+/** Steps of each row of a batch, each at most T. `swapped` is the remedy where there are T of them. */
+export function checkLengths(
+  where: string,
+  lengths: ArrayLike<number>,
+  T: number,
+  B: number,
+  swapped?: string,
+): number[] {
+  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
+  if (rows.length !== B) {
+    const remedy = rows.length === T ? swapped : undefined
+    throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]), remedy)
+  }
+  return rows
+}
+
 /** A finite number in [low, high]. */
 export function checkNumber(
   where: string,

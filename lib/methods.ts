@@ -8,6 +8,7 @@ import { logSumExp, type MomentOptions, norm, prod, std, variance } from './ops/
 import { gather, indexSelect, scatterAdd, takeAlongAxis } from './ops/gather.ts'
 import { chunk, type PadOptions, pad, slice, split } from './ops/join.ts'
 import type { ReduceOptions, ValuesAndIndices } from './ops/lines.ts'
+import { tril, triu } from './ops/masks.ts'
 import { matmul } from './ops/matmul.ts'
 import { mean, sum } from './ops/reduce.ts'
 import { cumsum } from './ops/scan.ts'
@@ -380,6 +381,17 @@ export interface TensorMethods<D extends DType> {
   flip(axes: number | readonly number[]): Tensor<D>
 
   /**
+   * The lower triangle of each matrix [..,n,m], zeros above the diagonal.
+   *
+   * @param diagonal the last that is kept: 0 the main one, which is the default; above it 1, 2, ..; below it -1, -2, ..
+   * @throws RangeError ERR_BPTT_SHAPE, ERR_BPTT_VALUE
+   */
+  tril(diagonal?: number): Tensor<D>
+
+  /** The upper triangle of each matrix [..,n,m], zeros below the diagonal; `diagonal` as of tril(), the first kept. */
+  triu(diagonal?: number): Tensor<D>
+
+  /**
    * Elements start..end-1 along one axis, as Array.slice: negative indices count from the
    * end, both are clamped to the length, and end is the length where omitted. The axis
    * stays. Copies.
@@ -651,6 +663,12 @@ const methods: TensorMethods<DType> & ThisType<Tensor> = {
   },
   flip(axes) {
     return flip(this, axes)
+  },
+  tril(diagonal) {
+    return tril(this, diagonal)
+  },
+  triu(diagonal) {
+    return triu(this, diagonal)
   },
   slice(start = 0, end, axis = 0) {
     return slice(this, start, end, axis)

@@ -227,6 +227,9 @@ const CASES: Case[] = [
   ],
   ['repeat', [[0, 3]], (x) => (x as Tensor).repeat([2, 2]), [0, 6]],
   ['repeat to none', [[2, 3]], (x) => (x as Tensor).repeat([1, 0, 2]), [1, 0, 6]],
+  ['tril of no rows', [[2, 0, 3]], (x) => (x as Tensor).tril(1), [2, 0, 3]],
+  ['triu of no columns', [[3, 0]], (x) => (x as Tensor).triu(-1), [3, 0]],
+  ['triu of no matrices', [[0, 2, 2]], (x) => (x as Tensor).triu(), [0, 2, 2]],
   ['clone', [[0, 3]], (x) => (x as Tensor).clone(), [0, 3]],
   ['concat', [[0], [0]], (...xs) => concat(xs), [0]],
   [

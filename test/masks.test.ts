@@ -7,9 +7,11 @@ import {
   type DType,
   full,
   gradcheck,
+  info,
   loadSafetensors,
   ones,
   saveSafetensors,
+  sequenceMask,
   type Tensor,
   tensor,
   where,
@@ -262,5 +264,78 @@ describe('maximum, minimum and sign', () => {
     x.sign().sum().backward()
     expect(list(x.grad as Tensor)).toEqual([0, 0, 0])
     expect(list(tensor([Number.NaN]).sign())).toEqual([0])
+  })
+})
+
+describe('triangles', () => {
+  it.each(['float32', 'float64', 'int32', 'bool'] as const)('of %s', (dtype) => {
+    const x = ones([3, 4], { dtype })
+    expect([x.tril(), x.triu()].map((one) => one.dtype)).toEqual([dtype, dtype])
+    expect(list(x.tril())).toEqual([1, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0])
+    expect(list(x.triu(2))).toEqual([0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
+  })
+
+  it('keep every element once, or none, past the corners', () => {
+    const x = tensor([1, 2, 3, 4, 5, 6], [3, 2], { dtype: 'int32' })
+    for (const diagonal of [-9, -3, -2, -1, 0, 1, 2, 9, 2 ** 40])
+      expect(list(x.tril(diagonal).add(x.triu(diagonal + 1)))).toEqual(list(x))
+    expect(list(x.tril(-Number.MAX_SAFE_INTEGER))).toEqual([0, 0, 0, 0, 0, 0])
+  })
+
+  it('leave out what is not finite, in gradients too', () => {
+    const x = tensor([1, Number.NaN, 2, Number.POSITIVE_INFINITY], [2, 2], { requiresGrad: true })
+    expect(list(x.tril(-1))).toEqual([0, 0, 2, 0])
+    x.tril(-1).sum().backward()
+    expect(list(x.grad as Tensor)).toEqual([0, 0, 1, 0])
+  })
+
+  it.each([
+    ['ERR_BPTT_SHAPE', () => int(1, 2).tril()],
+    ['ERR_BPTT_SHAPE', () => tensor(1).triu()],
+    ['ERR_BPTT_VALUE', () => ones([2, 2]).tril(0.5)],
+    ['ERR_BPTT_TYPE', () => ones([2, 2]).triu('1' as never)],
+  ])('refuse what has none: %s (%#)', (code, run) => {
+    expect(codeOf(run)).toBe(code)
+  })
+})
+
+describe('sequenceMask', () => {
+  it('is true below the length of each row', () => {
+    const rows = [1, 0, 0, 1, 1, 0, 0, 0, 0]
+    for (const lengths of [[1, 2, 0], Int32Array.of(1, 2, 0), int(1, 2, 0)]) {
+      const mask = sequenceMask(lengths, 3)
+      expect([mask.dtype, mask.shape, list(mask)]).toEqual(['bool', [3, 3], rows])
+    }
+    expect(list(sequenceMask(int(5, -1), 2))).toEqual([1, 1, 0, 0])
+  })
+
+  it('of no rows or no steps is empty', () => {
+    expect([sequenceMask([], 3).shape, sequenceMask([0, 0], 0).shape]).toEqual([
+      [0, 3],
+      [2, 0],
+    ])
+  })
+
+  it('leaves nothing behind', () => {
+    const lengths = int(1, 2)
+    const before = info().memory.liveStorages
+    const mask = sequenceMask(lengths, 3)
+    sequenceMask([1, 2], 3).dispose()
+    mask.dispose()
+    expect(info().memory.liveStorages).toEqual(before)
+    expect(list(lengths)).toEqual([1, 2])
+  })
+
+  it.each([
+    ['ERR_BPTT_VALUE', () => sequenceMask([4], 3)],
+    ['ERR_BPTT_VALUE', () => sequenceMask([1.5], 3)],
+    ['ERR_BPTT_VALUE', () => sequenceMask([1], -1)],
+    ['ERR_BPTT_TYPE', () => sequenceMask([1], undefined as never)],
+    ['ERR_BPTT_TYPE', () => sequenceMask(2 as never, 3)],
+    ['ERR_BPTT_DTYPE', () => sequenceMask(ones([2]) as never, 3)],
+    ['ERR_BPTT_SHAPE', () => sequenceMask(int(1, 2).reshape([2, 1]), 3)],
+    ['ERR_BPTT_DEVICE', () => sequenceMask([1], 3, { device: 'gpu' as never })],
+  ])('refuses what it cannot do: %s (%#)', (code, run) => {
+    expect(codeOf(run)).toBe(code)
   })
 })

@@ -1,23 +1,22 @@
 /** Attention: weighted means of values, by how well keys fit queries. */
-import { isTensor } from '../brand.ts'
 import {
   checkBool,
   checkBoolean,
   checkFloat,
-  checkIntegers,
+  checkLengths,
   checkLike,
   checkNumber,
   checkOptions,
   checkPlacement,
 } from '../check.ts'
-import { tensor } from '../create.ts'
-import type { Device, DType } from '../dtype.ts'
+import type { DType } from '../dtype.ts'
 import { broadcastShapes, product, sameShape } from '../layout.ts'
-import { argumentError, shapeError, shapeText } from '../messages.ts'
+import { shapeError, shapeText } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { where as choose, logical } from './compare.ts'
 import { dropout as drop } from './dropout.ts'
 import { scaled } from './map.ts'
+import { lowerTriangle, runningMask } from './masks.ts'
 import { matmul } from './matmul.ts'
 import { reshape, transpose } from './shape.ts'
 import { softmax } from './softmax.ts'
@@ -138,28 +137,15 @@ function allowed(where: string, scores: Tensor, options: MaskOptions): Tensor<'b
     parts.push(mask)
   }
   if (checkBoolean(where, 'causal', options.causal ?? false)) {
-    parts.push(made([L, S], device, (i) => i % S <= Math.floor(i / S)))
+    parts.push(lowerTriangle(L, S, 0, device))
   }
   if (lengths !== null) {
     if (shape.length < 3) throw shapeError(where, 'a batch as axis 0 for lengths', shapeText(shape))
     const B = shape[0] as number
-    const rows = isTensor(lengths)
-      ? refuseTensor(where, lengths)
-      : checkIntegers(where, 'lengths', lengths, 0, S)
-    if (rows.length !== B) throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]))
-    const broad = [B, ...shape.slice(1, -1).map(() => 1), S]
-    parts.push(made(broad, device, (i) => i % S < (rows[Math.floor(i / S)] as number)))
+    const mask = runningMask(checkLengths(where, lengths, S, B), S, device)
+    parts.push(reshape(mask, [B, ...shape.slice(1, -1).map(() => 1), S]))
   }
   return parts.length === 0 ? null : parts.reduce((all, one) => logical('logicalAnd', all, one))
-}
-
-function refuseTensor(where: string, lengths: unknown): never {
-  throw argumentError(where, 'lengths to be an array of integers', lengths, 'await its data()')
-}
-
-function made(shape: readonly number[], device: Device, of: (i: number) => boolean): Tensor<'bool'> {
-  const data = Uint8Array.from({ length: product(shape) }, (_, i) => (of(i) ? 1 : 0))
-  return tensor(data, shape, { dtype: 'bool', device }) as Tensor<'bool'>
 }
 
 /** [..,L,E] as [..,heads,L,E / heads]. */

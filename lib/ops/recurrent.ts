@@ -3,7 +3,7 @@ import { needsGrad, record, view } from '../autograd.ts'
 import { unfolded } from '../backward.ts'
 import { COMPUTE, type Handle, native, type RecurrentCall } from '../binding.ts'
 import { CELLS, type CellStack, hasC, outputSize } from '../cells.ts'
-import { checkFloat, checkIntegers, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
+import { checkFloat, checkLengths, checkLike, checkPlacement, checkShape, checkShapeIs } from '../check.ts'
 import { type Device, DTYPE_FLOAT32, deviceNumber, dtypeNumber, type FloatDType } from '../dtype.ts'
 import { computeError, shapeError, shapeText } from '../messages.ts'
 import { draw } from '../random.ts'
@@ -118,7 +118,7 @@ export function recurrent<D extends FloatDType>(
   const named = batched ? 'L*D,B,' : 'L*D,'
   checkState(where, 'h0', input, h0, stateShape(width), `${named}${shape.projSize ? 'Hproj' : 'H'}`)
   checkState(where, 'c0', input, c0, stateShape(hiddenSize), `${named}H`)
-  const rows = checkLengths(where, lengths, T, B)
+  const rows = rowLengths(where, lengths, T, B)
 
   const outputs: Outputs = {
     y: [...input._shape.slice(0, -1), directions * width],
@@ -329,17 +329,13 @@ function checkState(
 const BATCH_FIRST = 'a layer takes [T,B,I], one made with { batchFirst: true } takes [B,T,I]'
 
 /** One length per row, as int32; null where all are T. */
-function checkLengths(
+function rowLengths(
   where: string,
   lengths: ArrayLike<number> | null,
   T: number,
   B: number,
 ): Int32Array | null {
   if (lengths === null) return null
-  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
-  if (rows.length !== B) {
-    const remedy = rows.length === T ? BATCH_FIRST : undefined
-    throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]), remedy)
-  }
+  const rows = checkLengths(where, lengths, T, B, BATCH_FIRST)
   return rows.every((length) => length === T) ? null : Int32Array.from(rows)
 }

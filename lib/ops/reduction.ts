@@ -1,12 +1,12 @@
 /** What losses share: which elements count, and the reduction of the single losses (one per element) to a number. */
-import { checkBool, checkBoolean, checkIntegers, checkOneOf, checkPlacement } from '../check.ts'
-import { tensor } from '../create.ts'
+import { checkBool, checkBoolean, checkLengths, checkOneOf, checkPlacement } from '../check.ts'
 import type { DType } from '../dtype.ts'
 import { broadcastShapes, product, sameShape } from '../layout.ts'
 import { shapeError, shapeText } from '../messages.ts'
 import type { Tensor } from '../tensor.ts'
 import { where as choose, logical, to } from './compare.ts'
 import { div } from './elementwise.ts'
+import { runningMask } from './masks.ts'
 import { mean, sum } from './reduce.ts'
 import { expand, reshape } from './shape.ts'
 
@@ -67,14 +67,8 @@ function withinLengths(
   const [T, B] = batchFirst ? [second, first] : [first, second]
   const named = batchFirst ? '[B,T,..]' : '[T,B,..]'
   if (shape.length < 2) throw shapeError(where, `losses of shape ${named} for lengths`, shapeText(shape))
-  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
-  if (rows.length !== B) throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]))
-  const data = Uint8Array.from({ length: T * B }, (_, i) => {
-    const [t, b] = batchFirst ? [i % T, Math.floor(i / T)] : [Math.floor(i / B), i % B]
-    return t < (rows[b] as number) ? 1 : 0
-  })
-  const full = [first, second, ...shape.slice(2).map(() => 1)]
-  return tensor(data, full, { dtype: 'bool', device }) as Tensor<'bool'>
+  const mask = runningMask(checkLengths(where, lengths, T, B), T, device, batchFirst)
+  return reshape(mask, [first, second, ...shape.slice(2).map(() => 1)])
 }
 
 /** `x` where it counts, else a harmless value: what a loss computes there must be finite. */

@@ -152,6 +152,8 @@ export const cases: Case[] = [
     [x(2, 3)],
   ],
   ['repeat', (p) => p.repeat([2, 1, 3]).exp(), [x(3, 2)]],
+  ['tril', (p) => p.tril(-1).exp(), [x(2, 3, 3)]],
+  ['triu', (p) => p.triu(1).mul(p), [x(3, 4)]],
   ['clone', (p) => p.clone().mul(p), [x(2, 3)]],
   ['matmul', (p, q) => p.matmul(q), [x(2, 3), x(3, 4)]],
   ['matmul: batches', (p, q) => p.matmul(q), [x(2, 2, 3), x(2, 3, 4)]],
