@@ -80,8 +80,8 @@ void test_reference() {
   }
 }
 
-// Every combination of options; the sizes take turns. Of an instrumented build, which takes twenty times as long,
-// every seventh, which no size takes turns with.
+// Every combination of options; the sizes take turns. Of an instrumented build, which takes twenty
+// times as long, every seventh, which no size takes turns with.
 #if defined(BPTT_SANITIZED)
 constexpr uint32_t kEvery = 7;
 #else
