@@ -178,7 +178,7 @@ it('long sequences keep their digits', () => {
       ['grad.logProbs', valuesOf(logProbs.grad)],
     ])
   }
-  expectClose(run('float32'), run('float64'), 'float32', { torchErrors: { 'grad.logProbs': 2e-5 } })
+  expectClose(run('float32'), run('float64'), 'float32', { torchErrors: { 'grad.logProbs': 4e-5 } })
 })
 
 it('any number of threads gives the same bits', () => {
