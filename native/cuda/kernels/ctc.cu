@@ -18,7 +18,8 @@ template <class T>
 struct CtcRow {
   const CtcRows& a;
   const Place& p;
-  int64_t b, steps, labels, states;
+  int64_t b;
+  int steps, labels, states;
   const int32_t* target;
   T* shared;
 
@@ -37,7 +38,7 @@ struct CtcRow {
     const int64_t first = a.layout[2 * a.B + b];
     bool valid = a.blank >= 0 && a.blank < a.C && steps >= 0 && steps <= a.T && labels >= 0 &&
                  labels <= a.S && first >= 0 && first <= a.total - labels;
-    for (int64_t i = 0; valid && i < labels; ++i)
+    for (int i = 0; valid && i < labels; ++i)
       valid = target[i] >= 0 && target[i] < a.C && target[i] != a.blank;
     return valid;
   }
@@ -46,27 +47,25 @@ struct CtcRow {
     return static_cast<const T*>(a.log_probs) + place(t);
   }
   // What state i emits at a step.
-  __device__ T emitted(const T* log_prob, int64_t i) const {
+  __device__ T emitted(const T* log_prob, int i) const {
     return log_prob[i < labels ? target[i] : a.blank];
   }
   // Whether label i may follow label i - 1 at once.
-  __device__ bool skips(int64_t i) const {
-    return i > 0 && i < labels && target[i] != target[i - 1];
-  }
+  __device__ bool skips(int i) const { return i > 0 && i < labels && target[i] != target[i - 1]; }
   // Where there is none, -inf.
-  __device__ T label(const T* of_states, int64_t i) const {
+  __device__ T label(const T* of_states, int i) const {
     return i >= 0 && i < labels ? of_states[i] : -kInfinity<T>;
   }
-  __device__ T from_before(const T* last, int64_t i) const {
+  __device__ T from_before(const T* last, int i) const {
     if (i >= labels) return log_add(last[i], label(last, i - labels - 1));
     return log_add(last[i], last[labels + i], skips(i) ? last[i - 1] : -kInfinity<T>);
   }
-  __device__ T from_after(const T* next, int64_t i) const {
+  __device__ T from_after(const T* next, int i) const {
     if (i >= labels) return log_add(next[i], label(next, i - labels));
     return log_add(next[i], next[labels + i + 1], skips(i + 1) ? next[i + 1] : -kInfinity<T>);
   }
-  __device__ bool is_first(int64_t i) const { return i == 0 || i == labels; }
-  __device__ bool is_last(int64_t i) const { return i == labels - 1 || i == states - 1; }
+  __device__ bool is_first(int i) const { return i == 0 || i == labels; }
+  __device__ bool is_last(int i) const { return i == labels - 1 || i == states - 1; }
 
   // What the next step's states are made relative to; this thread has seen `most` of its own.
   __device__ T scale(T most) const {
@@ -99,14 +98,14 @@ BPTT_KERNEL(ctc_loss, CtcLoss) {
     T* now = alpha;
     double scale = 0;
     T seen = -kInfinity<T>;
-    for (int64_t t = 0; t < row.steps; ++t) {
+    for (int t = 0; t < row.steps; ++t) {
       const T* log_prob = row.log_probs(t);
       const T* last = now;
       now = alpha + t % a.kept * stride;
       const T most = t == 0 ? T(0) : row.scale(seen);
       scale += most;
       seen = -kInfinity<T>;
-      for (int64_t i = p.lane; i < row.states; i += p.lanes) {
+      for (int i = p.lane; i < row.states; i += p.lanes) {
         const T before = t > 0 ? row.from_before(last, i) : row.is_first(i) ? T(0) : -kInfinity<T>;
         now[i] = before + (row.emitted(log_prob, i) - most);
         seen = max(now[i], seen);
@@ -139,7 +138,7 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
     const double likelihood =
         valid && row.steps > 0 ? row.log_likelihood(alphas + (row.steps - 1) * stride) : -HUGE_VAL;
     // Nothing is possible: no direction makes it less so.
-    const int64_t counted = likelihood == -HUGE_VAL ? 0 : row.steps;
+    const int counted = likelihood == -HUGE_VAL ? 0 : row.steps;
     for (int64_t t = counted; t < a.rows.T; ++t)
       for (int64_t c = p.lane; c < C; c += p.lanes) grads[row.place(t) + c] = T(0);
 
@@ -148,11 +147,11 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
     T *const next = beta + width, *const posterior = next + width;
     const T g = static_cast<const T*>(a.dloss)[b];
     double scale = 0;
-    for (int64_t t = counted - 1; t >= 0; --t) {
+    for (int t = counted - 1; t >= 0; --t) {
       const T *log_prob = row.log_probs(t), *alpha = alphas + t * stride;
       const T rest = static_cast<T>(row.lacks(alpha) + scale - likelihood);
       T seen = -kInfinity<T>, blanks = 0, total = 0;
-      for (int64_t i = p.lane; i < row.states; i += p.lanes) {
+      for (int i = p.lane; i < row.states; i += p.lanes) {
         beta[i] = t < counted - 1 ? row.from_after(next, i) : row.is_last(i) ? T(0) : -kInfinity<T>;
         seen = max(beta[i], seen);
         posterior[i] = exp((alpha[i] + beta[i]) + rest);
@@ -164,7 +163,7 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
       const T share = total == T(0) ? T(0) : T(1) / total;
       const T most = row.scale(seen);
       scale += most;
-      for (int64_t i = p.lane; i < row.states; i += p.lanes)
+      for (int i = p.lane; i < row.states; i += p.lanes)
         next[i] = beta[i] + (row.emitted(log_prob, i) - most);
 
       T* grad = grads + row.place(t);
@@ -172,9 +171,9 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
         grad[c] = fnma(c == a.rows.blank ? blanks : T(0), share, exp(log_prob[c])) * g;
       __syncthreads();
       // The first label of a class adds up the others.
-      for (int64_t i = p.lane; i < row.labels; i += p.lanes) {
+      for (int i = p.lane; i < row.labels; i += p.lanes) {
         const int32_t c = row.target[i];
-        int64_t j = 0;
+        int j = 0;
         while (row.target[j] != c) ++j;
         if (j < i) continue;
         T sum = 0;
