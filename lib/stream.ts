@@ -19,9 +19,9 @@ export interface StreamOptions {
 
 /** The state of a stream: copies, in the layer's dtype. */
 export interface StreamState<D extends FloatDType> {
-  /** [L,B,Hout], h of every layer */
+  /** `[L,B,Hout]`, h of every layer */
   h: DataOf<D>
-  /** [L,B,H]: of an LSTM alone */
+  /** `[L,B,H]`, c of every layer: only of an LSTM */
   c?: DataOf<D> | undefined
 }
 
