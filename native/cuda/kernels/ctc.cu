@@ -10,7 +10,10 @@ namespace bptt::cuda {
 template <class T>
 __device__ inline T log_add(T a, T b, T c = -kInfinity<T>) {
   const T most = max(max(c, b), a), base = most > -kInfinity<T> ? most : T(0);
-  return log((exp(a - base) + exp(b - base)) + exp(c - base)) + base;
+  T sum = 0;
+  BPTT_ROLLED
+  for (int i = 0; i < 3; ++i) sum += exp((i == 0 ? a : i == 1 ? b : c) - base);
+  return log(sum) + base;
 }
 
 // A row of the batch, as the lanes of its block see it.
@@ -151,6 +154,7 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
       const T *log_prob = row.log_probs(t), *alpha = alphas + t * stride;
       const T rest = static_cast<T>(row.lacks(alpha) + scale - likelihood);
       T seen = -kInfinity<T>, blanks = 0, total = 0;
+      BPTT_ROLLED
       for (int i = p.lane; i < row.states; i += p.lanes) {
         beta[i] = t < counted - 1 ? row.from_after(next, i) : row.is_last(i) ? T(0) : -kInfinity<T>;
         seen = max(beta[i], seen);
@@ -163,10 +167,12 @@ BPTT_KERNEL(ctc_loss_backward, CtcLossBackward) {
       const T share = total == T(0) ? T(0) : T(1) / total;
       const T most = row.scale(seen);
       scale += most;
+      BPTT_ROLLED
       for (int i = p.lane; i < row.states; i += p.lanes)
         next[i] = beta[i] + (row.emitted(log_prob, i) - most);
 
       T* grad = grads + row.place(t);
+      BPTT_ROLLED
       for (int64_t c = p.lane; c < C; c += p.lanes)
         grad[c] = fnma(c == a.rows.blank ? blanks : T(0), share, exp(log_prob[c])) * g;
       __syncthreads();

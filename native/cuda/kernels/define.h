@@ -23,6 +23,13 @@
 #define BPTT_ARGUMENTS(Arguments) const __grid_constant__ bptt::cuda::Arguments
 #endif
 
+// Before a loop whose turns, side by side, would need more registers than there are.
+#if defined(BPTT_CUDA_EMULATION)
+#define BPTT_ROLLED
+#else
+#define BPTT_ROLLED _Pragma("unroll 1")
+#endif
+
 // A block has kBlockThreads at most, and four of them fit a multiprocessor (resources.mjs).
 #define BPTT_GLOBAL extern "C" __global__ void __launch_bounds__(bptt::cuda::kBlockThreads, 4)
 
