@@ -1,5 +1,6 @@
 // What PTX instructions compute (NVIDIA's PTX ISA manual, "Instruction Set"). Sums and products
 // of floats are single operations: the file is compiled without contraction.
+#include <bit>
 #include <cfenv>
 #include <cmath>
 #include <functional>
@@ -96,6 +97,48 @@ void multiply_high(Thread& t, const Instruction& i) {
   t.set<T>(i.operands[0], static_cast<T>((a * b) >> (8 * sizeof(T))));
 }
 
+// Of 32 bits, with the thread's carry flag (in subtractions, borrow): added where kIn, set where
+// kOut.
+template <bool kIn, bool kOut>
+void carry_add(Thread& t, const Instruction& i, uint64_t a, uint64_t b) {
+  const uint64_t sum = a + b + (kIn && t.carry ? 1 : 0);
+  if (kOut) t.carry = sum >> 32 != 0;
+  t.set<uint32_t>(i.operands[0], static_cast<uint32_t>(sum));
+}
+template <bool kIn, bool kOut>
+void add_with_carry(Handlers& h, const std::string& suffix) {
+  h["add" + suffix] = [](Thread& t, const Instruction& i) {
+    carry_add<kIn, kOut>(t, i, t.get<uint32_t>(i.operands[1]), t.get<uint32_t>(i.operands[2]));
+  };
+  h["sub" + suffix] = [](Thread& t, const Instruction& i) {
+    const uint64_t a = t.get<uint32_t>(i.operands[1]), b = t.get<uint32_t>(i.operands[2]);
+    const uint64_t difference = a - b - (kIn && t.carry ? 1 : 0);
+    if (kOut) t.carry = difference >> 63 != 0;
+    t.set<uint32_t>(i.operands[0], static_cast<uint32_t>(difference));
+  };
+  const size_t begin = suffix.find('.');  // after the c of madc
+  h["mad" + suffix.substr(0, begin) + ".lo" + suffix.substr(begin)] = [](Thread& t,
+                                                                         const Instruction& i) {
+    const uint32_t product = t.get<uint32_t>(i.operands[1]) * t.get<uint32_t>(i.operands[2]);
+    carry_add<kIn, kOut>(t, i, product, t.get<uint32_t>(i.operands[3]));
+  };
+  h["mad" + suffix.substr(0, begin) + ".hi" + suffix.substr(begin)] = [](Thread& t,
+                                                                         const Instruction& i) {
+    const uint64_t product =
+        uint64_t{t.get<uint32_t>(i.operands[1])} * t.get<uint32_t>(i.operands[2]);
+    carry_add<kIn, kOut>(t, i, product >> 32, t.get<uint32_t>(i.operands[3]));
+  };
+}
+
+// bfi d, a, b, c, e: b with its `e` bits from c on replaced by the lowest of a.
+void insert_bits(Thread& t, const Instruction& i) {
+  const auto a = t.get<uint64_t>(i.operands[1]), b = t.get<uint64_t>(i.operands[2]);
+  const uint32_t position = t.get<uint32_t>(i.operands[3]) & 0xff;
+  const uint32_t length = t.get<uint32_t>(i.operands[4]) & 0xff;
+  const uint64_t mask = shift_left(~shift_left(~uint64_t{0}, length), position);
+  t.set<uint64_t>(i.operands[0], (b & ~mask) | (shift_left(a, position) & mask));
+}
+
 template <class T>
 void add_bits(Handlers& h) {
   const std::string bits = std::to_string(8 * sizeof(T));
@@ -159,6 +202,14 @@ void add_integers(Handlers& h) {
   h["mad.wide.u32"] = multiply_add_wide<uint32_t, uint64_t>;
   h["mul.hi.s32"] = multiply_high<int32_t, int64_t>;
   h["mul.hi.u32"] = multiply_high<uint32_t, uint64_t>;
+  add_with_carry<false, true>(h, ".cc.u32");
+  add_with_carry<true, true>(h, "c.cc.u32");
+  add_with_carry<true, false>(h, "c.u32");
+  h["bfi.b64"] = insert_bits;
+  h["clz.b64"] = [](Thread& t, const Instruction& i) {
+    t.set<uint32_t>(i.operands[0],
+                    static_cast<uint32_t>(std::countl_zero(t.get<uint64_t>(i.operands[1]))));
+  };
   __extension__ using Wide = __int128;
   __extension__ using UnsignedWide = unsigned __int128;
   h["mul.hi.s64"] = multiply_high<int64_t, Wide>;
@@ -193,7 +244,10 @@ void add_moves(Handlers& h) {
     t.set<uint32_t>(i.operands[0], t.get<uint16_t>(i.operands[1]) |
                                        uint32_t{t.get<uint16_t>(i.operands[2])} << 16);
   };
-  h["cvta.to.global.u64"] = h["cvta.global.u64"] = move<uint64_t>;
+  for (const char* space : {"global", "local"}) {
+    h[std::string("cvta.to.") + space + ".u64"] = move<uint64_t>;
+    h[std::string("cvta.") + space + ".u64"] = move<uint64_t>;
+  }
 }
 
 // -- floats ------------------------------------------------------------------------
@@ -294,6 +348,7 @@ double reciprocal_gross(double x) {
 
 // Computed to the nearest: what a device's own approximation differs by is not shown.
 void add_approximations(Handlers& h) {
+  h["ex2.approx.f32"] = unary<float, [](float x) { return std::exp2(x); }>;
   h["ex2.approx.ftz.f32"] = unary<float, [](float x) { return flushed(std::exp2(flushed(x))); }>;
   h["lg2.approx.ftz.f32"] = unary<float, [](float x) { return flushed(std::log2(flushed(x))); }>;
   h["rcp.approx.ftz.f32"] = unary<float, [](float x) { return flushed(1 / flushed(x)); }>;

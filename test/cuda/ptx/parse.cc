@@ -55,23 +55,36 @@ class Parser {
  public:
   explicit Parser(const std::string& text) : tokens_(tokens_of(text)) {}
 
-  std::map<std::string, Kernel> parse() {
-    std::map<std::string, Kernel> kernels;
+  std::map<std::string, Kernel> kernels, functions;
+  std::map<std::string, Table> tables;
+
+  void parse() {
     while (at_ < tokens_.size()) {
       const Token token = take();
       if (token.text == ".version" || token.text == ".target" || token.text == ".address_size") {
         take();
       } else if (token.text == ".entry") {
-        Kernel kernel = parse_kernel();
-        kernels[kernel.name] = std::move(kernel);
+        parse_kernel();
+      } else if (token.text == ".func") {
+        parse_function();
+      } else if (token.text == ".global") {
+        parse_table();
       } else if (token.text != ".visible") {
         fail("\"" + token.text + "\" is not expected here", token.line);
       }
     }
-    return kernels;
+    for (auto* list : {&kernels, &functions}) {
+      for (auto& [name, kernel] : *list) resolve_calls(kernel);
+    }
   }
 
  private:
+  struct Call {
+    std::string kernel;
+    size_t instruction;
+    size_t arguments;
+    Token callee;
+  };
   struct Jump {
     size_t instruction;
     Token label;
@@ -162,33 +175,92 @@ class Parser {
     symbols_[variable.name] = shared_end_;
     shared_end_ += variable.bytes;
   }
+  // Of .local, and of .param in a body: what a function is given, or gives back. One that a block
+  // declares anew has memory of its own.
+  void add_local(const Variable& variable) {
+    uint64_t& end = kernel_.local_end;
+    end = (end + kRedZone + variable.alignment - 1) / variable.alignment * variable.alignment;
+    kernel_.local.push_back({variable.name, end, variable.bytes, variable.alignment});
+    symbols_[variable.name] = end;
+    end += variable.bytes;
+  }
   void parse_argument() {
     take(".param");
     const Variable variable = parse_variable();
     size_t& bytes = kernel_.argument_bytes;
     bytes = (bytes + variable.alignment - 1) / variable.alignment * variable.alignment;
     symbols_[variable.name] = kArgumentsBegin + bytes;
+    kernel_.arguments.push_back(
+        {variable.name, kArgumentsBegin + bytes, variable.bytes, variable.alignment});
     bytes += variable.bytes;
   }
+  // .align 8 .b8 name[3] = {1, 2, 3};
+  void parse_table() {
+    const Token place = tokens_[at_];
+    const Variable variable = parse_variable();
+    if (variable.alignment > alignof(Table::Line)) fail("too large an alignment", place.line);
+    Table& table = tables[variable.name];
+    table.bytes = variable.bytes;
+    table.lines.resize((variable.bytes + sizeof(Table::Line) - 1) / sizeof(Table::Line));
+    auto* bytes = reinterpret_cast<unsigned char*>(table.lines.data());
+    take("=");
+    take("{");
+    size_t i = 0;
+    do {  // those that are not given are 0
+      const Token value = take();
+      if (i == variable.bytes) fail("more values than bytes", value.line);
+      if (number(value) > 255) fail("\"" + value.text + "\" is no byte", value.line);
+      bytes[i++] = static_cast<unsigned char>(number(value));
+    } while (take_if(","));
+    take("}");
+    take(";");
+  }
 
-  // -- a kernel --------------------------------------------------------------------
+  // -- kernels and functions ---------------------------------------------------------
 
-  Kernel parse_kernel() {
+  void begin_kernel() {
     kernel_ = {};
     registers_.clear();
     symbols_.clear();
     labels_.clear();
     jumps_.clear();
     shared_end_ = kSharedBegin;
+  }
+
+  void parse_name_and_arguments() {
     kernel_.name = take().text;
     take("(");
     while (!take_if(")")) {
       parse_argument();
       take_if(",");
     }
+  }
+
+  void parse_kernel() {
+    begin_kernel();
+    parse_name_and_arguments();
     while (next_is(".maxntid") || next_is(".reqntid") || next_is(".minnctapersm"))
       while (!next_is("{") && tokens_[++at_].text[0] != '.') {
       }
+    parse_body();
+    kernels[kernel_.name] = std::move(kernel_);
+  }
+
+  // (.param .b64 result) name(.param .b64 argument) and a body, or a semicolon where that comes
+  // later
+  void parse_function() {
+    begin_kernel();
+    take("(");
+    take(".param");
+    add_local(parse_variable());
+    take(")");
+    parse_name_and_arguments();
+    if (take_if(";")) return;
+    parse_body();
+    functions[kernel_.name] = std::move(kernel_);
+  }
+
+  void parse_body() {
     take("{");
     for (int depth = 1; depth > 0;) {
       if (take_if("{"))
@@ -204,12 +276,54 @@ class Parser {
       kernel_.code[jump.instruction].operands[0].value = label->second;
     }
     kernel_.registers = static_cast<int>(registers_.size());
-    return std::move(kernel_);
+  }
+
+  // (result), name, (argument, argument);
+  void parse_call(Instruction& instruction) {
+    const auto variable = [&] {
+      const Token name = take();
+      const auto found = symbols_.find(name.text);
+      if (found == symbols_.end()) fail("there is no variable " + name.text, name.line);
+      return Operand{Operand::kValue, found->second};
+    };
+    take("(");
+    instruction.operands[0] = variable();
+    take(")");
+    take(",");
+    const Token callee = take();
+    take(",");
+    take("(");
+    size_t count = 0;
+    do {
+      if (++count == kMostOperands) fail("too many operands", callee.line);
+      instruction.operands[count] = variable();
+    } while (take_if(","));
+    take(")");
+    take(";");
+    instruction.handler = find_handler("call");
+    calls_.push_back({kernel_.name, kernel_.code.size(), count, callee});
+  }
+
+  // Functions may follow those who call them.
+  void resolve_calls(Kernel& kernel) {
+    for (const Call& call : calls_) {
+      if (call.kernel != kernel.name) continue;
+      const auto found = functions.find(call.callee.text);
+      if (found == functions.end())
+        fail("there is no function " + call.callee.text, call.callee.line);
+      if (found->second.arguments.size() != call.arguments)
+        fail("another number of arguments than " + call.callee.text + " has", call.callee.line);
+      kernel.code[call.instruction].callee = &found->second;
+    }
   }
 
   void parse_statement() {
     if (take_if(".reg")) return parse_registers();
     if (take_if(".shared")) return parse_shared();
+    if (take_if(".local") || take_if(".param")) {
+      add_local(parse_variable());
+      return take(";");
+    }
     if (take_if(".pragma")) {
       while (!take_if(";")) take();
       return;
@@ -241,6 +355,7 @@ class Parser {
       instruction.handler = find_handler("bra");
       return;
     }
+    if (form == "call" || form == "call.uni") return parse_call(instruction);
     size_t count = 0;
     const auto add = [&](const Operand& operand) {
       if (count == kMostOperands) fail("too many operands", name.line);
@@ -277,6 +392,8 @@ class Parser {
     if (const unsigned* special = find_special(token.text)) return {Operand::kSpecial, 0, special};
     if (const auto found = symbols_.find(token.text); found != symbols_.end())
       return {Operand::kValue, found->second};
+    if (const auto found = tables.find(token.text); found != tables.end())
+      return {Operand::kValue, found->second.address()};
     return {Operand::kValue, number(token)};
   }
 
@@ -289,6 +406,7 @@ class Parser {
   std::map<std::string, uint64_t> symbols_;  // addresses
   std::map<std::string, size_t> labels_;
   std::vector<Jump> jumps_;
+  std::vector<Call> calls_;  // of all
   uint64_t shared_end_ = 0;
 };
 
@@ -297,8 +415,22 @@ class Parser {
 Module::Module(const std::string& text, std::string name) : name_(std::move(name)) {
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines_.push_back(line);
-  kernels_ = Parser(text).parse();
-  for (auto& [_, kernel] : kernels_) kernel.module = this;
+  Parser parser(text);
+  parser.parse();
+  // Moved, elements stay where they are: calls and addresses hold.
+  kernels_ = std::move(parser.kernels);
+  functions_ = std::move(parser.functions);
+  tables_ = std::move(parser.tables);
+  for (auto* list : {&kernels_, &functions_}) {
+    for (auto& [_, kernel] : *list) kernel.module = this;
+  }
+}
+
+bool Module::has_constants(uint64_t address, size_t bytes) const {
+  for (const auto& [_, table] : tables_) {
+    if (address >= table.address() && address + bytes <= table.address() + table.bytes) return true;
+  }
+  return false;
 }
 
 const Kernel* Module::find(const std::string& kernel) const {

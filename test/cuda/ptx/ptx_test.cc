@@ -19,13 +19,13 @@ struct Arguments {
   void* out;
 };
 
-// A kernel of that body, with the addresses of the thread's 8 bytes in %rd1 (of `in`) and
-// %rd2 (of `out`), and its number in %r1.
+// A table of constants, and a kernel of that body, with the addresses of the thread's 8 bytes in
+// %rd1 (of `in`) and %rd2 (of `out`), and its number in %r1.
 std::string program(const std::string& body) {
   return R"(
     .version 9.0
     .target sm_75
-    .address_size 64
+    .address_size 64  .global .align 4 .b8 table[8] = {7, 1, 0, 0, 9};
     .visible .entry test(.param .align 8 .b8 arguments[16])
     {
       .reg .pred %p<4>;  .reg .b16 %rs<8>;  .reg .b32 %r<16>;  .reg .b64 %rd<16>;
@@ -157,8 +157,35 @@ void integers() {
   CHECK(compute<int>("max.s32", -1, 1) == 1 && compute<int>("max.u32", -1, 1) == -1);
   CHECK(compute<int>("not.b32", 5) == ~5 && compute<Long>("neg.s64", Long{5}) == -5);
   CHECK(compute<int>("xor.b32", 6, 3) == 5 && compute<Long>("and.b64", Long{6}, Long{3}) == 2);
+  CHECK(compute<int>("clz.b64", Long{1} << 40) == 23 && compute<int>("clz.b64", Long{0}) == 64);
+  CHECK(compute<Long>("bfi.b64", Long{0xff}, Long{0x1234567}, 8, 4) == 0x1234f67);
   CHECK(compare<int>("lt.s32", -1, 1) && !compare<int>("lt.u32", -1, 1));
   CHECK(compare<Long>("ge.s64", 4, 4) && !compare<Long>("gt.s64", 4, 4));
+}
+
+// Numbers of 64 bits in halves, as the manual's section "Extended-Precision Integer Arithmetic" has
+// them.
+uint64_t in_halves(const std::string& instructions, uint64_t a, uint64_t b) {
+  return run(" ld.global.v2.u32 {%r2, %r3}, [%rd1];\n ld.global.v2.u32 {%r4, %r5}, [%rd1+8];\n" +
+                 instructions + " st.global.v2.u32 [%rd2], {%r6, %r7};",
+             {a, b}, 1)[0];
+}
+
+void carries() {
+  const uint64_t a = 0x1fffffffe, b = 0x300000005;
+  CHECK(in_halves("add.cc.u32 %r6, %r2, %r4; addc.u32 %r7, %r3, %r5;", a, b) == a + b);
+  CHECK(in_halves("add.cc.u32 %r6, %r2, %r4; addc.cc.u32 %r7, %r3, %r5; addc.u32 %r6, %r6, 0;", ~a,
+                  b) == (b - a - 1) + 1);
+  CHECK(in_halves("sub.cc.u32 %r6, %r2, %r4; subc.u32 %r7, %r3, %r5;", b, a) == b - a);
+  CHECK(in_halves("sub.cc.u32 %r6, %r2, %r4; subc.cc.u32 %r7, %r3, %r5; subc.u32 %r7, %r7, 0;", a,
+                  b) == a - b - (uint64_t{1} << 32));
+  const std::string square = "mul.lo.u32 %r6, %r2, %r2; mul.hi.u32 %r7, %r2, %r2;";
+  CHECK(in_halves(square + "mad.lo.cc.u32 %r6, %r4, %r4, %r6; madc.hi.u32 %r7, %r4, %r4, %r7;",
+                  0xfffffff1, 0xffff) == 0xfffffff1ull * 0xfffffff1 + 0xffffull * 0xffff);
+  CHECK(in_halves("mad.lo.cc.u32 %r6, %r2, 1, %r4; madc.lo.cc.u32 %r7, %r3, 5, 0;", a, b) ==
+        (uint64_t{6} << 32 | 3));
+  CHECK(in_halves("add.cc.u32 %r6, -1, 1; madc.hi.cc.u32 %r6, -1, -1, 1; addc.u32 %r7, 0, 0;", a,
+                  b) == uint64_t{1} << 32);
 }
 
 void floats() {
@@ -222,6 +249,72 @@ void wide_registers() {
   };
   CHECK(load("s32") == ~uint64_t{1} && load("u32") == 0xfffffffe);
   CHECK(load("s16") == ~uint64_t{1} && load("u16") == 0xfffe);
+}
+
+void constants() {
+  CHECK(run(R"(
+    mov.u64 %rd4, table;
+    ld.global.nc.u32 %r4, [%rd4];
+    ld.global.u8 %r5, [%rd4+4];
+    st.global.v2.u32 [%rd2], {%r4, %r5};)",
+            {0}, 1)[0] == (uint64_t{9} << 32 | 263));
+}
+
+// Each thread has its own; what nobody has written is all ones.
+void local_memory() {
+  const std::string body = R"(
+    .local .align 4 .b8 depot[12];
+    mov.u64 %rd4, depot;
+    cvta.local.u64 %rd5, %rd4;
+    add.u64 %rd6, %rd5, 4;
+    cvta.to.local.u64 %rd7, %rd6;
+    st.local.u32 [%rd7], %r1;
+    bar.sync 0;
+    ld.local.u32 %r4, [%rd4+4];
+    ld.local.u32 %r5, [depot+8];
+    st.global.v2.u32 [%rd2], {%r4, %r5};)";
+  const std::vector<uint64_t> out = run(body, {0}, 3);
+  for (uint64_t i = 0; i < 3; ++i) CHECK(out[i] == (uint64_t{0xffffffff} << 32 | i));
+}
+
+// Two functions, of which one calls the other; the registers of each are its own.
+void calls() {
+  const std::string body = R"(
+    mov.u32 %r4, 40;
+    {
+    .param .b64 param0; st.param.b64 [param0+0], %rd3;
+    .param .b32 param1; st.param.b32 [param1+0], %r4;
+    .param .align 8 .b8 retval0[16];
+    call.uni (retval0), outer, (param0, param1);
+    ld.param.u64 %rd5, [retval0+0];
+    ld.param.b32 %r5, [retval0+8];
+    }
+    cvt.u64.u32 %rd6, %r5;
+    add.s64 %rd5, %rd5, %rd6;
+    cvt.u64.u32 %rd6, %r4;
+    add.s64 %rd5, %rd5, %rd6;
+    st.global.u64 [%rd2], %rd5;
+    ret;
+    }
+    .func (.param .b32 twice) inner(.param .b32 inner_0)
+    {
+      .reg .b32 %r<5>;
+      ld.param.u32 %r4, [inner_0];
+      shl.b32 %r4, %r4, 1;
+      st.param.b32 [twice+0], %r4;
+      ret;
+    }
+    .func (.param .align 8 .b8 result[16]) outer(.param .b64 outer_0, .param .b32 outer_1)
+    {
+      .reg .b32 %r<6>;  .reg .b64 %rd<2>;
+      ld.param.u64 %rd1, [outer_0];
+      ld.param.u32 %r4, [outer_1];
+      { .param .b32 param0; st.param.b32 [param0+0], %r4; .param .b32 retval0;
+        call.uni (retval0), inner, (param0); ld.param.b32 %r5, [retval0+0]; }
+      st.param.b64 [result+0], %rd1;
+      st.param.b32 [result+8], %r5;)";
+  const std::vector<uint64_t> out = run(body, {0}, 3);
+  for (uint64_t i = 0; i < 3; ++i) CHECK(out[i] == 8 * i + 80 + 40);
 }
 
 // -- control and threads ------------------------------------------------------------------
@@ -306,6 +399,10 @@ void misuse_ends_the_process() {
   CHECK_CAUGHT(run_in_child(".shared .b32 one; st.shared.u32 [one+4], %r1;"),
                "are in no array of shared memory");
   CHECK_CAUGHT(run_in_child("ld.param.u64 %rd4, [arguments+16];"), "of 16 bytes of arguments");
+  CHECK_CAUGHT(run_in_child(".local .b32 one; ld.local.u32 %r4, [one+4];"),
+               "are in no variable of the thread's own memory");
+  CHECK_CAUGHT(run_in_child("mov.u64 %rd4, table; st.global.u32 [%rd4], %r1;"), "4 bytes at 0x");
+  CHECK_CAUGHT(run_in_child("mov.u64 %rd4, table; ld.global.u32 %r4, [%rd4+8];"), "4 bytes at 0x");
   CHECK_CAUGHT(run_in_child("mov.u32 %r4, 0; div.u32 %r5, %r1, %r4;"), "a division by zero");
   CHECK_CAUGHT(run_in_child("setp.lt.u32 %p1, %r1, 9; @%p1 bar.warp.sync -1;"),
                "is not reached by every lane");
@@ -330,7 +427,9 @@ void what_is_not_known_is_refused() {
   refuses("bra $NOWHERE;", "there is no label $NOWHERE");
   refuses("add.s32 %r1, %r99, 1;", "\"%r99\" is no number");
   refuses("@%p9 ret;", "there is no register %p9");
-  refuses(".local .b32 x;", "the directive \".local\" is not known");
+  refuses(".const .b32 x;", "the directive \".const\" is not known");
+  refuses(".param .b32 x; call.uni (x), nothing, (x);", "there is no function nothing");
+  refuses("call.uni (y), nothing, (y);", "there is no variable y");
   CHECK(refusal("add.s32 %r1, %r2, 1;") == "accepted");
 }
 
@@ -338,10 +437,14 @@ void what_is_not_known_is_refused() {
 
 int main() {
   integers();
+  carries();
   floats();
   conversions();
   pairs();
   wide_registers();
+  constants();
+  local_memory();
+  calls();
   loops_and_guards();
   shuffles_follow_their_definition();
   a_missing_barrier_shows();

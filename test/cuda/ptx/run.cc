@@ -11,7 +11,7 @@ namespace {
 // No kernel of a test takes a thread this long.
 constexpr int64_t kMostSteps = 200'000'000;
 
-enum class Space { kGlobal, kShared, kArguments };
+enum class Space { kGlobal, kShared, kLocal, kParameters };
 
 template <class T, int kCount, Space kSpace>
 void load(Thread& thread, const Instruction& i) {
@@ -19,10 +19,15 @@ void load(Thread& thread, const Instruction& i) {
       thread.get<uint64_t>(i.operands[kCount]) + thread.get<uint64_t>(i.operands[kCount + 1]);
   constexpr size_t bytes = kCount * sizeof(T);
   const void* memory = nullptr;
-  if constexpr (kSpace == Space::kGlobal) memory = thread.global(i, at, bytes);
+  if constexpr (kSpace == Space::kGlobal) {
+    memory = thread.constants(i, at, bytes);
+    if (!memory) memory = thread.global(i, at, bytes);
+  }
   // Addresses of shared memory are 32 bits wide; a register may have more above them.
   if constexpr (kSpace == Space::kShared) memory = thread.shared(i, uint32_t(at), bytes);
-  if constexpr (kSpace == Space::kArguments) memory = thread.argument(i, at, bytes);
+  if constexpr (kSpace == Space::kLocal) memory = thread.local(i, at, bytes);
+  if constexpr (kSpace == Space::kParameters)  // the caller's, or of a function that is called
+    memory = at < kLocalBegin ? thread.argument(i, at, bytes) : thread.local(i, at, bytes);
   T values[kCount];
   std::memcpy(values, memory, bytes);
   for (int k = 0; k < kCount; ++k) {
@@ -44,6 +49,8 @@ void store(Thread& thread, const Instruction& i) {
   if constexpr (kSpace == Space::kGlobal) std::memcpy(thread.global(i, at, bytes), values, bytes);
   if constexpr (kSpace == Space::kShared)
     std::memcpy(thread.shared(i, uint32_t(at), bytes), values, bytes);
+  if constexpr (kSpace == Space::kLocal || kSpace == Space::kParameters)
+    std::memcpy(thread.local(i, at, bytes), values, bytes);
 }
 
 template <class T, Space kSpace>
@@ -65,9 +72,12 @@ void add_accesses(Handlers& handlers, const std::string& type) {
   add_loads<T, Space::kGlobal>(handlers, "ld.global", type);
   add_loads<T, Space::kGlobal>(handlers, "ld.global.nc", type);
   add_loads<T, Space::kShared>(handlers, "ld.shared", type);
-  add_loads<T, Space::kArguments>(handlers, "ld.param", type);
+  add_loads<T, Space::kLocal>(handlers, "ld.local", type);
+  add_loads<T, Space::kParameters>(handlers, "ld.param", type);
   add_stores<T, Space::kGlobal>(handlers, "st.global", type);
   add_stores<T, Space::kShared>(handlers, "st.shared", type);
+  add_stores<T, Space::kLocal>(handlers, "st.local", type);
+  add_stores<T, Space::kParameters>(handlers, "st.param", type);
 }
 
 bptt_emulation::Site site_of(const Thread& thread, const Instruction& i) {
@@ -124,6 +134,7 @@ Handlers make_handlers() {
   add_accesses<float>(handlers, "f32");
   add_accesses<double>(handlers, "f64");
   handlers["bra"] = [](Thread& t, const Instruction& i) { t.jump(i.operands[0].value); };
+  handlers["call"] = [](Thread& t, const Instruction& i) { t.call(i); };
   handlers["ret"] = [](Thread& t, const Instruction&) { t.end(); };
   handlers["bar.sync"] = handlers["barrier.sync"] = barrier;
   handlers["bar.warp.sync"] = sync_warp;
@@ -175,7 +186,8 @@ const unsigned* find_special(const std::string& name) {
 Thread::Thread(const Kernel& kernel, const void* arguments)
     : kernel_(kernel),
       arguments_(arguments),
-      registers_(static_cast<size_t>(kernel.registers), ~uint64_t{0}) {}
+      registers_(static_cast<size_t>(kernel.registers), ~uint64_t{0}),
+      local_(kernel.local_end - kLocalBegin, 0xff) {}
 
 void Thread::run() {
   for (int64_t steps = 0; next_ < kernel_.code.size(); ++steps) {
@@ -185,6 +197,21 @@ void Thread::run() {
     i.handler(*this, i);
     if (steps > kMostSteps) fail(i, "the thread does not end");
   }
+}
+
+void Thread::call(const Instruction& i) {
+  const Kernel& callee = *i.callee;
+  std::vector<unsigned char> arguments(callee.argument_bytes);
+  for (size_t k = 0; k < callee.arguments.size(); ++k) {
+    const Array& to = callee.arguments[k];
+    std::memcpy(arguments.data() + (to.begin - kArgumentsBegin),
+                local(i, i.operands[1 + k].value, to.bytes), to.bytes);
+  }
+  Thread inner(callee, arguments.data());
+  inner.run();
+  const Array& result = callee.local.front();
+  std::memcpy(local(i, i.operands[0].value, result.bytes),
+              inner.local(i, result.begin, result.bytes), result.bytes);
 }
 
 void* Thread::global(const Instruction& i, uint64_t address, size_t bytes) const {
@@ -198,13 +225,29 @@ void* Thread::global(const Instruction& i, uint64_t address, size_t bytes) const
 
 void* Thread::shared(const Instruction& i, uint64_t address, size_t bytes) const {
   if (address % bytes != 0) fail(i, hex(address) + " is not aligned to " + many(bytes));
-  for (const SharedArray& array : kernel_.shared) {
+  for (const Array& array : kernel_.shared) {
     if (address < array.begin || address + bytes > array.begin + array.bytes) continue;
     auto* data = static_cast<unsigned char*>(
         bptt_emulation::shared(&array, array.bytes, array.alignment, array.name.c_str()));
     return data + (address - array.begin);
   }
   fail(i, many(bytes) + " at " + hex(address) + " are in no array of shared memory");
+}
+
+void* Thread::local(const Instruction& i, uint64_t address, size_t bytes) {
+  for (const Array& array : kernel_.local) {
+    if (address < array.begin || address + bytes > array.begin + array.bytes) continue;
+    if (address % std::min(bytes, array.alignment) != 0)
+      fail(i, hex(address) + " is not aligned to " + many(bytes));
+    return local_.data() + (address - kLocalBegin);
+  }
+  fail(i, many(bytes) + " at " + hex(address) + " are in no variable of the thread's own memory");
+}
+
+const void* Thread::constants(const Instruction& i, uint64_t address, size_t bytes) const {
+  if (!kernel_.module->has_constants(address, bytes)) return nullptr;
+  if (address % bytes != 0) fail(i, hex(address) + " is not aligned to " + many(bytes));
+  return reinterpret_cast<const void*>(address);
 }
 
 const void* Thread::argument(const Instruction& i, uint64_t address, size_t bytes) const {

@@ -32,6 +32,7 @@ class Thread {
   }
 
   void run();
+  void call(const Instruction& instruction);
   void jump(uint64_t instruction) { next_ = instruction; }
   void end() { next_ = kernel_.code.size(); }
 
@@ -39,7 +40,11 @@ class Thread {
   // broken contract where they may not.
   void* global(const Instruction& instruction, uint64_t address, size_t bytes) const;
   void* shared(const Instruction& instruction, uint64_t address, size_t bytes) const;
+  void* local(const Instruction& instruction, uint64_t address, size_t bytes);
+  const void* constants(const Instruction& instruction, uint64_t address, size_t bytes) const;
   const void* argument(const Instruction& instruction, uint64_t address, size_t bytes) const;
+
+  bool carry = false;  // the flag CC.CF
 
   [[noreturn]] void fail(const Instruction& instruction, const std::string& what) const;
   const Kernel& kernel() const { return kernel_; }
@@ -48,6 +53,7 @@ class Thread {
   const Kernel& kernel_;
   const void* arguments_;
   std::vector<uint64_t> registers_;
+  std::vector<unsigned char> local_;
   size_t next_ = 0;
 };
 
