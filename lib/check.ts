@@ -65,18 +65,18 @@ export function checkIntegers(
   return out
 }
 
-/** Steps of each row of a batch, each at most T. `swapped` is the remedy where there are T of them. */
+/** One length per row of a batch, each at most T. `swapped` is the remedy where there are T of them. */
 export function checkLengths(
   where: string,
   lengths: ArrayLike<number>,
   T: number,
   B: number,
-  swapped?: string,
+  { name = 'lengths', swapped }: { name?: string; swapped?: string } = {},
 ): number[] {
-  const rows = checkIntegers(where, 'lengths', lengths, 0, T)
+  const rows = checkIntegers(where, name, lengths, 0, T)
   if (rows.length !== B) {
     const remedy = rows.length === T ? swapped : undefined
-    throw shapeError(where, `lengths of shape [B] = [${B}]`, shapeText([rows.length]), remedy)
+    throw shapeError(where, `${name} of shape [B] = [${B}]`, shapeText([rows.length]), remedy)
   }
   return rows
 }

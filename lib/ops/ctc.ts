@@ -5,7 +5,7 @@ import {
   checkBoolean,
   checkFloat,
   checkInteger,
-  checkIntegers,
+  checkLengths,
   checkOptions,
   checkPlacement,
   checkTensor,
@@ -13,6 +13,7 @@ import {
 import { tensor } from '../create.ts'
 import { type DType, dtypeNumber } from '../dtype.ts'
 import { product } from '../layout.ts'
+import { MAX_INT32 } from '../limits.ts'
 import { shapeError, shapeText, twiceError, valueError } from '../messages.ts'
 import { isRecording } from '../scope.ts'
 import { result, type Tensor } from '../tensor.ts'
@@ -72,7 +73,7 @@ export function ctcLoss<D extends DType>(
   const [T, B, C] = (single ? [shape[0], 1, shape[1]] : shape) as [number, number, number]
   const blank = checkInteger(where, 'blank', given.blank ?? 0, 0, Math.max(C - 1, 0))
   if (C === 0) throw shapeError(where, 'logProbs of one class or more, the blank', shapeText(shape))
-  const steps = checkLengths(where, 'inputLengths', inputLengths, B, T)
+  const steps = checkLengths(where, inputLengths, T, B, { name: 'inputLengths' })
   const [labels, first] = checkTargets(where, logProbs, targets, targetLengths, B)
 
   const losses = rowLosses(where, single ? reshape(logProbs, [T, 1, C]) : logProbs, targets, {
@@ -87,21 +88,6 @@ export function ctcLoss<D extends DType>(
   const shares = labels.map((length) => 1 / Math.max(length, 1))
   return mean(mul(losses, tensor(shares, [B], { dtype, device }) as Tensor<D>))
 }
-
-function checkLengths(
-  where: string,
-  name: string,
-  lengths: ArrayLike<number>,
-  B: number,
-  most: number,
-): number[] {
-  const rows = checkIntegers(where, name, lengths, 0, most)
-  if (rows.length !== B) throw shapeError(where, `${name} of shape [B] = [${B}]`, shapeText([rows.length]))
-  return rows
-}
-
-/** Where labels begin is told to the kernels as int32. */
-const MOST_LABELS = 2 ** 31 - 1
 
 /** Of each row the number of labels, and where they begin. */
 function checkTargets(
@@ -119,10 +105,13 @@ function checkTargets(
     throw shapeError(where, `targets of shape [B,S] = [${B},*], or [sum] of all labels`, shapeText(shape))
   }
   const S = shape.at(-1) as number
-  if (product(shape) > MOST_LABELS)
+  // The kernels are told as int32 where labels begin.
+  if (product(shape) > MAX_INT32)
     throw shapeError(where, 'targets of fewer than 2^31 elements', shapeText(shape))
   const single = logProbs._shape.length === 2
-  const labels = checkLengths(where, 'targetLengths', targetLengths, B, padded || single ? S : MOST_LABELS)
+  const labels = checkLengths(where, targetLengths, padded || single ? S : MAX_INT32, B, {
+    name: 'targetLengths',
+  })
   if (padded || single) return [labels, labels.map((_, b) => b * S)]
   let total = 0
   const first = labels.map((length) => {

@@ -336,6 +336,6 @@ function rowLengths(
   B: number,
 ): Int32Array | null {
   if (lengths === null) return null
-  const rows = checkLengths(where, lengths, T, B, BATCH_FIRST)
+  const rows = checkLengths(where, lengths, T, B, { swapped: BATCH_FIRST })
   return rows.every((length) => length === T) ? null : Int32Array.from(rows)
 }
