@@ -7,7 +7,7 @@
 
 #include "bptt/cuda.h"
 #include "cuda/device.h"
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 
 // What the driver loads: the compiled kernels (kernel_image.cc).
 extern "C" const unsigned char bptt_cuda_kernels[];

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "backend.h"
-#include "cuda/recurrent_kernel_arguments.h"
+#include "cuda/recurrent/kernel_arguments.h"
 #include "shared/axes.h"
 
 namespace bptt::cuda {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <random>
 
-#include "cuda/recurrent_kernel_arguments.h"
+#include "cuda/recurrent/kernel_arguments.h"
 #include "cudnn/number.h"
 #include "driver/fake_test.h"
 

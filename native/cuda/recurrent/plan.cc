@@ -1,4 +1,4 @@
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 
 #include <cstdio>
 #include <limits>

@@ -2,7 +2,7 @@
 // or its cuDNN cannot do.
 #include <cstdio>
 
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 #include "enums.h"
 
 namespace bptt::cuda {

@@ -63,7 +63,7 @@ struct CudaPlan : PackedSequence {
   const Cudnn& cudnn;
   bptt_recurrent desc;  // lengths is null
   int64_t gates;
-  bool own_cell;        // cuDNN does not have it: recurrent_steps.cc
+  bool own_cell;        // cuDNN does not have it: steps.cc
   int64_t Hout, width;  // P ? P : H; D * Hout
   int64_t active_rows;  // of the batch: those of at least one step
   // What the runs read and write, and its size in bytes.
@@ -101,7 +101,7 @@ constexpr int64_t kPlanAlignment = 256;
 
 // -- the parts of a plan, in the order in which they are made ------------------------
 
-// recurrent_choice.cc. Refuses to compute in what the device or its cuDNN lacks.
+// choice.cc. Refuses to compute in what the device or its cuDNN lacks.
 bptt_code check_compute(bptt_context*, const bptt_recurrent&);
 // Sets type, stored and element.
 void choose_type(CudaPlan&);
@@ -109,16 +109,16 @@ cudnnDataType_t precision_of(cudnnDataType_t);
 cudnnMathType_t math_of(const CudaPlan&);
 cudnnRNNAlgo_t algorithm_of(const CudaPlan&, const Run&, const CudaDevice&);
 
-// recurrent_describe.cc. lengths of the active rows, sorted; sizes and weights of the run follow.
+// describe.cc. lengths of the active rows, sorted; sizes and weights of the run follow.
 bptt_code describe(bptt_context*, const CudaPlan&, Run&, const std::vector<int>& lengths);
 
-// recurrent_weights.cc. Fills the run's places.
+// weights.cc. Fills the run's places.
 bptt_code place_weights(bptt_context*, const CudaPlan&, Run&);
 
-// recurrent_steps.cc. Scratch and reserve of a layer of a cell of our own.
+// steps.cc. Scratch and reserve of a layer of a cell of our own.
 void size_steps(const CudaPlan&, Run&);
 
-// recurrent_layout.cc. Fills the maps between the caller's rows and the packed ones.
+// layout.cc. Fills the maps between the caller's rows and the packed ones.
 void map_rows(CudaPlan&);
 // Sets the sizes; false when one of them overflows.
 bool lay_out(CudaPlan&);

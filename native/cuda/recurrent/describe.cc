@@ -1,7 +1,7 @@
 // cuDNN's descriptors of a run of layers: the layers, their rows and their states.
 #include <vector>
 
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 
 namespace bptt::cuda {
 

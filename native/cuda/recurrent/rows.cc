@@ -1,4 +1,4 @@
-#include "cuda/recurrent_pass.h"
+#include "cuda/recurrent/pass.h"
 #include "shared/philox.h"
 
 namespace bptt::cuda {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/launch.h"
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 
 namespace bptt::cuda {
 
@@ -77,7 +77,7 @@ struct BackwardRows {
   void *dx, *dh0, *dc0;
 };
 
-// -- recurrent_steps.cc: a layer of a cell that cuDNN does not have ------------------
+// -- steps.cc: a layer of a cell that cuDNN does not have ------------------
 
 void steps_forward(Pass&, const Run&, const bptt_recurrent_params* params, const ForwardRows&);
 void steps_backward(Pass&, const Run&, const bptt_recurrent_params* params,

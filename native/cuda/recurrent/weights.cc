@@ -1,7 +1,7 @@
 // Where cuDNN wants the parameters of a run of layers.
 #include <vector>
 
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 
 namespace bptt::cuda {
 

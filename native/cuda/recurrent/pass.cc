@@ -1,10 +1,10 @@
 // Recurrent layers: rows into a packed sequence, the runs of layers one after another, and
 // everything back. A run is one call of cuDNN, with weights in its own layout, or one layer
-// of recurrent_steps.cc. Where cuDNN computes in 16 bits, the caller's tensors are converted
+// of steps.cc. Where cuDNN computes in 16 bits, the caller's tensors are converted
 // on their way in and out.
-#include <algorithm>
+#include "cuda/recurrent/pass.h"
 
-#include "cuda/recurrent_pass.h"
+#include <algorithm>
 
 namespace bptt::cuda {
 

@@ -1,6 +1,6 @@
 // Layers of cells that cuDNN does not have, step by step: products by cuBLASLt, equations by
 // kernels of the cell (kernels/<cell>.cu). The cell is data: its stages
-// (recurrent_kernel_arguments.h), and gates, states and weights per unit (cells.h).
+// (kernel_arguments.h), and gates, states and weights per unit (cells.h).
 //
 // The states of a direction are carried in buffers of their own, [active,Hout] and [active,H].
 // Rows are sorted by length, so those of a step are its first ones in either direction:
@@ -9,7 +9,7 @@
 #include <iterator>
 
 #include "cuda/device.h"
-#include "cuda/recurrent_pass.h"
+#include "cuda/recurrent/pass.h"
 
 namespace bptt::cuda {
 

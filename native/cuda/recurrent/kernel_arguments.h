@@ -1,4 +1,5 @@
-// The arguments of kernels/recurrent.cu; kernel_arguments.h lists them.
+// The arguments of the kernels of recurrent layers (kernels/recurrent.cu, kernels/<cell>.cu),
+// which cuda/kernel_arguments.h adds to its list.
 #pragma once
 
 #include <stdint.h>
@@ -51,7 +52,7 @@ struct HoldStamp {
 
 // -- cells that cuDNN does not have --------------------------------------------------
 
-// A stage of a step (recurrent_steps.cc), for rows of H units. The gates come with their
+// A stage of a step (steps.cc), for rows of H units. The gates come with their
 // products; b_hh is added by the kernel of the gate. Null: what the cell or the call has not.
 struct CellStep {
   int64_t rows, H;

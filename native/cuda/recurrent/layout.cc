@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cuda/recurrent_plan.h"
+#include "cuda/recurrent/plan.h"
 #include "shared/slices.h"
 
 namespace bptt::cuda {
