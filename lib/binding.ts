@@ -23,9 +23,6 @@ export interface StepperHandle {
   readonly __stepper: never
 }
 
-/** Device number of the CPU; `cuda:n` is n. */
-export const CPU_DEVICE = -1
-
 export interface NativeInfo {
   /** Of the library. */
   version: string

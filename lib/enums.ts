@@ -1,4 +1,4 @@
-/** The enums of native/backend.h, by native/generate.mjs. */
+/** The enums of native/backend.h and the addon's number of the CPU, by native/generate.mjs. */
 
 export const DTYPE = {
   float32: 0,
@@ -108,3 +108,6 @@ export const COMPUTE = {
   float16: 2,
   bfloat16: 3,
 } as const
+
+/** Device number of the CPU; `cuda:n` is n. */
+export const CPU_DEVICE = -1

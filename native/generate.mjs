@@ -1,5 +1,6 @@
-// What TypeScript knows of the headers: lib/enums.ts (the enums of backend.h) and the lists in lib/cells.ts (those of
-// cells.h). `node native/generate.mjs` writes them; with --check it writes nothing, and exits 1 where one is another.
+// Makes TypeScript of what the headers list: lib/enums.ts of the enums in backend.h and the addon's number of the CPU,
+// and the lists in lib/cells.ts of those in cells.h. `node native/generate.mjs` writes the files; with --check it writes
+// none, and exits with 1 where a file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 
 /** The lists of a header: the arguments of every ENTRY(...) in what `#define BPTT_NAME(ENTRY)` makes. */
@@ -24,7 +25,17 @@ function enums() {
       const lines = entries.map(([, each], i) => `  ${each}: ${i},\n`)
       return `export const ${name} = {\n${lines.join('')}} as const\n`
     })
-  return `/** The enums of native/backend.h, by native/generate.mjs. */\n\n${constants.join('\n')}`
+  return `/** The enums of native/backend.h and the addon's number of the CPU, by native/generate.mjs. */
+
+${constants.join('\n')}
+/** Device number of the CPU; \`cuda:n\` is n. */
+export const CPU_DEVICE = ${cpuDevice()}
+`
+}
+
+function cpuDevice() {
+  const text = readFileSync(new URL('addon/environment.h', import.meta.url), 'utf8')
+  return text.match(/^constexpr int kCpuDevice = (-?\d+);$/m)[1]
 }
 
 function cells() {

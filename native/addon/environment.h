@@ -16,7 +16,8 @@
 
 namespace bptt::addon {
 
-// CPU_DEVICE of lib/binding.ts; from 0 on, CUDA devices.
+// The number of the CPU in calls of the addon (CPU_DEVICE in lib/enums.ts, by generate.mjs); from 0
+// on they are CUDA devices.
 constexpr int kCpuDevice = -1;
 
 class Environment {
@@ -48,7 +49,7 @@ class Environment {
   }
   // Lets what the streams cache age.
   void keep_house();
-  // Tells V8 of native memory, in steps of a MiB. Called where memory changes hands.
+  // Tells V8 of native memory, in steps of kReportStep. Called where memory changes hands.
   void report_memory();
 
   // A promise of what enqueue(done) puts on a stream. The stream settles it by
@@ -106,9 +107,9 @@ class Environment {
   napi_threadsafe_function wake_ = nullptr;
   size_t pending_ = 0;
   std::mutex mutex_;
-  std::unique_ptr<Promise>
-      settled_;          // guarded by mutex_: the last of them, linked to the one before
-  bool closed_ = false;  // guarded by mutex_
+  // Guarded by mutex_. The promise that was settled last, linked to the one before it.
+  std::unique_ptr<Promise> settled_;
+  bool closed_ = false;
 };
 
 // The name of a code in lib/errors.ts.
