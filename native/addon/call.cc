@@ -80,6 +80,11 @@ bptt_rng Call::rng() {
   return {.seed = static_cast<uint64_t>(count()), .offset = static_cast<uint64_t>(count())};
 }
 
+Stream& Call::device() {
+  constexpr int kMostDevices = 1 << 20;  // any bound will do: the stream refuses what is not there
+  return environment_->stream(static_cast<int>(integer(kCpuDevice, kMostDevices)));
+}
+
 View Call::view_of(napi_value value) const {
   constexpr size_t kElement[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   napi_typedarray_type type;

@@ -1,11 +1,11 @@
 // One call from JavaScript: reads and checks arguments, and enqueues the op.
 //
-// TypeScript has checked what a user can get wrong. Here every pointer is checked
-// against the size of its storage, so that no mistake in between can crash, nor any other
-// caller. JavaScript runs in the middle of a call where it reads a list (getters), and may
-// then release, resize or call anything: lists come first, before storages and before views, unless
-// what a view holds is copied at once. Memory that other threads see is read once, and what was
-// read is checked.
+// TypeScript has checked what a user can get wrong. Here every pointer is checked against the
+// size of its storage, so that neither a mistake in lib nor another caller of the addon can
+// crash the process. JavaScript runs in the middle of a call where it reads a list (getters),
+// and may then release, resize or call anything: lists come first, before storages and before
+// views, unless what a view holds is copied at once. Memory that other threads see is read
+// once, and what was read is checked.
 //
 // Ops, and what is kept between calls, go through plain Node-API: its cost counts, and its
 // failures are values. node-addon-api builds the objects that describe the process.
@@ -69,6 +69,7 @@ napi_value guarded(napi_env env, Function function) {
   return nullptr;
 }
 
+// Up to here a number of JavaScript holds every integer.
 constexpr int64_t kLargestCount = int64_t{1} << 53;
 
 // The product of counts; throws where it is not exact in a number of JavaScript.
@@ -158,7 +159,8 @@ class Call {
     return to_enum<Enum>(number());
   }
   bptt_dtype dtype() { return option<bptt_dtype>(); }
-  bptt_rng rng();  // two arguments: seed and offset
+  bptt_rng rng();    // two arguments: seed and offset
+  Stream& device();  // the stream of a device, given by its number
   View view() { return view_of(next()); }
   std::optional<View> optional_view();
   std::span<const double> numbers();
@@ -194,12 +196,6 @@ class Call {
   // With null for `operands`, poison neither comes from the storage nor goes there.
   void* operand(napi_value handle, int64_t count, bptt_dtype dtype, std::vector<Operand>* operands);
   bool is_null(napi_value value) const;
-  // An output over what a kernel takes positions from, which it checks before it writes.
-  void refuse_overlap(const void* positions, std::initializer_list<const void*> outputs) const {
-    for (const void* out : outputs) {
-      if (out == positions) broken("an output over the indices or targets of its op");
-    }
-  }
 
   // What follows may be of another device than what came before.
   void leave_device() { stream_ = nullptr; }

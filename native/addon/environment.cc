@@ -11,6 +11,7 @@ namespace bptt::addon {
 
 namespace {
 
+// Smaller changes of native memory are not worth a call of V8.
 constexpr int64_t kReportStep = int64_t{1} << 20;
 
 }  // namespace
@@ -111,7 +112,8 @@ void Environment::keep_house() {
   for (auto& [device, stream] : streams_) stream->keep_house();
 }
 
-// V8 collects at once where this many bytes are reported.
+// Garbage collection now, because native memory has run out: V8 collects at once where so much
+// is reported.
 void Environment::collect() {
   constexpr int64_t kMuch = int64_t{1} << 40;
   int64_t total;

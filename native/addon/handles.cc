@@ -8,8 +8,9 @@ namespace bptt::addon {
 
 namespace {
 
-// An id is 47 bits, as a pointer, and odd, as no pointer of another external is.
-// Whatever it is, using it touches nothing but the table.
+// An id is a slot of the table and a generation, as a pointer of 47 bits (as wide as those of user
+// space) that is odd, as no pointer in another External is. It is never dereferenced: whatever
+// its bits, using it touches nothing but the table.
 constexpr int kIndexBits = 24;
 constexpr uint32_t kMostSlots = uint32_t{1} << kIndexBits;
 // A slot that has had so many owners gets no other: the handle of one would name the next.

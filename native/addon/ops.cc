@@ -12,8 +12,8 @@ namespace bptt::addon {
 
 namespace {
 
-// A dense or strided array: shape and strides of up to BPTT_MAX_RANK axes.
-using Axes = int64_t[BPTT_MAX_RANK];
+// A number per axis: a shape, or strides.
+using PerAxis = int64_t[BPTT_MAX_RANK];
 
 int64_t elements_of(int rank, const int64_t* shape) {
   double count = 1;
@@ -46,8 +46,8 @@ int64_t sum_of(int64_t a, int64_t b) {
   return to_integer(static_cast<double>(a) + b, 0, kLargestCount);
 }
 
-// Sizes of one buffer each.
-std::vector<int64_t> read_sizes(Call& call) {
+// A list of counts: sizes of buffers and the like.
+std::vector<int64_t> read_counts(Call& call) {
   Numbers numbers(call.numbers());
   std::vector<int64_t> sizes(numbers.size());
   for (int64_t& size : sizes) size = numbers.count();
@@ -92,10 +92,10 @@ class Together {
   std::vector<Share> shares_;
 };
 
-// The losses of a reduction.
+// How many losses a reduction leaves of n.
 double losses(bptt_reduction reduction, double n) { return reduction == BPTT_NONE ? n : 1; }
 
-// The index of m elements of each line.
+// How many indices pick m elements of each line.
 double positions(bptt_pick pick, double lines, double m) {
   return pick == BPTT_INDEX_SELECT ? m : lines * m;
 }
@@ -164,7 +164,7 @@ PLAIN(ctc_loss_backward, (double T, double B, double C, double S, double total),
 // Two operands that broadcast: [rank, shape.., aStrides.., bStrides..].
 struct Pair {
   int rank;
-  Axes shape, a, b;
+  PerAxis shape, a, b;
 
   explicit Pair(Call& call) {
     Numbers numbers(call.numbers());
@@ -226,7 +226,7 @@ napi_value convert(Call& call) {
 napi_value copy(Call& call) {
   struct Layout {
     int rank;
-    Axes shape, src, dst;
+    PerAxis shape, src, dst;
   } l;
   const bptt_dtype dtype = call.dtype();
   Numbers numbers(call.numbers());
@@ -250,14 +250,14 @@ napi_value copy(Call& call) {
 napi_value sum(Call& call) {
   struct Layout {
     int rank;
-    Axes shape;
+    PerAxis shape;
     int reduced[BPTT_MAX_RANK];
   } l;
   const bptt_dtype dtype = call.dtype();
   Numbers numbers(call.numbers());
   l.rank = numbers.rank();
   numbers.counts(l.rank, l.shape);
-  Axes kept;
+  PerAxis kept;
   int kept_rank = 0;
   for (int i = 0; i < l.rank; ++i) {
     l.reduced[i] = static_cast<int>(numbers.integer(0, 1));
@@ -335,6 +335,8 @@ struct Updates {
   }
 };
 
+constexpr size_t kRuleNumbers = 15;  // that read_rule() reads
+
 bptt_optimizer read_rule(bptt_optimizer_kind kind, Numbers& hyper) {
   bptt_optimizer o{};
   o.kind = kind;
@@ -372,13 +374,12 @@ napi_value optimize(Call& call) {
   const auto kind = call.option<bptt_optimizer_kind>();
   Numbers hyper(call.numbers());
   std::vector<bptt_optimizer> rules;
-  const size_t row = 15;  // what read_rule() reads
-  for (size_t i = 0; i < hyper.size() / row; ++i) rules.push_back(read_rule(kind, hyper));
-  const std::vector<int64_t> layout = read_sizes(call);
+  for (size_t i = 0; i < hyper.size() / kRuleNumbers; ++i) rules.push_back(read_rule(kind, hyper));
+  const std::vector<int64_t> layout = read_counts(call);
   const size_t cohorts = rules.size();
   if (layout.size() != 2 * cohorts) broken("a cohort is a rule, a dtype and a count");
   const std::vector<napi_value> steps = call.handles(cohorts, cohorts);
-  const std::vector<int64_t> sizes = read_sizes(call);
+  const std::vector<int64_t> sizes = read_counts(call);
   const size_t count = sizes.size();
   const std::vector<napi_value> values = call.handles(count, count);
   const std::vector<napi_value> gradients = call.handles(count, count);
@@ -416,7 +417,7 @@ napi_value optimize(Call& call) {
 
 napi_value grad_norm(Call& call) {
   const bptt_dtype dtype = call.dtype();
-  std::vector<int64_t> sizes = read_sizes(call);
+  std::vector<int64_t> sizes = read_counts(call);
   const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
   std::vector<const void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -433,7 +434,7 @@ napi_value grad_norm(Call& call) {
 
 napi_value clip_grads(Call& call) {
   const bptt_dtype dtype = call.dtype();
-  std::vector<int64_t> sizes = read_sizes(call);
+  std::vector<int64_t> sizes = read_counts(call);
   const std::vector<napi_value> handles = call.handles(sizes.size(), sizes.size());
   std::vector<void*> gradients(sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -471,7 +472,7 @@ struct Copies {
 }  // namespace
 
 napi_value copyAll(Call& call) {
-  const std::vector<int64_t> layout = read_sizes(call);
+  const std::vector<int64_t> layout = read_counts(call);
   if (layout.size() % 2 != 0) broken("a copy is a dtype and a count");
   const size_t count = layout.size() / 2;
   const std::vector<napi_value> sources = call.handles(count, count);

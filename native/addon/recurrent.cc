@@ -95,8 +95,8 @@ std::vector<bptt_recurrent_params> Parameters::read(Call& call, const Layer& lay
 
 napi_value packedBytes(Call& call) {
   Layer layer(call.numbers());
-  layer.T = layer.B = 1;  // weights depend on neither
-  Stream& stream = call.environment().stream(static_cast<int>(call.integer(kCpuDevice, 1 << 20)));
+  layer.T = layer.B = 1;  // packed weights depend on neither
+  Stream& stream = call.device();
   const auto plan = call.environment().plans().get(stream, layer);
   napi_value value;
   check(napi_create_double(call.env(), static_cast<double>(plan->sizes.packed_bytes), &value));
@@ -165,7 +165,7 @@ napi_value recurrentBackward(Call& call) {
         args.params = weights.data();
         args.dparams = gradients.data();
         if (copy) {
-          // Blocks come in multiples of 64 bytes.
+          // Rounding up stays within the block, whose size is a multiple of 64 bytes.
           const auto words = static_cast<int64_t>((plan->sizes.reserve_bytes + 3) / 4);
           const bptt_code code = copy_adjacent(ops, context, BPTT_INT32, words, args.reserve, copy);
           if (code != BPTT_OK) return code;

@@ -17,8 +17,9 @@ constexpr napi_type_tag kStepperTag = {0x1b8e07d2c4934a5e, 0xb6a1d3f05e2c4871};
 
 class Stepper {
  public:
-  // Streams of the CPU and of the weights, both idle: their memory is used outside their
-  // order, the CPU's from now on.
+  // `stream` is the CPU's, `owner` that of the weights' device. Both must be idle: the weights
+  // are read, and memory of the CPU is used for as long as the stepper lives, without a
+  // stream's order.
   Stepper(Stream& stream, Stream& owner, std::shared_ptr<const Plan> plan,
           std::vector<bptt_recurrent_params> weights)
       : plan_(std::move(plan)),
@@ -124,7 +125,8 @@ class Stepper {
     }
   }
 
-  // Never the stamp of a layer, whose packed weights may get this block next.
+  // Differs from every stamp of a layer: this block may later hold a layer's packed weights, and
+  // what it held before must not pass for them.
   static uint64_t next_stamp() {
     static std::atomic<uint64_t> stamps{uint64_t{1} << 63};
     return stamps.fetch_add(1, std::memory_order_relaxed);

@@ -10,10 +10,6 @@ namespace bptt::addon {
 
 namespace {
 
-Stream& read_device(Call& call) {
-  return call.environment().stream(static_cast<int>(call.integer(kCpuDevice, 1 << 20)));
-}
-
 double seconds_to_wait(Call& call) {
   const double seconds = call.number();
   if (!(seconds > 0 && seconds <= 60)) broken("a measurement takes more than 0 and at most 60 s");
@@ -63,7 +59,7 @@ napi_value info(Call& call) {
 }
 
 napi_value stats(Call& call) {
-  Stream& stream = read_device(call);
+  Stream& stream = call.device();
   const Allocator& allocator = stream.allocator();
   Napi::Object stats = Napi::Object::New(call.env());
   const auto set = [&](const char* name, size_t count) {
@@ -85,7 +81,7 @@ napi_value cuda(Call& call) {
 }
 
 napi_value setNumThreads(Call& call) {
-  set_num_threads(static_cast<int>(call.integer(1, 256)));
+  set_num_threads(static_cast<int>(call.integer(1, kMaxThreads)));
   return nullptr;
 }
 
@@ -101,13 +97,13 @@ napi_value measureReads(Call& call) {
 
 napi_value emptyCache(Call& call) {
   call.environment().sweep();
-  read_device(call).empty_cache();
+  call.device().empty_cache();
   call.environment().report_memory();
   return nullptr;
 }
 
 napi_value allocate(Call& call) {
-  Stream& stream = read_device(call);
+  Stream& stream = call.device();
   return call.make_handle(stream.allocate(static_cast<size_t>(call.count())));
 }
 
@@ -147,7 +143,7 @@ napi_value readSync(Call& call) {
 }
 
 napi_value synchronize(Call& call) {
-  Stream& stream = read_device(call);
+  Stream& stream = call.device();
   return call.environment().promise(nullptr, [&](auto done) { stream.synchronize(done); });
 }
 

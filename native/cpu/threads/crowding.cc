@@ -6,12 +6,13 @@ namespace bptt::cpu {
 
 namespace {
 
-// Single regions may be shorter than the time a thread is displaced for.
+// Regions are judged together once they have lasted this long, in seconds: a single one may be
+// shorter than the time for which the system displaces a thread.
 constexpr double kJudged = 2e-3;
-// How much longer than with fewer members it must have been.
+// How many times as long as fewer members would have taken, before there are fewer.
 constexpr double kClearly = 1.2;
-// The part of the elapsed time for which members must have been displaced, where waiting may
-// have come of uneven shares.
+// The share of the elapsed time that members must have been displaced for: where they were not,
+// uneven shares of the work are why others waited.
 constexpr double kDisplaced = 0.1;
 
 // How long a limit stands: in seconds, and at least so many times as long as what was judged,

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "bptt/cpu.h"
 #include "cpu/threads/placement.h"
 #include "cpu/threads/team_size.h"
 #include "cpu/threads/thread_clock.h"
@@ -18,10 +19,9 @@ namespace bptt::cpu {
 
 namespace {
 
-constexpr int kMaxThreads = 256;
 constexpr double kSpinSeconds = std::chrono::duration<double>(kSpinTime).count();
 
-// Spins, then sleeps, until the counter differs from `old`; how long it slept.
+// Spins, then sleeps, until the counter differs from `old`. Returns how long it slept, in seconds.
 double await_change(std::atomic<uint32_t>& counter, uint32_t old) {
   if (spin_until([&] { return counter.load(std::memory_order_acquire) != old; })) return 0;
   const double start = elapsed_seconds();
@@ -35,7 +35,7 @@ double await_change(std::atomic<uint32_t>& counter, uint32_t old) {
 // arrives, so it cannot miss the change.
 class Barrier {
  public:
-  // How long it slept.
+  // Returns how long it slept, in seconds.
   double wait(int count) {
     const uint32_t phase = phase_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 != count) {
@@ -82,10 +82,10 @@ class Team::Workers {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Of the largest region.
+  // Members of the largest region that these threads allow.
   int size() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Whether members were late. With `times` the region is measured.
+  // Whether members slept in a wait for others. With `times` the region is measured.
   bool run(Function body, void* arg, int members, RegionTimes* times) {
     const double start = times ? elapsed_seconds() : 0;
     body_ = body;
@@ -108,7 +108,7 @@ class Team::Workers {
   }
 
  private:
-  // An epoch is a number that grows, and below it the members of its region.
+  // An epoch holds the members of its region in its low bits, below a number that grows.
   static constexpr uint32_t kMembers = 511;
   static constexpr uint32_t kEnd = 0;
   static_assert(kMaxThreads <= kMembers);

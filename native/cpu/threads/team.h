@@ -22,14 +22,14 @@ struct Member {
   int index;  // 0 .. count-1; 0 is the caller
   int count;
   Barrier* rendezvous;
-  // Waits that outlasted their spin, and the seconds slept in them.
+  // Waits for other members that outlasted their spin, and the seconds slept in them.
   int late = 0;
   double slept = 0;
 
   // Returns when every member of the region has called it; memory written
   // before it by any member is visible after it to all.
   void barrier();
-  // So long it has slept for others; 0: they were in time.
+  // Counts a wait for other members in which this one slept so long; 0: they were in time.
   void was_late(double seconds);
 };
 
@@ -38,8 +38,8 @@ class Team {
   static Team& instance();
 
   int size() const;
-  // Takes effect for regions that begin later; 1 <= threads <= 256. With `always` every
-  // region has as many, however crowded the processors are.
+  // Takes effect for regions that begin later; at most kMaxThreads. With `always` every region
+  // has as many, however crowded the processors are.
   void resize(int threads, bool always = false);
 
   // body(Member&) must not throw. Denormals are flushed to zero inside and the
@@ -96,7 +96,7 @@ class Team {
   std::atomic<int> size_{1};
   std::atomic<bool> always_{false};
   std::atomic<bool> taken_{false};
-  // Of whoever has taken the team. Resizing waits for the next region.
+  // Touched only by whoever has taken the team: a new size takes effect at its next region.
   std::unique_ptr<Workers> workers_;
   int gathered_for_ = 1;
   Crowding crowding_;

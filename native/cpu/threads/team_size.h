@@ -1,5 +1,4 @@
-// How many processors this process may use. Everything that only Linux has is
-// in team_size.cc.
+// How many processors this process may use.
 #pragma once
 
 #include <string>

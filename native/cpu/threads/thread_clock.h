@@ -1,4 +1,4 @@
-// What a thread used of a processor, beside what passed. In seconds.
+// Clocks in seconds: the time that passes, and a thread's processor time.
 #pragma once
 
 namespace bptt::cpu {

@@ -19,14 +19,16 @@ std::vector<const bptt_ops*> cpu_tables();
 // "AMD EPYC ...", or "" where unknown.
 std::string cpu_name();
 
-// Threads of the team that all streams of the process share. 1 <= threads <= 256.
+// Threads of the team that all streams of the process share: 1 to kMaxThreads.
+constexpr int kMaxThreads = 256;
 int num_threads();
 void set_num_threads(int threads);
 
-// What the team can do at most with these kernels' instruction set, measured for
-// about that long on an otherwise idle machine: float32 operations per second of
-// fused multiply-adds in registers (two each), and bytes per second read from
-// memory. They wait; no stream of the process should be at work.
+// The machine's limits, measured for about `seconds` with the whole team and the instruction
+// set of cpu_backend(): float32 operations per second of fused multiply-adds in registers
+// (two operations each), and bytes per second read from memory. The caller waits meanwhile;
+// the measurement is of the machine only while nothing else runs on it, no stream of this
+// process either.
 double measure_multiply_adds(double seconds);
 double measure_reads(double seconds);
 
