@@ -120,7 +120,7 @@ typedef struct bptt_rng {
 
 #define BPTT_EXTREME(ENTRY) ENTRY(BPTT_LARGEST, max) ENTRY(BPTT_SMALLEST, min)
 
-// What becomes one number.
+// Reductions of a line to one number.
 #define BPTT_FOLD(ENTRY)                                                           \
   ENTRY(BPTT_PROD, prod)                                                           \
   ENTRY(BPTT_VARIANCE, variance) /* sum of squares about the mean / (n - alpha) */ \
@@ -128,7 +128,7 @@ typedef struct bptt_rng {
   ENTRY(BPTT_NORM, norm)         /* root of the sum of squares */                  \
   ENTRY(BPTT_LOG_SUM_EXP, logSumExp)
 
-// What asks for elements by index, and how it has the index.
+// The ops that pick elements along an axis, with the shape of their index.
 #define BPTT_PICK(ENTRY)                                        \
   ENTRY(BPTT_GATHER, gather)            /* [outer, m, inner] */ \
   ENTRY(BPTT_SCATTER_ADD, scatterAdd)   /* the same */          \
@@ -199,9 +199,9 @@ typedef struct bptt_matmul {
 typedef enum bptt_cell { BPTT_CELLS(BPTT_CELL) } bptt_cell;
 #undef BPTT_CELL
 
-// What the products inside recurrent layers compute in, and what the layers keep their
-// rows, states and packed weights as. Every tensor of a call has the dtype all the same.
-// All but the first are of float32 alone, and a backend may lack them.
+// The type in which recurrent layers compute their products, and keep rows, states and packed
+// weights inside. The tensors of a call have the dtype whatever this is. All but the first
+// are for float32 alone, and a backend may lack them.
 #define BPTT_COMPUTE(ENTRY)                                                                       \
   ENTRY(BPTT_COMPUTE_DTYPE, dtype) /* the dtype itself: float32 is plain float32 */               \
   ENTRY(BPTT_COMPUTE_TF32, tf32) /* products of factors with 10 bits of mantissa, else float32 */ \
@@ -311,15 +311,15 @@ typedef struct bptt_ops {
   // Strided copy: transpose, slice, concat, expand. Any dtype.
   bptt_code (*copy)(bptt_context*, bptt_dtype, int rank, const int64_t* shape, const void* src,
                     const int64_t* src_strides, void* dst, const int64_t* dst_strides);
-  // Any two dtypes. To int32 toward zero: what is too large becomes the largest, NaN becomes 0;
-  // to bool: whether it is not 0.
+  // Any two dtypes. To int32: rounds toward zero and saturates, NaN becomes 0. To bool: x != 0.
   bptt_code (*convert)(bptt_context*, bptt_dtype from, bptt_dtype to, int64_t n, const void* x,
                        void* out);
   // As binary, into bool; any dtype.
   bptt_code (*compare)(bptt_context*, bptt_dtype, bptt_comparison, int rank, const int64_t* shape,
                        const void* a, const int64_t* a_strides, const void* b,
                        const int64_t* b_strides, void* out);
-  // out, dense over shape, becomes src where the mask, of bool, is 1; any dtype.
+  // out = src where the mask, of bool, is 1; elsewhere out is left as it is. Any dtype; out is
+  // dense over shape.
   bptt_code (*masked_copy)(bptt_context*, bptt_dtype, int rank, const int64_t* shape,
                            const void* mask, const int64_t* mask_strides, const void* src,
                            const int64_t* src_strides, void* out);

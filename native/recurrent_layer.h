@@ -18,7 +18,7 @@ struct CellFacts {
   int gates, states, cudnn;
 };
 
-// Of a number that is no cell: no gates.
+// A number outside the enum has no gates.
 constexpr CellFacts facts_of(bptt_cell cell) {
   switch (cell) {
 #define BPTT_FACTS(enumerator, name, Template, gates, states, cudnn) \
@@ -60,7 +60,7 @@ struct UnitWeights {
 };
 
 constexpr UnitWeights unit_weights_of(bptt_cell cell) {
-  // Of all parameters only this one has elements where every other size is zero.
+  // With H = 1 and every other size 0, only a parameter of shape [n,H] has elements: n of them.
   [[maybe_unused]] constexpr int64_t G = 0, H = 1, I = 0, P = 0, Hout = 0;
   [[maybe_unused]] constexpr bool bias = false;
   [[maybe_unused]] const auto is = [&](auto... cells) { return ((cell == cells) || ...); };

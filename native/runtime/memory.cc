@@ -21,8 +21,12 @@ namespace bptt {
 
 namespace {
 
+// Blocks of this size on come from the system, smaller ones from the heap.
 constexpr size_t kFromSystem = size_t{256} << 10;
+// Before a block of this size on, what the machine can give is always looked up.
 constexpr int64_t kAlwaysLook = int64_t{64} << 20;
+// The most that is ever asked of the system: sums of a few such sizes cannot overflow.
+constexpr size_t kMost = SIZE_MAX / 4;
 
 // Lies before a block, which begins within kSlack of what was given.
 struct Header {
@@ -56,9 +60,10 @@ void back_to_system(void* data, size_t bytes) {
 #endif
 }
 
-// The blocks of all streams of the process, touched or not.
+// Bytes in the blocks of all streams of the process, touched or not.
 std::atomic<int64_t> held{0};
-// Up to here no look is needed: looks cost, so one is good for an eighth of the room it found.
+// Up to this total no look is needed: looking is dear, so one serves for an eighth of the room
+// that it found.
 std::atomic<int64_t> granted{0};
 
 bool can_hold(int64_t total, int64_t more) {
@@ -69,8 +74,6 @@ bool can_hold(int64_t total, int64_t more) {
   granted.store(total + (limit - total) / 8, std::memory_order_relaxed);
   return true;
 }
-
-constexpr size_t kMost = SIZE_MAX / 4;
 
 }  // namespace
 

@@ -14,7 +14,8 @@ constexpr size_t kHostAlignment = 64;
 void* allocate_host(size_t bytes) noexcept;
 void free_host(void* block) noexcept;
 
-// Whether a block of so many bytes would be given, to ask before memory is taken otherwise.
+// Whether allocate_host() would give so many bytes: for memory that will be had by other means,
+// such as a std::vector.
 bool host_has(size_t bytes) noexcept;
 
 // Gives free pages of the heap of C back, where its library can.

@@ -21,7 +21,9 @@ inline void cpu_pause() {
 
 constexpr std::chrono::microseconds kSpinTime{50};
 
-// Waits shorter than so many bursts of pauses do not offer their processor.
+// The clock is read once per burst of so many pauses.
+constexpr int kPausesPerBurst = 32;
+// Waits shorter than so many bursts do not offer their processor.
 constexpr int kShortBursts = 4;
 
 // Whether the condition came true within kSpinTime. After a moment it offers its
@@ -32,7 +34,7 @@ bool spin_until(Condition condition) {
   const auto end = std::chrono::steady_clock::now() + kSpinTime;
   int bursts = 0;
   do {
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < kPausesPerBurst; ++i) {
       if (condition()) return true;
       cpu_pause();
     }

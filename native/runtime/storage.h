@@ -58,7 +58,7 @@ struct Block {
   size_t capacity = 0;
   uint64_t generation = 0;  // counts owners; an Operand of an earlier one means other contents
 
-  // While it is cached: beside those of its capacity, and in the whole cache.
+  // While it is cached: its place among those of its capacity, `peers`, and in the whole cache.
   BlockLinks alike, cached;
   BlockList<&Block::alike>* peers = nullptr;
 
@@ -99,7 +99,7 @@ class Storage {
   explicit operator bool() const { return block_ != nullptr; }
   void* data() const { return block_ ? block_->data : nullptr; }
   size_t bytes() const { return bytes_; }
-  // Whose it is; null once that is gone.
+  // The stream that it was allocated on; null once that has closed.
   Stream* stream() const;
   Operand operand() const { return {block_, block_ ? block_->generation : 0}; }
   void release();
@@ -182,7 +182,7 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   size_t total_bytes_ = 0;  // capacity held from the system
   // The most that was live at once lately: in this period and the last.
   size_t peak_ = 0, last_peak_ = 0;
-  uint64_t allocations_ = 0, aged_allocations_ = 0;
+  uint64_t allocations_ = 0, aged_allocations_ = 0;  // in all, and at the last age()
   uint64_t returned_ = 0;  // ticket of the last blocks that wait for the stream
 };
 

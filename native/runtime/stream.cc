@@ -12,7 +12,9 @@ namespace bptt {
 
 namespace {
 
+// Ageing periods without an op after which a stream is dormant and caches nothing.
 constexpr int kAgesToDormancy = 3;
+// A busy executor reads the clock once in so many ops.
 constexpr uint64_t kOpsPerLook = 16;
 
 }  // namespace

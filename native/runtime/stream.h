@@ -35,11 +35,12 @@ struct StreamLimits {
   std::chrono::milliseconds ageing{3000};
 };
 
-// What whoever embeds a stream may have to say; each may be empty.
+// Callbacks of whoever embeds a stream; each may be empty.
 struct StreamHooks {
   // On the owner's thread, every kLookTime of a wait. May close the stream and throw.
   std::function<void()> waiting;
-  // On the executor's: the owner should call keep_house(), though nothing else calls it.
+  // On the executor's, when the cache is old and nothing is queued: asks the owner, who may not
+  // call for long, to call keep_house().
   std::function<void()> housework;
   // On the owner's: memory has run out, forgotten storages should be released.
   std::function<void()> pressure;

@@ -1,5 +1,5 @@
-// Shapes as loops: the axes that operands are walked along, as few and as long as can be.
-// Host code of both back ends; CUDA passes the structs to its kernels.
+// Shapes as nested loops: the axes that operands are walked along, merged into as few as
+// possible. Host code of both back ends; CUDA passes the structs to its kernels.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,7 @@ inline Axes axes_in_order_of_b(int rank, const int64_t* shape, const int64_t* a_
   return axes;
 }
 
-// The axis along which a is most nearly adjacent.
+// The axis along which a has its smallest stride, but for those where it repeats (stride 0).
 inline int nearest_axis_of_a(const Axes& axes) {
   int nearest = axes.rank - 1;
   for (int d = 0; d < axes.rank; ++d) {
@@ -107,7 +107,9 @@ struct Walk {
 struct SumAxes {
   Walk outer, reduced;
   int64_t inner = 1;
-  bool along = false;  // the elements of an output, not the outputs, are neighbours
+  // Whether the innermost axis is reduced: neighbours in memory then belong to one output, else
+  // to neighbouring outputs.
+  bool along = false;
 };
 
 inline SumAxes sum_axes_of(int rank, const int64_t* shape, const int* reduced) {

@@ -1,5 +1,5 @@
-// What an update number t of an optimizer multiplies by: the part of torch.optim's formulas that is
-// the same for all elements, in double. Every backend includes it.
+// The factors of update number t of an optimizer: the part of torch.optim's formulas that is the
+// same for all elements, in double. Every backend includes it.
 #pragma once
 
 #include <math.h>
@@ -21,7 +21,7 @@ BPTT_HOST_DEVICE inline double whole_power(double base, double n) {
 
 // Adam and its kin, of a gradient g with decay, means m and v:
 // value = shrink * value - grad_size * g / d - mean_size * m / d, d = sqrt(v) / root + eps.
-// Where v does not divide yet, d = 1.
+// Where not `divided` (RAdam's first updates), d = 1.
 struct AdamNumbers {
   double shrink;  // 1 - lr * weight_decay where decay is decoupled, else 1
   double weight_decay, mean_size, grad_size, root, eps;
@@ -39,7 +39,7 @@ BPTT_HOST_DEVICE inline AdamNumbers adam_numbers(const bptt_optimizer& o, double
   const double power2 = whole_power(o.beta2, t);
   const double root = ::sqrt(1 - power2);
   if (o.kind == BPTT_NADAM) {
-    // The product of the momenta so far; one below 2^-54 no longer counts.
+    // The product of the momenta so far. Below 2^-54 it changes no 1 - product any more.
     double product = 1, power = 1;
     for (double i = 0; i < t && product > 0x1p-54; ++i) {
       power *= o.mu_decay;
@@ -58,6 +58,8 @@ BPTT_HOST_DEVICE inline AdamNumbers adam_numbers(const bptt_optimizer& o, double
   }
   const double step_size = o.lr / (1 - whole_power(o.beta1, t));
   if (o.kind == BPTT_RADAM) {
+    // The length of the average that v stands for, and its limit: rho of Liu et al. 2020. Up to
+    // 5, as in torch.optim, v is too uncertain to divide by.
     const double most = 2 / (1 - o.beta2) - 1;
     const double length = most - 2 * t * power2 / (1 - power2);
     if (!(length > 5)) return {shrink, weight_decay, step_size, 0, 1, 0, false};

@@ -1,6 +1,6 @@
-// What keeps a result that its type holds from being lost to a square or a sum on the way
-// (docs/numerics.md, Range): from where on the plain way is left, and the powers of two by which
-// numbers are brought near 1. Every backend includes it.
+// Keeps a result that its type can hold from being lost because a square or a sum on the way to it
+// overflows or underflows (docs/numerics.md, Range): the limits beyond which kernels compute again
+// with scaled numbers, and the powers of two that they scale by. Every backend includes it.
 #pragma once
 
 #include <string.h>
@@ -14,19 +14,19 @@ namespace bptt {
 
 template <class S>
 struct FloatRange {
-  static constexpr S kSmallest = std::numeric_limits<S>::min();  // that is normal
+  static constexpr S kSmallest = std::numeric_limits<S>::min();  // of the normal numbers
   static constexpr S kLargest = std::numeric_limits<S>::max();
   static constexpr S kEpsilon = std::numeric_limits<S>::epsilon();
 
-  // Layer norm: the least variance whose squares have lost nothing, and the least rstd that
-  // holds all its digits.
+  // Layer norm: the least variance in which squares that underflowed do not show, and the least
+  // rstd that surely has all its digits.
   static constexpr S kLeastSpread = kSmallest / (kEpsilon * kEpsilon);
   static constexpr S kLeastRstd = kSmallest / kEpsilon;
-  // A mean whose rounding would be felt, squared, in variances.
+  // The largest mean^2 / variance at which the rounding of the mean does not show in the variance.
   static constexpr S kFarMean = 64;
 };
 
-// The least sum of squares, in double, that has lost nothing that matters.
+// The least sum of squares, in double, in which squares that underflowed do not show.
 constexpr double kLeastSquares = 1e-290;
 
 // Added to a norm before it divides, as PyTorch does.
@@ -57,7 +57,7 @@ inline double power_of_two_part(int64_t n) {
   return part;
 }
 
-// The same of the square of what is returned.
+// A power of two whose square's product with n is 1 at most.
 inline double root_of_part(int64_t n) {
   double root = 1;
   for (int64_t parts = 1; parts < n; parts *= 4) root /= 2;

@@ -8,6 +8,9 @@
 
 namespace bptt {
 
+// More layers are refused, as larger than memory.
+constexpr int64_t kMostLayers = int64_t{1} << 20;
+
 // Null where nothing is.
 inline const char* mistake_in(const bptt_recurrent& desc) {
   if (gates_of(desc.cell) == 0) return "unknown cell";

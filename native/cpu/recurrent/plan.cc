@@ -23,12 +23,12 @@ bptt_code fail(bptt_context* context, bptt_code code, const char* message) {
 
 // Sizes so large that even sums of a few of their products could overflow.
 bool too_large(const bptt_recurrent& desc) {
-  const int64_t most = int64_t{1} << 40;
+  constexpr int64_t kMost = int64_t{1} << 40;
   for (int64_t size : {desc.T, desc.B, desc.I, desc.H, desc.P, desc.L}) {
-    if (size > most) return true;
+    if (size > kMost) return true;
   }
   const double rows = static_cast<double>(desc.T) * static_cast<double>(desc.B);
-  return rows > static_cast<double>(most) || desc.L > (1 << 20);
+  return rows > static_cast<double>(kMost) || desc.L > kMostLayers;
 }
 
 // Sets the sizes; false when one of them overflows.
