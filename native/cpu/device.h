@@ -1,4 +1,4 @@
-// What hangs on context->device in the CPU backend.
+// What context->device points at in the CPU backend.
 #pragma once
 
 #include "runtime/memory.h"

@@ -2,7 +2,6 @@
 // starts at its init and takes k ascending by fma: neither the tile an output
 // falls in, nor the rows beside it, nor a cut of k that continues with
 // kAccumulate changes its bits.
-
 //
 // A sum over many rows is cut instead: with kAdd the accumulator starts at zero, and what it
 // ends as is added to c.
@@ -79,10 +78,13 @@ void pack_panels(int64_t k, const Columns& columns, int group, const typename V:
   }
 }
 
-// The strips that one pass multiplies: where each one's columns begin in a row of the result,
-// and how many it has.
+// The panels that a pass multiplies at once are 1, 2 or 4.
+constexpr int kMostPanels = 4;
+
+// The strips of a pass: where each one's columns begin in a row of the result, and how many
+// columns it has.
 struct Strips {
-  int64_t at[8], have[8];
+  int64_t at[2 * kMostPanels], have[2 * kMostPanels];
 };
 
 // Goes from strip to strip without dividing.
@@ -114,9 +116,9 @@ struct StripCursor {
   }
 };
 
-// Whether tiles call the next panel into the second-level cache: measured to help those
+// Whether tiles prefetch the next panel into the second-level cache: measured to help those
 // of 16 registers and not those of 32 (docs/performance.md).
-constexpr bool kCallsAhead = kRegisters < 32;
+constexpr bool kPrefetches = kRegisters < 32;
 
 // Where the rows of a tile lie: element j of strip i of row r is data[r * row + at[i] + j].
 template <class Scalar>
@@ -133,7 +135,7 @@ struct Tile {
   int64_t a_row, a_k;
   const Scalar* b;  // the first panel; the next lies b_panel further
   int64_t b_panel;
-  int64_t ahead;                 // what lies so far behind b is called into the second-level cache
+  int64_t ahead;                 // how far behind b prefetches reach
   TileRows<const Scalar> start;  // what the sums begin with
   TileRows<Scalar> c;            // where they go
   bool add;                      // to what is there
@@ -167,7 +169,7 @@ BPTT_INLINE void multiply_unrolled(std::integer_sequence<int, T...>,
     ((sums[T] = fma(V(a[BPTT_ROW * a_row]),
                     V::load(b + BPTT_COLUMN / 2 * b_panel + BPTT_COLUMN % 2 * V::N), sums[T])),
      ...);
-    if constexpr (kCallsAhead && PANELS == 1) {
+    if constexpr (kPrefetches && PANELS == 1) {
       for (int64_t line = 0; line < panel_width<V>; line += kLine) BPTT_PREFETCH(b + ahead + line);
     }
     a += a_k;
@@ -211,7 +213,7 @@ struct Product {
   int64_t c_row;
 };
 
-// m rows times the strips of PANELS panels. b is at the first.
+// m rows times the strips of PANELS panels, of which b is the first.
 template <class V, int PANELS>
 void multiply_panels(const Product<typename V::Scalar>& p, const Strips& strips,
                      const typename V::Scalar* b) {
@@ -234,7 +236,7 @@ void multiply_panels(const Product<typename V::Scalar>& p, const Strips& strips,
   const int64_t tiles = (p.m + kRows - 1) / kRows;
   for (int64_t i = 0, left = tiles; left > 0; --left) {
     const int64_t rows = (p.m - i + left - 1) / left;
-    // The first tile waits for its panels; the second, where more follow, calls the next ones.
+    // The first tile waits for its panels; the second, where more follow, prefetches the next ones.
     const int64_t ahead = tiles > 3 && left + 1 == tiles ? PANELS * b_panel : 0;
     const Scalar* from = start.data + i * start.row;
     Scalar* to = p.c + i * p.c_row;
@@ -281,8 +283,8 @@ void multiply_panels(const Product<typename V::Scalar>& p, const Strips& strips,
   }
 }
 
-// Rows of a, and as much of k, are taken in blocks that stay in the second-level
-// cache while all panels pass.
+// a is taken in blocks of rows, and of as much of k as kBlockDepth, that stay in the
+// second-level cache while all panels pass.
 constexpr int64_t kBlockBytes = 256 * 1024;
 constexpr int64_t kBlockDepth = 1024;
 
@@ -348,7 +350,7 @@ void gemm(const Product<typename V::Scalar>& p, const Columns& columns, int64_t 
 // are each a sum of their own; those of kRunRows rows are added one after another; such runs
 // are added with what rounding loses kept aside.
 
-// a + b, whose rounding error is added to lost.
+// a + b, whose rounding error is added to lost (Knuth's two-sum).
 template <class V>
 BPTT_INLINE V add_exactly(V a, V b, V& lost) {
   const V sum = a + b, added = sum - a;

@@ -34,7 +34,7 @@
 #define BPTT_INLINE inline __attribute__((always_inline))
 #endif
 
-// Before a loop whose body four copies of still fit the registers; for instrumented code as above.
+// Before a loop of whose body four copies fit the registers. Not in instrumented code, as above.
 #if defined(BPTT_SANITIZED)
 #define BPTT_UNROLL_4
 #elif defined(__clang__)
@@ -45,7 +45,7 @@
 #define BPTT_UNROLL_4
 #endif
 
-// Calls the cache line at p, which may lie past any buffer, into the second-level cache.
+// Prefetches the cache line at p, which may lie past any buffer, into the second-level cache.
 #if defined(__GNUC__) || defined(__clang__)
 #define BPTT_PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #else
@@ -54,11 +54,13 @@
 
 namespace bptt::cpu {
 
-// Loops that reach what one thread can do at most (limits.inl).
+constexpr int64_t kReadGrain = 256;
+
+// Loops that run at the limits of one thread (limits.inl).
 struct Limits {
   double operations;                           // floating-point, of one round of multiply_adds
   double (*multiply_adds)(int64_t rounds);     // in registers
-  double (*reads)(const float* x, int64_t n);  // x [n], n a multiple of 256
+  double (*reads)(const float* x, int64_t n);  // x [n], n a multiple of kReadGrain
 };
 
 // What <isa>.cc makes of kernels.inl.

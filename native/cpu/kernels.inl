@@ -20,12 +20,12 @@
 #include "cpu/recurrent/entries.inl"
 // operations
 #include "cpu/ops/integers.inl"
+#include "cpu/ops/lines.inl"
 #include "cpu/ops/random.inl"
 #include "cpu/ops/softmax.inl"
 #include "cpu/ops/layer_norm.inl"
 #include "cpu/ops/matmul.inl"
 #include "cpu/ops/embedding.inl"
-#include "cpu/ops/lines.inl"
 #include "cpu/ops/extreme.inl"
 #include "cpu/ops/sort.inl"
 #include "cpu/ops/scan.inl"

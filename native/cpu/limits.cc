@@ -54,7 +54,7 @@ const cpu::Limits& limits_in_use() {
   return *cpu::baseline_set()->limits;
 }
 
-// What the compiler must not find unused.
+// Takes results, so that the compiler does not find them unused.
 std::atomic<double> sink;
 
 }  // namespace
@@ -70,13 +70,15 @@ double measure_multiply_adds(double seconds) {
 
 double measure_reads(double seconds) {
   constexpr int64_t kFloats = int64_t{64} << 20;  // past any cache
+  constexpr int64_t kPage = 4096;                 // each member reads whole ones
+  static_assert(kPage % cpu::kReadGrain == 0);
   const HostBlock buffer(static_cast<unsigned char*>(allocate_host(kFloats * sizeof(float))));
   if (!buffer) throw std::bad_alloc();
   auto* floats = reinterpret_cast<float*>(buffer.get());
   std::fill_n(floats, kFloats, 1.0f);
   const cpu::Limits& limits = limits_in_use();
   return best_rate(seconds, [&](cpu::Member& member) {
-    const int64_t n = kFloats / member.count / 4096 * 4096;
+    const int64_t n = kFloats / member.count / kPage * kPage;
     sink.store(limits.reads(floats + member.index * n, n), std::memory_order_relaxed);
     return static_cast<double>(n) * sizeof(float);
   });

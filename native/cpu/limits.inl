@@ -31,14 +31,17 @@ double first_lane(V x) {
   return static_cast<double>(lanes[0]);
 }
 
-constexpr int kLimitSums = kRegisters == 32 ? 24 : 12;  // covers latency times throughput
+// Enough independent sums to hide the latency of each.
+constexpr int kLimitSums = kRegisters == 32 ? 24 : 12;
 
 inline double run_multiply_adds(int64_t rounds) {
   return first_lane(multiply_adds<F32>(std::make_integer_sequence<int, kLimitSums>(), rounds));
 }
 
 inline double run_reads(const float* x, int64_t n) {
-  return first_lane(reads<F32>(std::make_integer_sequence<int, 8>(), x, n));
+  constexpr int kSums = 8;
+  static_assert(kReadGrain % (kSums * F32::N) == 0);
+  return first_lane(reads<F32>(std::make_integer_sequence<int, kSums>(), x, n));
 }
 
 const Limits limits = {2.0 * kLimitSums * F32::N, &run_multiply_adds, &run_reads};

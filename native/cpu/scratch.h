@@ -1,5 +1,5 @@
 // Scratch memory of one stream, for kernels whose caller gives them no workspace.
-// It hangs on context->device and grows; the contents do not outlive a call.
+// It belongs to context->device and grows; the contents do not outlive a call.
 #pragma once
 
 #include <cstddef>

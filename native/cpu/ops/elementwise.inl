@@ -1,4 +1,4 @@
-// What elementwise operations are made of, fill and strided copy.
+// What elementwise operations share (map(), walks along broadcast axes), fill and strided copy.
 //
 // A kernel is a functor over vectors that map() applies. Tails run the same
 // vector code on a partial load, so no value depends on its position.
@@ -132,15 +132,16 @@ static void copy_range(const Axes& axes, int64_t begin, int64_t end, const T* sr
   });
 }
 
-constexpr int64_t kTile = 16;
+// Square tiles of this size keep the cache lines of both sides in the first-level cache.
+constexpr int64_t kTransposeTile = 16;
 
-// The last two axes, [P,Q], are a transposition: src is adjacent in P and dst in
-// Q. Blocks of kTile rows of P, over all planes, are numbered from begin to end;
-// square tiles keep the lines of both sides in the first-level cache.
+// The last two axes, [P,Q], are a transposition: src is adjacent in P and dst in Q. A block is
+// kTransposeTile rows of P; blocks are numbered over all planes.
 template <class T>
 static void transpose_range(const Axes& axes, int64_t begin, int64_t end, const T* src, T* dst) {
   const int p = axes.rank - 2, q = axes.rank - 1;
-  const int64_t P = axes.shape[p], Q = axes.shape[q], blocks = (P + kTile - 1) / kTile;
+  const int64_t P = axes.shape[p], Q = axes.shape[q],
+                blocks = (P + kTransposeTile - 1) / kTransposeTile;
   for (int64_t block = begin; block < end; ++block) {
     int64_t plane = block / blocks, at_src = 0, at_dst = 0;
     for (int d = p - 1; d >= 0; --d) {
@@ -148,9 +149,9 @@ static void transpose_range(const Axes& axes, int64_t begin, int64_t end, const 
       at_dst += plane % axes.shape[d] * axes.b[d];
       plane /= axes.shape[d];
     }
-    const int64_t p0 = block % blocks * kTile, p1 = least(p0 + kTile, P);
-    for (int64_t q0 = 0; q0 < Q; q0 += kTile) {
-      const int64_t q1 = least(q0 + kTile, Q);
+    const int64_t p0 = block % blocks * kTransposeTile, p1 = least(p0 + kTransposeTile, P);
+    for (int64_t q0 = 0; q0 < Q; q0 += kTransposeTile) {
+      const int64_t q1 = least(q0 + kTransposeTile, Q);
       for (int64_t i = p0; i < p1; ++i) {
         const T* from = src + at_src + i * axes.a[p];
         T* to = dst + at_dst + i * axes.b[p];
@@ -175,10 +176,10 @@ static bptt_code copy_elements(const Axes& axes, const void* src, void* dst) {
   }
   const Axes tiled = transposed(axes, inner);
   const int64_t P = tiled.shape[last - 1], Q = tiled.shape[last];
-  const int64_t blocks = n / (P * Q) * ((P + kTile - 1) / kTile);
-  Team::instance().parallel_for(blocks, grain_of(kTile * Q), [&](int64_t begin, int64_t end) {
-    transpose_range(tiled, begin, end, from, to);
-  });
+  const int64_t blocks = n / (P * Q) * ((P + kTransposeTile - 1) / kTransposeTile);
+  Team::instance().parallel_for(
+      blocks, grain_of(kTransposeTile * Q),
+      [&](int64_t begin, int64_t end) { transpose_range(tiled, begin, end, from, to); });
   return BPTT_OK;
 }
 

@@ -26,7 +26,8 @@ static bptt_code embedding_impl(bptt_context* context, int64_t n, int64_t rows, 
   return BPTT_OK;
 }
 
-// The places that have one index: a list for each row of the table, ascending. -1 ends it.
+// For each row of the table a linked list of the places whose index is that row, ascending; -1
+// ends it.
 struct IndexLists {
   int64_t *first, *next;  // [rows], [n]
 };

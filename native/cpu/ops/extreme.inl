@@ -6,8 +6,8 @@ BPTT_INLINE bool wins(T x, T best) {
   return beyond & number;
 }
 
-// Where the extreme of x [n] is first, n > 0. Of 16 places side by side, then the first that is
-// equal: a loop that vectors can run, and one that ends early.
+// Where the extreme of x [n] is first, n > 0: its value by 16 lanes side by side, a loop that
+// becomes vectors, then the first place that has this value, a loop that ends early.
 template <bool kLargest, class T>
 static int64_t row_extreme(int64_t n, const T* x) {
   constexpr int kLanes = 16;
@@ -51,7 +51,7 @@ static void column_extremes(int64_t n, int64_t inner, int64_t width, const T* x,
 template <bool kLargest, class T>
 static bptt_code extremes(int64_t outer, int64_t n, int64_t inner, const T* x, T* values,
                           int32_t* index) {
-  if (n == 0) return BPTT_OK;  // there is none
+  if (n == 0) return BPTT_OK;  // no element, no extreme
   for_panels(outer, n, inner, [&](int64_t o, int64_t column, int64_t width) {
     const T* from = x + o * n * inner + column;
     const int64_t to = o * inner + column;

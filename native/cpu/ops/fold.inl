@@ -1,10 +1,10 @@
-// One number of each line: product, variance, standard deviation, Euclidean norm and the
-// logarithm of the sum of exponentials. Sums by the fixed tree; what the plain way loses to the
-// range of the type is made again of numbers brought near 1 (docs/numerics.md, Range).
+// Reductions of a line to one number: product, variance, standard deviation, Euclidean norm and
+// the logarithm of the sum of exponentials. Sums by the fixed tree; where the plain computation
+// leaves the range of the type, it is done again with scaled numbers (docs/numerics.md, Range).
 
 // -- product --------------------------------------------------------------------
 
-// As a fraction and an exponent of its own, which has no range to leave.
+// The product as a fraction and an integral exponent: nothing overflows on the way.
 template <class S>
 static S far_product(int64_t n, const S* x) {
   double fraction = 1;
@@ -14,7 +14,8 @@ static S far_product(int64_t n, const S* x) {
     fraction = std::frexp(fraction * std::frexp(static_cast<double>(x[i]), &own), &more);
     exponent += own + more;
   }
-  const int64_t within = least(most(exponent, -5000), 5000);
+  constexpr int64_t kBeyond = 5000;  // far past the exponents of every type, and within int
+  const int64_t within = least(most(exponent, -kBeyond), kBeyond);
   return static_cast<S>(std::ldexp(fraction, static_cast<int>(within)));
 }
 
@@ -44,7 +45,7 @@ static typename V::Scalar scalar_sqrt(typename V::Scalar x) {
   return root;
 }
 
-// The sum of the squares of (x * scale + shift), where it has all its digits.
+// The sum of the squares of (x * scale + shift).
 template <class V>
 static typename V::Scalar squares_of(int64_t n, const typename V::Scalar* x,
                                      const Normalize<typename V::Scalar>& row) {

@@ -1,8 +1,8 @@
-// Elements of lines by index, and sums of elements into places by index.
+// gather: elements of lines by index. scatter_add: elements added to places by index.
 
-// What positions along an axis of n lie in [outer, m, inner], or, of indexSelect, in [m].
+// The index of an op that picks m elements of each line: [outer, m, inner], or [m] for all lines.
 struct Picks {
-  bool shared;  // of indexSelect: all lines have the same
+  bool shared;  // indexSelect: all lines have the same index
   int64_t m, inner;
   const int32_t* index;
 
@@ -47,7 +47,8 @@ static bptt_code gather_impl(bptt_context* context, bptt_dtype dtype, bptt_pick 
                             : with_elements(context, dtype, run);
 }
 
-// sums [n, inner] are of the panel's columns. Whether all are finite.
+// The places of outer o and columns [column, column + width): base and source times `part` are
+// added up in sums [n, inner], and the totals go to out, divided by it. Whether all are finite.
 template <class T>
 static bool scatter_panel(const Picks& picks, int64_t n, int64_t o, int64_t column, int64_t width,
                           T part, const T* base, const T* source, T* out, KeptSum<T>* sums) {

@@ -1,7 +1,7 @@
 // What int32 and bool compute, in plain loops: conversions, comparisons, masks, and arithmetic
 // that wraps.
 
-// The nearest integer toward zero; the nearest that there is, and 0 for NaN.
+// Rounds toward zero and saturates; NaN becomes 0.
 template <class From>
 BPTT_INLINE int32_t to_int32(From x) {
   if constexpr (std::is_integral_v<From>) {
@@ -220,8 +220,8 @@ static bptt_code unary_integers(bptt_context* context, bptt_dtype dtype, bptt_un
 }
 
 template <class T>
-static bptt_code extreme_integers(bptt_binary_op op, const Axes& axes, const void* a, const void* b,
-                                  void* out) {
+static bptt_code max_or_min(bptt_binary_op op, const Axes& axes, const void* a, const void* b,
+                            void* out) {
   if (op == BPTT_MAXIMUM)
     return combine<T, T>(axes, [](T x, T y) { return x > y ? x : y; }, a, b, out);
   return combine<T, T>(axes, [](T x, T y) { return x < y ? x : y; }, a, b, out);
@@ -234,8 +234,8 @@ static bptt_code binary_integers(bptt_context* context, bptt_dtype dtype, bptt_b
   using I = int32_t;
   const Axes axes = axes_of(rank, shape, a_strides, b_strides);
   if (op == BPTT_MAXIMUM || op == BPTT_MINIMUM) {
-    return dtype == BPTT_BOOL ? extreme_integers<uint8_t>(op, axes, a, b, out)
-                              : extreme_integers<I>(op, axes, a, b, out);
+    return dtype == BPTT_BOOL ? max_or_min<uint8_t>(op, axes, a, b, out)
+                              : max_or_min<I>(op, axes, a, b, out);
   }
   if (dtype != BPTT_INT32) return no_kernel(context, dtype);
   switch (op) {

@@ -69,7 +69,8 @@ static typename V::Scalar one_over_root(typename V::Scalar x) {
   return 1 / root;
 }
 
-// Of a row of any magnitude, brought near 1; the mean is corrected by that of the deviations.
+// normalize_row() for rows of any magnitude: they are scaled to about 1, and the rounding of the
+// mean is corrected by the mean of the deviations.
 template <class V>
 static Normalize<typename V::Scalar> scaled_row(int64_t cols, double eps,
                                                 const typename V::Scalar* x) {
@@ -171,8 +172,8 @@ struct LayerNormGrad {
   }
 };
 
-// What the forward has saved of rows [begin, end), as it normalized them: rstd does not hold
-// that of rows so large that it would be denormal.
+// How forward normalized rows [begin, end): by what it saved, except rows so large that their rstd
+// is denormal and lost digits, which are normalized anew.
 template <class V>
 static void saved_rows(int64_t begin, int64_t end, int64_t cols, const typename V::Scalar* x,
                        const typename V::Scalar* mean, const typename V::Scalar* rstd,

@@ -30,7 +30,8 @@ static void for_panels(int64_t outer, int64_t n, int64_t inner, const Panel& pan
   });
 }
 
-// The lines as rows: x itself where they are, else a copy in `room` [outer, inner, n].
+// The lines as adjacent rows: x itself where they are adjacent, else a copy in `room`, which is
+// [outer, inner, n] of rows_bytes().
 template <class T>
 static const T* lines_as_rows(int64_t outer, int64_t n, int64_t inner, const T* x, T* room) {
   if (inner == 1) return x;

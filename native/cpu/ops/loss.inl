@@ -1,7 +1,7 @@
-// Losses, fused over their inputs.
+// Losses and their gradients, each in one pass over its inputs.
 
-// The sum of terms [0, n) over divisor. Where the sum leaves the range of the type it is made
-// of smaller terms: scaled(root) gives the term times root^2, a power of two.
+// The sum of terms [0, n), divided by divisor. Where the sum leaves the range of the type, it is
+// taken of smaller terms: scaled(root) is the term times root^2, a power of two.
 template <class V, class F, class Smaller>
 static typename V::Scalar total_loss(int64_t n, typename V::Scalar divisor, const F& term,
                                      const Smaller& scaled, typename V::Scalar* partial) {

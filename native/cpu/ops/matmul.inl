@@ -2,10 +2,10 @@
 // and multiplies. Threads divide rows, panels or matrices of the batch; each
 // output is one sum over k, cut by k alone, so the division changes no bit.
 
-// Sums of more k are cut in blocks of so many: those of usual layers are one pass over a tile.
+// A longer k is summed in blocks of so many (gemm.inl); the k of usual layers is one block.
 constexpr int64_t kLongSum = kBlockDepth;
 static_assert(kRunRows % kLongSum == 0);
-// Tiles of long sums: small enough for the stack, large enough to use what is packed often.
+// Tiles of long sums: small enough for the stack, large enough to use packed panels often.
 constexpr int64_t kSumTileRows = 32, kSumTilePanels = 4;
 
 template <class V>
@@ -105,7 +105,15 @@ struct BatchOffsets {
 // Multiplications between two looks at whether the call is cancelled.
 constexpr int64_t kProductsPerLook = int64_t{1} << 28;
 
-constexpr int64_t kRowGrain = 8;  // rows of out divided among threads, about a tile of gemm
+constexpr int64_t kRowGrain = 8;  // threads divide rows of out by so many, about a tile of gemm
+
+// Fewer multiply-adds than this are not worth waking the team.
+constexpr int64_t kSmallProduct = 1 << 17;
+// Packing right counts as so many rows of out.
+constexpr int64_t kPackingRows = 4;
+// Packed panels of a chunk: in the cache of one thread, or in the one that all threads share.
+constexpr int64_t kOwnChunkBytes = 1 << 18;
+constexpr int64_t kSharedChunkBytes = 1 << 22;
 
 // Rows [row_begin, row_end) of panels [base, end), a block at a time. False: cancelled.
 template <class V>
@@ -185,9 +193,9 @@ static bptt_code matmul_impl(bptt_context* context, const bptt_matmul* shape, co
   const int64_t panel_bytes = panel_width<V> * p.k * static_cast<int64_t>(sizeof(S)) + 1;
   const int members = Team::instance().size();
   // Few rows, or many matrices: each thread packs for itself what it multiplies.
-  const bool small = (p.m + 4) * p.n * (p.k + 1) * batches < (1 << 17);
+  const bool small = (p.m + kPackingRows) * p.n * (p.k + 1) * batches < kSmallProduct;
   const bool alone = small || batches >= 2 * members || p.m < 2 * kRowGrain * members;
-  const int64_t chunk_bytes = alone ? 1 << 18 : 1 << 22;
+  const int64_t chunk_bytes = alone ? kOwnChunkBytes : kSharedChunkBytes;
   const int64_t share = alone && batches < members ? (m.panels + members - 1) / members : m.panels;
   m.chunk = most(least(chunk_bytes / panel_bytes, share), 1);
   const size_t bytes = static_cast<size_t>(m.chunk * panel_bytes + 63) / 64 * 64;

@@ -1,6 +1,7 @@
 // Dropout and random tensors. Draws come from Philox by the element's index
 // (shared/philox.h), so they depend on neither threads nor vector width.
 
+// Philox blocks that are drawn together, so that the compiler can make vectors of them.
 constexpr int kDrawBlocks = 16;
 constexpr int kDraws = 4 * kDrawBlocks;
 

@@ -6,11 +6,13 @@
 
 // -- the tree -------------------------------------------------------------------
 
+// A chunk of elements is summed by Sum16, the chunks of a block pairwise, then the blocks pairwise.
 constexpr int64_t kSumChunk = 256;
 constexpr int64_t kSumBlock = 4096;
 
-// The parts of a sum, each added to its neighbour, then twos, fours and so on; one that has no
-// neighbour passes on. What is kept of them is a stack, at most one of each size and the newest.
+// Adds parts pairwise: neighbours, then neighbouring pairs, fours and so on; one without a
+// neighbour passes on to the next round. What is kept is a stack of sums, at most one of each size
+// and the newest part.
 template <class Sum, int kDepth>
 struct Pairs {
   Sum sums[kDepth];
@@ -20,7 +22,7 @@ struct Pairs {
   // Written out: an implicit constructor would not belong to the target.
   BPTT_INLINE Pairs() {}
 
-  // Where the next part goes; then it is added.
+  // The place of the next part, to be filled before add().
   BPTT_INLINE Sum& next() { return sums[depth]; }
   BPTT_INLINE void add() {
     ++depth;
@@ -37,8 +39,9 @@ struct Pairs {
   }
 };
 
-constexpr int kBlockDepth16 = 5;  // of the chunks of a block
-constexpr int kSumDepth = 40;     // of the blocks of any sum
+// Stacks of Pairs: for the 16 chunks of a block, and for the blocks of any sum.
+constexpr int kChunksDepth = 5;
+constexpr int kBlocksDepth = 40;
 
 // Element i goes to accumulator i % 16, ascending; then 16 become 8, 4, 2, 1 by adding the
 // upper half to the lower.
@@ -89,7 +92,7 @@ BPTT_INLINE Sum16<V> sum_chunk(int64_t begin, int64_t end, const F& f) {
 template <class V, class F>
 static typename V::Scalar sum_block(int64_t begin, int64_t end, const F& f) {
   if (end - begin <= kSumChunk) return sum_chunk<V>(begin, end, f).total();
-  Pairs<Sum16<V>, kBlockDepth16> chunks;
+  Pairs<Sum16<V>, kChunksDepth> chunks;
   for (int64_t i = begin; i < end; i += kSumChunk) {
     chunks.next() = sum_chunk<V>(i, least(i + kSumChunk, end), f);
     chunks.add();
@@ -103,7 +106,7 @@ inline int64_t sum_blocks(int64_t n) { return most((n + kSumBlock - 1) / kSumBlo
 template <class V, class F>
 static typename V::Scalar sum_terms(int64_t n, const F& f) {
   if (n <= kSumBlock) return sum_block<V>(0, n, f);
-  Pairs<typename V::Scalar, kSumDepth> blocks;
+  Pairs<typename V::Scalar, kBlocksDepth> blocks;
   for (int64_t begin = 0; begin < n; begin += kSumBlock) {
     blocks.next() = sum_block<V>(begin, least(begin + kSumBlock, n), f);
     blocks.add();
@@ -167,7 +170,7 @@ static void add_column_chunk(int64_t begin, int64_t end, int64_t column, int64_t
 template <class V, class F>
 static void sum_column_block(int64_t begin, int64_t end, int64_t column, int64_t width, const F& f,
                              typename V::Scalar* total) {
-  Pairs<ColumnSums16<V>, kBlockDepth16> chunks;
+  Pairs<ColumnSums16<V>, kChunksDepth> chunks;
   int64_t i = begin;
   do {
     const int64_t past = least(i + kSumChunk, end);
@@ -195,7 +198,7 @@ template <class V, class F>
 static void sum_columns(int64_t n, int64_t column, int64_t width, const F& f,
                         typename V::Scalar* total) {
   if (n <= kSumBlock) return sum_column_block<V>(0, n, column, width, f, total);
-  Pairs<ColumnBlock<V>, kSumDepth> blocks;
+  Pairs<ColumnBlock<V>, kBlocksDepth> blocks;
   for (int64_t begin = 0; begin < n; begin += kSumBlock) {
     const int64_t end = least(begin + kSumBlock, n);
     blocks.next().width = width;

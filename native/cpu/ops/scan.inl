@@ -1,9 +1,8 @@
-// Sums that grow along lines, and sums by index. Both add ascending, with what rounding loses
-// kept in a second number (two-sum); where a sum leaves the range on the way, they are made again
-// of terms times a power of two. int32 wraps around.
+// cumsum: running sums along lines. They add in order, with what rounding loses kept in a second
+// number; where a sum leaves the range of the type on the way, the line is summed again with terms
+// times a power of two. int32 wraps around.
 
-// Plain loops over neighbouring places, each with a sum of its own; of one place the sums stay
-// in registers.
+// A sum and what rounding has lost of it (two-sum); scatter_add (gather.inl) has them too.
 template <class T>
 struct KeptSum {
   T sum = 0, lost = 0;
@@ -30,7 +29,8 @@ struct KeptSum<int32_t> {
 
 // -- cumsum ---------------------------------------------------------------------
 
-// `step` leads from one element of a line to the next. Whether all sums are finite.
+// `width` neighbouring lines, each with a sum of its own; where there is one, it stays in a
+// register. `step` leads from one element of a line to the next. Whether all sums are finite.
 template <int kWidth, class T>
 static bool cumsum_panel(int64_t n, int64_t step, int64_t width, T part, const T* x, T* out) {
   const int64_t count = kWidth == 1 ? 1 : width;

@@ -1,27 +1,22 @@
-// Softmax and log-softmax over the middle axis of [outer, classes, inner]. Rows
-// (inner = 1) run vectors along the classes; otherwise panels of up to kColumns
-// inner positions are handled side by side. Both add up by the same tree.
+// Softmax and log-softmax over the middle axis of [outer, classes, inner]. Where inner is 1,
+// vectors run along the classes of a row; else over panels of up to kColumns neighbouring lines.
+// Both add up by the same tree.
 
 // Calls row(o) for inner = 1 or panel(o, column, width) otherwise, on the team.
 template <class Row, class Panel>
 static void for_lines(int64_t outer, int64_t classes, int64_t inner, const Row& row,
                       const Panel& panel) {
   if (classes == 0) return;  // nothing to write, on however many lines
-  const int64_t panels = (inner + kColumns - 1) / kColumns;
-  const int64_t work = classes * least(inner, kColumns);
-  Team::instance().parallel_for(outer * panels, grain_of(work), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      if (inner == 1) {
-        row(task);
-      } else {
-        const int64_t column = task % panels * kColumns;
-        panel(task / panels, column, least(inner - column, kColumns));
-      }
+  for_panels(outer, classes, inner, [&](int64_t o, int64_t column, int64_t width) {
+    if (inner == 1) {
+      row(o);
+    } else {
+      panel(o, column, width);
     }
   });
 }
 
-// The largest of x [n]; NaN is passed over, and found by the sum that follows.
+// The largest of x [n]. NaN is passed over: the sum that follows becomes NaN by it.
 template <class V>
 static typename V::Scalar row_max(const typename V::Scalar* x, int64_t n) {
   using S = typename V::Scalar;

@@ -1,4 +1,4 @@
-// Lines in order, stable, or the first k of it. NaN is greater than all numbers.
+// Lines in order, stable, or the first k elements of that order. NaN is greater than all numbers.
 
 template <class T>
 struct SortItem {
@@ -11,7 +11,8 @@ BPTT_INLINE bool comes_before(const SortItem<T>& a, const SortItem<T>& b) {
   return kDescending ? is_greater(a.value, b.value) : is_less(a.value, b.value);
 }
 
-// Into items [0, count), in order, where those before have been: behind its equals, so stable.
+// Puts an item into items [0, count), which are in order: behind its equals, so the order is
+// stable.
 template <bool kDescending, class T>
 BPTT_INLINE void insert_item(SortItem<T>* items, int64_t count, SortItem<T> item) {
   int64_t at = count;
@@ -30,8 +31,8 @@ static void pick_first(int64_t n, int64_t k, const T* x, SortItem<T>* items) {
   }
 }
 
-constexpr int64_t kSortRun = 16;     // items that insertion sorts
-constexpr int64_t kMostPicked = 64;  // from here on all are sorted
+constexpr int64_t kSortRun = 16;     // runs of so many are sorted by insertion, then merged
+constexpr int64_t kMostPicked = 64;  // for a larger k the whole line is sorted
 
 // [begin, middle) and [middle, end) of `from`, each in order, into `to`.
 template <bool kDescending, class T>
@@ -44,7 +45,7 @@ static void merge_items(int64_t begin, int64_t middle, int64_t end, const SortIt
   }
 }
 
-// The items of x [n] in order, in either half of room [2 * n].
+// The items of x [n] in order; the result is one of the halves of room [2 * n].
 template <bool kDescending, class T>
 static const SortItem<T>* sort_items(int64_t n, const T* x, SortItem<T>* room) {
   SortItem<T>*from = room, *to = room + n;

@@ -7,7 +7,7 @@
 //             product of a gate adds to is up to the stages
 //   kStates   1: h   2: h and c
 //   kSavesGroups  training keeps what forward leaves in the groups
-//   kUnitWeights  (cells that have them alone) as unit_weights_of says
+//   kUnitWeights  only in cells that have such weights: unit_weights_of(kCell)
 //   kStages   the recurrent products of a step, in order. Each adds its terms to
 //             the accumulators, then forward<stage> runs on the units
 //   forward<stage>(lanes, row, j)   the equations, for the units at j
@@ -27,7 +27,7 @@ struct Stage {
   Term term[2];
 };
 
-// One row of one step; every pointer leads to H numbers (groups: kGroups * H).
+// One row of one step; pointers lead to H numbers where nothing else is said (groups: kGroups * H).
 template <class Scalar>
 struct ForwardRow {
   int64_t H;
@@ -38,7 +38,7 @@ struct ForwardRow {
   Scalar* h;
   Scalar* c;  // may be c_prev
   Scalar* operand;
-  const Scalar* unit_weights;  // n of them
+  const Scalar* unit_weights;  // [n,H]
 };
 
 template <class Scalar>
@@ -54,8 +54,8 @@ struct BackwardRow {
   Scalar* dc;       // in: of c; out: of c_prev
   Scalar* operand;  // recomputed
   const Scalar* doperand;
-  const Scalar* unit_weights;  // n of them
-  Scalar* dunit_weights;       // out: this step's part, n of them
+  const Scalar* unit_weights;  // [n,H]
+  Scalar* dunit_weights;       // [n,H], out: this step's part
   bool projected;
 };
 

@@ -2,9 +2,11 @@
 // step by step the recurrent products and the cell's equations on their
 // accumulators while these are in the cache.
 
-// Rows of a tile: what a panel block computes before its equations run.
+// The rows whose product is computed before the cell's equations run on them: their accumulators
+// are then still in the first-level cache.
 constexpr int64_t kTileRows = 24;
-// From so many rows on, a panel block is narrow enough to stay in the cache.
+// From kManyRows rows on, units are taken in blocks of kBlockPanels panels, whose weights stay in
+// the cache over all rows; fewer rows take all units at once.
 constexpr int64_t kManyRows = 8;
 constexpr int64_t kBlockPanels = 2;
 

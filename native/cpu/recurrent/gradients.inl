@@ -1,7 +1,7 @@
 // Gradients that are products over all packed rows at once, after the time loop: sums over
 // many rows (gemm.inl), in the order of the packed rows. Members divide outputs.
 
-// The most columns of the left side that a tile takes; kept on the stack.
+// The most columns of the left side that a tile takes: they are copied to the stack.
 constexpr int64_t kTileColumns = kRegisters == 32 ? 48 : 24;
 
 // Rows of a product's right side: a matrix of packed rows, or (shifted) what each
@@ -52,7 +52,7 @@ bool weight_gradient(const bptt_plan& plan, Phases& phases, int64_t m, int64_t n
                      typename V::Scalar* out) {  // [m,n]
   using Scalar = typename V::Scalar;
   const Range panels = share(panel_count<V>(n), phases.member);
-  // Every member has as many tiles as every other.
+  // Every member gets the same number of tiles.
   const int64_t members = phases.member.count, fitting = (m + kTileColumns - 1) / kTileColumns;
   const int64_t all = (fitting + members - 1) / members * members;
   const Range tiles = share(all, phases.member);

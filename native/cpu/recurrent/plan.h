@@ -42,7 +42,8 @@ struct SavedLayer {
   size_t c;      // [rows, H]
 };
 
-// packed begins with it. A fresh buffer must begin with zeros.
+// The packed buffer begins with the stamps of what its two parts hold. A fresh one must begin
+// with zeros.
 struct PackedHeader {
   uint64_t forward_stamp;
   uint64_t backward_stamp;
@@ -79,13 +80,14 @@ struct BackwardWorkspace {
   size_t bias;          // [gate_stride], sums over rows
   size_t unit_weights;  // [rows, n*H], each step's part of their gradient
   size_t block;         // a block of rows of a product's right side, in panels
-  size_t run, lost;     // the largest weight's [m,n], where its gradient needs several runs
+  size_t run, lost;     // the largest weight's [m,n], where there are several runs of rows
 };
 
-// Steps of a chunk: its accumulators should still be in the cache when the
-// recurrence comes to them.
+// Steps are taken in chunks, whose accumulators are at most so many bytes (of one step at least):
+// they should still be in the cache when the recurrence comes to them.
 constexpr int64_t kChunkBytes = 256 * 1024;
-// Rows that a weight gradient takes at once, and those that need no more than its own memory.
+// A weight gradient adds up its products block by block of so many rows, and run by run of so
+// many (docs/numerics.md, Products): the first run in the gradient itself, others beside it.
 constexpr int64_t kBlockRows = 256;
 constexpr int64_t kRunRows = 16 * kBlockRows;
 

@@ -47,11 +47,12 @@ struct Part {
   Range out;     // panels of Hout
 };
 
-// Enough rows for full tiles, and weights that each core can hold.
+// Members split rows where each gets at least kRowsPerMember, enough for full tiles, and H is at
+// most kUnitsByRows: then every core has all weights in its cache.
 constexpr int64_t kRowsPerMember = 8;
 constexpr int64_t kUnitsByRows = 512;
 
-// Rows of the members' shares have about the same sum of lengths.
+// Contiguous rows for each member, of about the same sum of lengths.
 inline Range share_rows(const bptt_plan& plan, const Member& member) {
   const int64_t B = plan.desc.B;
   Range rows = {B, B};
@@ -201,7 +202,8 @@ inline Step step_of(const bptt_plan& plan, int64_t direction, int64_t s) {
   return {t, t + 1, s == 0 ? 0 : plan.active(t + 1), odd};
 }
 
-// A member's rows of a step that all go on or all begin.
+// A member's rows of a step: those that go on from the step before (half 0), or those that begin
+// (half 1).
 struct Rows {
   int64_t begin, end;
   bool initial;

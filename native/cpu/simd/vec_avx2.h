@@ -66,14 +66,16 @@ BPTT_INLINE F32 keep(F32 a, int64_t n) {
 }
 
 BPTT_INLINE F32 pow2(F32 n) {
-  const __m256i biased = _mm256_castps_si256(_mm256_add_ps(n.v, _mm256_set1_ps(12582912.0f + 127)));
+  const __m256i biased = _mm256_castps_si256(_mm256_add_ps(n.v, _mm256_set1_ps(0x1.8p23f + 127)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
+// The biased exponent as the last bits of 2^23 (of doubles, 2^52): subtracting that makes a number
+// of it without a conversion.
 BPTT_INLINE F32 exponent(F32 x) {
   const __m256i biased = _mm256_srli_epi32(_mm256_castps_si256(x.v), 23);
-  const __m256 base = _mm256_set1_ps(8388608.0f);
+  const __m256 base = _mm256_set1_ps(0x1p23f);
   const __m256 sum = _mm256_or_ps(_mm256_castsi256_ps(biased), base);
-  return _mm256_sub_ps(sum, _mm256_set1_ps(8388608.0f + 127));
+  return _mm256_sub_ps(sum, _mm256_set1_ps(0x1p23f + 127));
 }
 BPTT_INLINE F32 mantissa(F32 x) {
   const __m256 bits = _mm256_castsi256_ps(_mm256_set1_epi32(0x007fffff));
@@ -138,14 +140,14 @@ BPTT_INLINE F64 keep(F64 a, int64_t n) {
 }
 
 BPTT_INLINE F64 pow2(F64 n) {
-  const __m256d magic = _mm256_set1_pd(6755399441055744.0 + 1023);
+  const __m256d magic = _mm256_set1_pd(0x1.8p52 + 1023);
   return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(_mm256_add_pd(n.v, magic)), 52));
 }
 BPTT_INLINE F64 exponent(F64 x) {
   const __m256i biased = _mm256_srli_epi64(_mm256_castpd_si256(x.v), 52);
-  const __m256d base = _mm256_set1_pd(4503599627370496.0);
+  const __m256d base = _mm256_set1_pd(0x1p52);
   const __m256d sum = _mm256_or_pd(_mm256_castsi256_pd(biased), base);
-  return _mm256_sub_pd(sum, _mm256_set1_pd(4503599627370496.0 + 1023));
+  return _mm256_sub_pd(sum, _mm256_set1_pd(0x1p52 + 1023));
 }
 BPTT_INLINE F64 mantissa(F64 x) {
   const __m256d bits = _mm256_castsi256_pd(_mm256_set1_epi64x(0x000fffffffffffff));

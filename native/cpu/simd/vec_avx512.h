@@ -62,13 +62,13 @@ BPTT_INLINE F32 select(F32::Mask m, F32 a, F32 b) { return _mm512_mask_blend_ps(
 BPTT_INLINE F32 keep(F32 a, int64_t n) { return _mm512_maskz_mov_ps(F32::first(n), a.v); }
 
 BPTT_INLINE F32 pow2(F32 n) {
-  const __m512 sum = _mm512_add_ps(n.v, _mm512_set1_ps(12582912.0f + 127));
+  const __m512 sum = _mm512_add_ps(n.v, _mm512_set1_ps(0x1.8p23f + 127));
   return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll16, _mm512_castps_si512(sum), 23));
 }
 BPTT_INLINE F32 exponent(F32 x) {
   const __m512i biased = _mm512_maskz_srli_epi32(kAll16, _mm512_castps_si512(x.v), 23);
-  const __m512 sum = _mm512_or_ps(_mm512_castsi512_ps(biased), _mm512_set1_ps(8388608.0f));
-  return _mm512_sub_ps(sum, _mm512_set1_ps(8388608.0f + 127));
+  const __m512 sum = _mm512_or_ps(_mm512_castsi512_ps(biased), _mm512_set1_ps(0x1p23f));
+  return _mm512_sub_ps(sum, _mm512_set1_ps(0x1p23f + 127));
 }
 BPTT_INLINE F32 mantissa(F32 x) {
   const __m512 bits = _mm512_castsi512_ps(_mm512_set1_epi32(0x007fffff));
@@ -127,13 +127,13 @@ BPTT_INLINE F64 select(F64::Mask m, F64 a, F64 b) { return _mm512_mask_blend_pd(
 BPTT_INLINE F64 keep(F64 a, int64_t n) { return _mm512_maskz_mov_pd(F64::first(n), a.v); }
 
 BPTT_INLINE F64 pow2(F64 n) {
-  const __m512d sum = _mm512_add_pd(n.v, _mm512_set1_pd(6755399441055744.0 + 1023));
+  const __m512d sum = _mm512_add_pd(n.v, _mm512_set1_pd(0x1.8p52 + 1023));
   return _mm512_castsi512_pd(_mm512_maskz_slli_epi64(kAll8, _mm512_castpd_si512(sum), 52));
 }
 BPTT_INLINE F64 exponent(F64 x) {
   const __m512i biased = _mm512_maskz_srli_epi64(kAll8, _mm512_castpd_si512(x.v), 52);
-  const __m512d sum = _mm512_or_pd(_mm512_castsi512_pd(biased), _mm512_set1_pd(4503599627370496.0));
-  return _mm512_sub_pd(sum, _mm512_set1_pd(4503599627370496.0 + 1023));
+  const __m512d sum = _mm512_or_pd(_mm512_castsi512_pd(biased), _mm512_set1_pd(0x1p52));
+  return _mm512_sub_pd(sum, _mm512_set1_pd(0x1p52 + 1023));
 }
 BPTT_INLINE F64 mantissa(F64 x) {
   const __m512d bits = _mm512_castsi512_pd(_mm512_set1_epi64(0x000fffffffffffff));

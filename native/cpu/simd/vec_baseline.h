@@ -87,7 +87,8 @@ struct Vector {
     return a;
   }
 
-  // 2^n for an integral n whose power is a normal number.
+  // 2^n for an integral n whose power is a normal number. Beside 1.5 * 2^Mantissa the last bit of a
+  // sum counts ones: n + bias comes to stand in the low bits, and a shift makes it the exponent.
   friend BPTT_INLINE Vector pow2(Vector n) {
     constexpr E kMagic = E(U(3) << (Mantissa - 1)) + E(kBias);
     return Vector((n + Vector(kMagic)).bits() << Mantissa);

@@ -64,7 +64,7 @@ BPTT_INLINE F32 keep(F32 a, int64_t n) {
 }
 
 BPTT_INLINE F32 pow2(F32 n) {
-  const float32x4_t sum = vaddq_f32(n.v, vdupq_n_f32(12582912.0f + 127));
+  const float32x4_t sum = vaddq_f32(n.v, vdupq_n_f32(0x1.8p23f + 127));
   return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(sum), 23));
 }
 BPTT_INLINE F32 exponent(F32 x) {
@@ -129,7 +129,7 @@ BPTT_INLINE F64 keep(F64 a, int64_t n) {
 }
 
 BPTT_INLINE F64 pow2(F64 n) {
-  const float64x2_t sum = vaddq_f64(n.v, vdupq_n_f64(6755399441055744.0 + 1023));
+  const float64x2_t sum = vaddq_f64(n.v, vdupq_n_f64(0x1.8p52 + 1023));
   return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(sum), 52));
 }
 BPTT_INLINE F64 exponent(F64 x) {

@@ -26,6 +26,8 @@ inline void cpuid(uint32_t leaf, uint32_t registers[4]) {
 }
 
 // XCR0: which registers the operating system saves; only where CPUID has OSXSAVE.
+constexpr uint32_t kSavesYmm = 0x06;  // xmm and ymm
+constexpr uint32_t kSavesZmm = 0xe0;  // opmask and zmm
 inline uint32_t saved_state() {
 #if defined(_MSC_VER)
   return static_cast<uint32_t>(_xgetbv(0));
@@ -36,8 +38,12 @@ inline uint32_t saved_state() {
 #endif
 }
 
-// Whether the bits of leaf 7's ebx are there, and FMA, and the operating system saves the
-// registers named in state. Asked of the processor itself, because the table behind
+// Extensions in ebx of leaf 7.
+constexpr uint32_t kAvx2 = 1u << 5;
+constexpr uint32_t kAvx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
+
+// Whether these extensions are there, and FMA, and the operating system saves the registers of
+// `state`. Asked of the processor itself, because the table behind
 // __builtin_cpu_supports stays empty with some runtime libraries (zig's).
 inline bool x86_has(uint32_t extensions, uint32_t state) {
   constexpr uint32_t kFma = 1u << 12, kSaves = 1u << 27;
@@ -51,15 +57,15 @@ inline bool x86_has(uint32_t extensions, uint32_t state) {
   return (registers[1] & extensions) == extensions;
 }
 
-inline bool has_avx2() { return x86_has(1u << 5, 0x6); }
+inline bool has_avx2() { return x86_has(kAvx2, kSavesYmm); }
 
 inline bool has_avx512() {
 #if defined(__APPLE__)
-  constexpr uint32_t kState = 0x6;  // macOS sets the other bits at a thread's first use
+  constexpr uint32_t kState = kSavesYmm;  // macOS sets the other bits at a thread's first use
 #else
-  constexpr uint32_t kState = 0xe6;
+  constexpr uint32_t kState = kSavesYmm | kSavesZmm;
 #endif
-  return has_avx2() && x86_has(1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, kState);
+  return has_avx2() && x86_has(kAvx512, kState);
 }
 
 }  // namespace bptt::cpu
