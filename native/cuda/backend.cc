@@ -79,7 +79,7 @@ bptt_code use_planning(bptt_context* context) {
   return use_handle(context, device_of(context).plan_handle);
 }
 
-// What runs may use the old memory: freeing it waits for that.
+// Kernels that still run may use the old memory: cuMemFree waits for them.
 bptt_code reserve(bptt_context* context, Scratch& scratch, size_t bytes) {
   if (scratch.bytes >= bytes) return BPTT_OK;
   const Driver& driver = device_of(context).driver;
@@ -211,7 +211,7 @@ void release(bptt_context* context, void* pointer) {
   }
 }
 
-// What may still run reads it: the driver waits.
+// Kernels that still run may use it: cuMemFree waits for them.
 void trim(bptt_context* context) {
   CudaDevice& device = device_of(context);
   if (use(context) != BPTT_OK) return;
@@ -241,7 +241,7 @@ bptt_code download(bptt_context* context, void* host, const void* source, size_t
                "copy from the device");
 }
 
-// Kernels cannot return a code: what they found wrong is told here.
+// Kernels cannot return a code: what they found wrong is reported here.
 bptt_code wait(bptt_context* context) {
   CudaDevice& device = device_of(context);
   const Driver& driver = device.driver;

@@ -1,5 +1,5 @@
-// What hangs on context->device in the CUDA backend: one stream on one device, with the
-// libraries that work for it. A driver's stream is ours: work runs in the order it is started.
+// What context->device points at in the CUDA backend: one stream on one device, with the handles
+// of the libraries. It is one CUDA stream: work runs in the order in which it is started.
 #pragma once
 
 #include <cstddef>

@@ -15,6 +15,7 @@
 namespace bptt::cuda {
 
 constexpr unsigned kBlockThreads = 256;
+// Grids are no larger: kernels loop over what is left.
 constexpr int64_t kMostBlocks = 4096;
 
 // -- how work is laid out ------------------------------------------------------
@@ -52,18 +53,18 @@ struct Fill {
   int64_t n;
   double value;
   void* out;         // T[n]
-  bptt_dtype dtype;  // out is of int32 or bool instead; of the float32 kernel
+  bptt_dtype dtype;  // int32 or bool: out is of that type, by the kernel of float32
 };
 
-// Words of T's size are copied, whatever they hold: dst[b offset] = src[a offset].
-// copy_tiles is for a transposition, of src nearly adjacent along the last axis but one and
-// dst along the last; its grid has a block for each tile.
+// Words of T's size are copied, whatever they hold: dst[b offset] = src[a offset]. copy_bytes
+// copies bytes. copy_tiles is for a transposition: src has its smallest stride along the last
+// axis but one, dst along the last; its grid has a block for each tile.
 struct Copy {
   Axes axes;
   const void* src;
   void* dst;
 };
-constexpr int kCopyTile = 32;  // copy_bytes copies bytes
+constexpr int kCopyTile = 32;
 
 struct Unary {
   bptt_unary_op op;
@@ -167,9 +168,11 @@ struct Sum {
   int64_t chunks, chunk_length;
   Lanes lanes;
   double part, scale, small_scale;  // small_scale = scale / part
-  const void *x, *small;            // small may be null: it is made of x
+  const void *x, *small;            // small may be null: it is then x times part
   void* out;                        // T[chunks, outputs]
-  void* out_small;  // the same, or null: then out is scale * the sum, of whichever has it
+  // The same; null in a last pass, which leaves in out scale * the sum, or small_scale * the small
+  // one where the sum has left the range of the type.
+  void* out_small;
 };
 
 // -- softmax ----------------------------------------------------------------------
@@ -243,7 +246,7 @@ struct Extreme {
   int32_t* index;  // [outer, inner]
 };
 
-// Each element counts those before it, which is its place.
+// Each element counts the elements that come before it: that is its place.
 struct Sort {
   int64_t outer, n, inner, k;
   int descending, integer;

@@ -49,8 +49,8 @@ void* open_library(const std::string& path, std::string& message) {
 void* find_symbol(void* library, const char* name) { return dlsym(library, name); }
 #endif
 
-constexpr int kOldestDriver = 13000;
-constexpr size_t kOldestCudnn = 90000;
+constexpr int kOldestDriver = 13000;    // CUDA 13.0, as cuDriverGetVersion counts
+constexpr size_t kOldestCudnn = 90000;  // 9.0.0, as cudnnGetVersion counts
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -129,7 +129,7 @@ void* find_library(const char* name, std::string& message) {
   return try_in(usual_folders());
 }
 
-// The first function that is missing, or null.
+// Whether the library has the function.
 template <class Function>
 bool bind(void* library, const char* name, Function*& function) {
   function = reinterpret_cast<Function*>(find_symbol(library, name));
@@ -141,6 +141,7 @@ bool bind(void* library, const char* name, Function*& function) {
 #define BPTT_BIND(name) \
   if (!bind(found, BPTT_SYMBOL(name), table.name)) return BPTT_SYMBOL(name);
 
+// The name of the first function that is missing, or null.
 const char* bind_all(void* found, Driver& table) {
   BPTT_DRIVER_FUNCTIONS(BPTT_BIND)
   return nullptr;

@@ -1,4 +1,4 @@
-// Matrix products by cuBLASLt. It counts columns first, so it is asked for the transposed
+// Matrix products by cuBLASLt. Its matrices are column-major, so it is asked for the transposed
 // product: a row-major [m,n] is a column-major [n,m].
 #include <algorithm>
 
@@ -28,7 +28,7 @@ struct Description {
 struct Stored {
   const void* data;
   int64_t rows, columns, stride;
-  bool transposed;  // of what the product takes
+  bool transposed;  // it is the transpose of what the product takes
 };
 
 // Matrices of [outer, inner] with these strides; one of the strides is 1.
@@ -40,7 +40,8 @@ Stored stored(const void* data, int64_t outer, int64_t inner, int64_t outer_stri
   return {data, outer, inner, std::max(inner_stride, outer), true};
 }
 
-// A stride along a dimension of one element says nothing.
+// Whether stored() can describe the matrix. A stride along a dimension of one element may be
+// anything.
 bool can_be_read(int64_t outer, int64_t inner, int64_t outer_stride, int64_t inner_stride) {
   const bool rows = (inner_stride == 1 || inner <= 1) && (outer_stride >= inner || outer <= 1);
   const bool columns = (outer_stride == 1 || outer <= 1) && (inner_stride >= outer || inner <= 1);

@@ -46,7 +46,7 @@ bptt_code copy(bptt_context* context, bptt_dtype dtype, int rank, const int64_t*
   const Axes axes = axes_in_order_of_b(rank, shape, src_strides, dst_strides);
   if (dtype == BPTT_BOOL)
     return launch(context, copy_bytes_kernel, BPTT_FLOAT32, grid_of(axes.n), Copy{axes, src, dst});
-  // Words of 4 bytes are words of 4 bytes.
+  // The kernel of float32 copies int32 too: both are words of 4 bytes.
   const bptt_dtype words = dtype == BPTT_INT32 ? BPTT_FLOAT32 : dtype;
   const int last = axes.rank - 1, inner = nearest_axis_of_a(axes);
   const int64_t P = axes.shape[inner], Q = axes.shape[last];

@@ -8,7 +8,7 @@ namespace bptt::cuda {
 
 namespace {
 
-// Kernels that take no type from their name.
+// These kernels find the types in their arguments; that of float32 is launched.
 constexpr bptt_dtype kAny = BPTT_FLOAT32;
 
 bptt_code no_kernel(bptt_context* context) {

@@ -1,4 +1,4 @@
-// Along an axis: extremes, order, sums that grow, elements by index, folds.
+// The ops along an axis: extreme, sort, cumsum, gather, scatter_add and fold.
 #include "cuda/device.h"
 #include "cuda/reduction.h"
 

@@ -24,10 +24,13 @@ T* pointer(const Scratch& scratch) {
   return reinterpret_cast<T*>(static_cast<uintptr_t>(scratch.data));
 }
 
-// Lanes of lines that are adjacent in memory, or beside each other.
+// Lanes of lines whose own elements are adjacent in memory (along), a warp or a whole block of
+// them; or of lines that are beside each other.
 inline Lanes lanes_of(int64_t length, bool along) {
-  if (!along) return {8, 0};
-  return {length <= 512 ? 32 : static_cast<int>(kBlockThreads), 1};
+  constexpr int kAcrossLanes = 8, kWarp = 32;
+  constexpr int64_t kWarpLength = 512;  // the longest line that one warp takes
+  if (!along) return {kAcrossLanes, 0};
+  return {length <= kWarpLength ? kWarp : static_cast<int>(kBlockThreads), 1};
 }
 
 inline Lines lines_of(int64_t outer, int64_t length, int64_t inner) {
@@ -44,7 +47,7 @@ inline Grid grid_of_chunks(int64_t chunks) { return {chunks < kMostBlocks ? chun
 // Elements of one chunk of a sum.
 inline int64_t chunk_length_of(bool along) { return along ? kChunk : 512; }
 
-// What is summed: for each of the outputs, `length` elements.
+// A sum of `length` elements for each of the outputs.
 struct SumShape : SumAxes {
   int64_t outputs = 0, length = 0;
 };
@@ -54,9 +57,9 @@ SumShape sum_of_rows(int64_t length, int64_t outputs);
 // Sums over the second axis of a dense [outputs, length].
 SumShape sum_of_columns(int64_t outputs, int64_t length);
 
-// What is summed. Beside x may lie the same times `part`, a power of two that keeps the sum
-// within the range of the type; else it is made of x, with the part that all elements of an
-// output want.
+// The elements: x, and in `small` the same times `part`, a power of two that keeps the sum within
+// the range of the type. Where small is null, x is multiplied on the way, and part follows from
+// the length of the sum.
 struct Terms {
   const void* x;
   const void* small = nullptr;
@@ -67,8 +70,8 @@ struct Terms {
 int64_t sum_scratch(const SumShape&);
 
 // out = scale * sum; or, where out_small is given, out = sum and out_small = part * sum, of
-// which either may have left the range of the type. In the scratch no other data of the
-// caller's may lie.
+// which either may have left the range of the type. scratch must not hold x or other data of
+// the caller's.
 bptt_code run_sum(bptt_context*, bptt_dtype, const SumShape&, double scale, Terms, void* out,
                   void* out_small, void* scratch);
 

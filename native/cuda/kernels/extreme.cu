@@ -1,4 +1,4 @@
-// The largest or smallest of lines and where it is first; and lines in order.
+// extreme: the largest or smallest of lines and where it is first. sort: lines in order.
 #include "lines.h"
 
 namespace bptt::cuda {

@@ -1,4 +1,4 @@
-// One number of each row: product, variance, standard deviation, Euclidean norm and the
+// Reductions of a row to one number: product, variance, standard deviation, Euclidean norm and the
 // logarithm of the sum of exponentials.
 #include "rows.h"
 
@@ -11,7 +11,7 @@ struct Multiply {
   }
 };
 
-// As a fraction and an exponent of its own, which has no range to leave.
+// The product as a fraction and an integral exponent: nothing overflows on the way.
 template <class T>
 __device__ inline T far_product(const Row<T>& r, double* fractions, int64_t* exponents) {
   double fraction = 1;
@@ -23,8 +23,8 @@ __device__ inline T far_product(const Row<T>& r, double* fractions, int64_t* exp
   }
   fraction = combine_lanes(r.p, fraction, fractions, Multiply());
   exponent = combine_lanes(r.p, exponent, exponents, Add());
-  const int64_t most = 5000;
-  const int64_t within = exponent < -most ? -most : exponent > most ? most : exponent;
+  constexpr int64_t kBeyond = 5000;  // far past the exponents of every type, and within int
+  const int64_t within = exponent < -kBeyond ? -kBeyond : exponent > kBeyond ? kBeyond : exponent;
   return static_cast<T>(::ldexp(fraction, static_cast<int>(within)));
 }
 

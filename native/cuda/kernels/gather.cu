@@ -1,5 +1,5 @@
-// Elements by index, sums by index and sums that grow: one thread takes a line's elements in
-// turn, so that each sum has one order.
+// gather, scatter_add and cumsum. In the latter two one thread takes a line's elements in turn, so
+// that each sum has one order.
 #include "lines.h"
 
 namespace bptt::cuda {
@@ -81,7 +81,7 @@ BPTT_KERNEL(gather, Gather) {
   }
 }
 
-// Where a sum leaves the range on the way, it is made again of parts of the terms.
+// Where a sum leaves the range on the way, the line is summed again with terms times `part`.
 BPTT_KERNEL(scatter_add, ScatterAdd) {
   with_elements<T>(a.integer, [&](auto one) {
     using E = decltype(one);

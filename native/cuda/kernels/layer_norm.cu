@@ -23,8 +23,8 @@ BPTT_KERNEL(layer_norm, LayerNorm) {
   }
 }
 
-// What the forward has saved, as it normalized: rstd does not hold that of rows so large that
-// it would be denormal.
+// How forward normalized the rows: by what it saved, except rows so large that their rstd is
+// denormal and lost digits, which are normalized anew.
 BPTT_KERNEL(layer_norm_saved, LayerNormSaved) {
   BPTT_SHARED(T, shared, kBlockThreads);
   const Place p = place_of(a.lanes);

@@ -5,7 +5,7 @@
 
 namespace bptt::cuda {
 
-// body.template operator()<E>() for the type of the elements.
+// Calls body(E()) for the type E of the elements.
 template <class T, class Body>
 __device__ inline void with_elements(int integer, const Body& body) {
   if constexpr (sizeof(T) == sizeof(int32_t)) {
@@ -28,7 +28,7 @@ __device__ inline bool is_greater(E a, E b) {
   return a > b || (is_nan(a) && !is_nan(b));
 }
 
-// A sum and what rounding has lost of it; int32 wraps around.
+// A sum and what rounding has lost of it (two-sum); int32 wraps around.
 template <class E>
 struct KeptSum {
   E sum = 0, lost = 0;

@@ -1,4 +1,4 @@
-// Losses, fused over their inputs.
+// Losses and their gradients, each in one pass over its inputs.
 #include "functions.h"
 #include "reduce.h"
 

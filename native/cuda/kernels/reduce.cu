@@ -1,5 +1,5 @@
-// Sums over any axes, one pass. Beside each goes the sum of its terms times a power of two: it
-// takes the place of one that leaves the range of the type.
+// Sums over any axes, one pass. Beside each sum goes that of its terms times a power of two, which
+// replaces it where it leaves the range of the type.
 #include "reduce.h"
 #include "walk.h"
 

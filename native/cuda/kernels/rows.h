@@ -50,7 +50,7 @@ struct Row {
     for (int64_t j = p.lane; j < cols; j += p.lanes) most = max(abs(x[j]), most);
     return combine_lanes(p, most, shared, Greater());
   }
-  // Where the sum leaves the range of the type, of parts of the terms.
+  // The mean of terms; where their sum leaves the range of the type, of terms times least_part.
   template <class Term>
   __device__ T mean(T least_part, const Term& term) const {
     for (T part = 1;; part = least_part) {
@@ -60,8 +60,8 @@ struct Row {
   }
 };
 
-// Where a row taken as it is leaves the range, or its mean is far, it is brought near 1, and
-// its mean corrected by that of the deviations.
+// Where a row taken as it is (plain) leaves the range of the type, or its mean is far from 0, it
+// is scaled to about 1, and the rounding of the mean corrected by the mean of the deviations.
 template <class T>
 __device__ inline Normalize<T> normalize_row(const Row<T>& r, T eps, T root_eps, bool plain) {
   using R = FloatRange<T>;

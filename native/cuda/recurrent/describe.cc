@@ -52,7 +52,8 @@ bptt_code describe(bptt_context* context, const CudaPlan& plan, Run& run,
   const auto size = [](int64_t n) { return static_cast<int32_t>(n); };
   bptt_code code = check(context, cudnn.cudnnCreateRNNDescriptor(&run.rnn), "recurrent plan");
   if (code != BPTT_OK) return code;
-  // A projection as large as the hidden state means none. No dropout descriptor: it is ours.
+  // A projection as large as the hidden state means none. No dropout descriptor: dropout is a
+  // kernel of ours.
   code = check(context,
                cudnn.cudnnSetRNNDescriptor_v8(
                    run.rnn, algorithm_of(plan, run, device_of(context)), mode_of(desc.cell),

@@ -45,7 +45,8 @@ class WeightCopies {
 };
 
 void pack_weights(Pass& pass, const bptt_recurrent_params* params, bool kept, uint64_t stamp) {
-  // One run and one per layer lie differently, and types do.
+  // The layout depends on whether there is one run or one per layer, and on the type: the stamp
+  // tells them apart.
   stamp = 2 * stamp + (pass.plan.runs.size() > 1 ? 1 : 0);
   stamp = 3 * stamp + static_cast<uint64_t>(pass.plan.stored);
   uint64_t* held = kept ? reinterpret_cast<uint64_t*>(pass.packed) : nullptr;

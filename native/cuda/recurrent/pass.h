@@ -1,5 +1,4 @@
-// One call of a recurrent layer on a device: its buffers, and how rows and states go
-// between the caller's order and the packed sequence.
+// One call of a recurrent layer on a device: its buffers, and the steps that it is made of.
 #pragma once
 
 #include "cuda/launch.h"
@@ -34,7 +33,7 @@ struct Pass {
     return base ? static_cast<char*>(const_cast<void*>(base)) + elements * plan.element : nullptr;
   }
 
-  // Every step of a pass is skipped once one has failed.
+  // Runs a step of the pass, unless one before it has failed.
   template <class Step>
   void then(Step step) {
     if (code == BPTT_OK) code = step();

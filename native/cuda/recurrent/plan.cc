@@ -17,7 +17,7 @@ bool too_large(const bptt_recurrent& desc) {
     if (size > most) return true;
   }
   return static_cast<double>(desc.T) * static_cast<double>(desc.B) > static_cast<double>(most) ||
-         desc.D * desc.H > most || desc.L > (1 << 20);
+         desc.D * desc.H > most || desc.L > kMostLayers;
 }
 
 bptt_code make_plan(bptt_context* context, const bptt_recurrent& desc, CudaPlan& plan) {

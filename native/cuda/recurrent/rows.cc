@@ -1,3 +1,4 @@
+// How rows and states go between the caller's order and the packed sequence.
 #include "cuda/recurrent/pass.h"
 #include "shared/philox.h"
 
