@@ -7,7 +7,7 @@
 //   threads(count)   the addon gets so many threads more
 //   off()            nothing fails; returns how many allocations counted and how many failed
 //
-// For glibc, which names its own functions twice.
+// For glibc, whose own functions have a second name (__libc_malloc).
 #include <dlfcn.h>
 #include <link.h>
 #include <node_api.h>
@@ -53,7 +53,8 @@ struct Memory {
 
 std::atomic<int> threads_left{INT_MAX};
 
-// The same for every run: which call has which number may differ, where threads race.
+// A hash, so that a number fails in every run or in none; where threads race, a call may have
+// another number in another run.
 uint64_t scrambled(uint64_t n) {
   n = (n ^ (n >> 30)) * 0xbf58476d1ce4e5b9u;
   n = (n ^ (n >> 27)) * 0x94d049bb133111ebu;

@@ -1,5 +1,4 @@
-// The limits are rates of any number of threads. How large they are is the
-// machine's matter.
+// The limits are measured on any number of threads. How large they are depends on the machine.
 #include "bptt/cpu.h"
 #include "check.h"
 

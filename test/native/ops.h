@@ -35,8 +35,8 @@ struct Backend {
   explicit Backend(const bptt_ops* table) : ops(*table) { context.device = &device; }
 };
 
-// Numbers in an array of their own, one element off any alignment, so that the
-// address sanitizer sees an access before or past them.
+// Numbers in an array of their own: one element off any alignment, and where the address
+// sanitizer sees an access before or past them.
 template <class T>
 class Array {
  public:
@@ -52,7 +52,7 @@ class Array {
   std::vector<T> storage_;
 };
 
-// The values that both float and double hold exactly.
+// Random values that float and double both hold exactly.
 inline Doubles random_values(size_t n, double low = -2, double high = 2, unsigned seed = 1) {
   std::mt19937 engine(seed + static_cast<unsigned>(n));
   std::uniform_real_distribution<double> distribution(low, high);

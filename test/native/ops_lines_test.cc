@@ -1,4 +1,4 @@
-// Ops along an axis: extremes, order, sums that grow, elements by index, folds.
+// Ops along an axis: extreme, sort, cumsum, gather, scatter_add and fold.
 #include <algorithm>
 #include <numeric>
 
@@ -47,7 +47,7 @@ Doubles together(const Array<T>& values, const Array<int32_t>& index) {
   return all;
 }
 
-// -- extremes and order -------------------------------------------------------------
+// -- extreme and sort ---------------------------------------------------------------
 
 template <class T>
 void test_extreme(const Lines& s, bptt_extreme kind, bool nans) {
@@ -108,7 +108,7 @@ void test_order() {
   }
 }
 
-// -- sums that grow -------------------------------------------------------------------
+// -- cumsum ---------------------------------------------------------------------------
 
 template <class T>
 void test_cumsum(const Lines& s, bool reverse) {
@@ -147,7 +147,7 @@ void test_far_cumsum() {
   });
 }
 
-// -- by index ---------------------------------------------------------------------------
+// -- gather and scatter_add -------------------------------------------------------------
 
 template <class T>
 void test_picks(const Lines& s, int64_t m, bptt_pick kind) {

@@ -216,15 +216,15 @@ struct Function {
 const Function kFunctions[] = {BPTT_DRIVER_FUNCTIONS(DRIVER) BPTT_CUBLASLT_FUNCTIONS(CUBLASLT)
                                    BPTT_CUDNN_FUNCTIONS(CUDNN)};
 
-// What a function like that does not give back stays.
+// Whether a function gives something back: where it fails, that stays.
 bool gives_back(const std::string& name) {
   for (const char* part : {"Destroy", "Free", "Release", "Unload", "CtxSetCurrent"})
     if (name.find(part) != std::string::npos) return true;
   return false;
 }
 
-constexpr int kMostCalls = 6;  // of a function, each in a step of its own
-constexpr int kWorkStride = 4;
+constexpr int kMostCalls = 6;   // of a function that are made to fail, each in a step of its own
+constexpr int kWorkStride = 4;  // every fourth piece of work is made to break the context
 
 class Test {
  public:
@@ -244,7 +244,7 @@ class Test {
   void each_call_fails() {
     int failed = 0;
     for (size_t i = 0; i < std::size(kFunctions); ++i) {
-      // Of many calls some: those of one loop are alike.
+      // Of many calls only some are made to fail: those of one loop are alike.
       const int stride = calls_[i] / kMostCalls + 1;
       for (int nth = 1; nth <= calls_[i]; nth += stride) failed += call_fails(kFunctions[i], nth);
     }

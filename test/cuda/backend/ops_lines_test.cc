@@ -1,4 +1,4 @@
-// Ops along an axis of the CUDA backend: extremes, order, sums that grow, elements by index, folds.
+// Ops along an axis of the CUDA backend: extreme, sort, cumsum, gather, scatter_add and fold.
 #include "backend/sides.h"
 
 using namespace bptt_test;

@@ -17,7 +17,7 @@ constexpr size_t kVersion = 130101;
 constexpr size_t kWorkspaceBytes = 4096;  // what the fake's algorithm takes where it may
 constexpr uint64_t kAlgorithm = 0x62707474;
 
-// The status that a test asked for, or the one of a broken context.
+// The status that a test has asked for.
 #define ENTER()                                                                              \
   do {                                                                                       \
     if (const int code = fake_cuda_call(__func__)) return static_cast<cublasStatus_t>(code); \
@@ -308,7 +308,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
 
 // -- products -------------------------------------------------------------------------
 
-// One algorithm, which remembers what it was promised.
+// The fake has one algorithm, which remembers the alignments that it was promised.
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
                                               cublasLtMatmulDesc_t description,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,

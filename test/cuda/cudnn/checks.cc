@@ -6,7 +6,7 @@
 namespace fake_cudnn {
 namespace {
 
-// The real library lets these pass and then does who knows what.
+// Whether to refuse what the real library's checks let pass, though the call is wrong.
 bool stricter() { return !checks_only(); }
 
 bool ragged(const cudnnRNNDataStruct& data) {
@@ -94,7 +94,7 @@ cudnnStatus_t check(const Call& call) {
   FAKE_CUDNN_CHECK(check_input(rnn, *call.x_desc));
   FAKE_CUDNN_BAD(call.needs_h && !call.h_desc);
   if (call.needs_h) FAKE_CUDNN_CHECK(check_state(rnn, call.x_desc->B, rnn.P, *call.h_desc));
-  // Of every cell, though only the LSTM uses it.
+  // Required for every cell, though only the LSTM uses it.
   FAKE_CUDNN_BAD(call.needs_c && !call.c_desc);
   if (call.needs_c) FAKE_CUDNN_CHECK(check_state(rnn, call.x_desc->B, rnn.H, *call.c_desc));
   FAKE_CUDNN_CHECK(check_spaces(call));

@@ -57,7 +57,7 @@ bool is_device(CUdevice device) {
 
 unsigned char* pointer_of(CUdeviceptr address) { return reinterpret_cast<unsigned char*>(address); }
 
-// A range of device memory; nothing is at any address.
+// Whether it is a range of device memory; one of no bytes may be anywhere.
 bool is_range(CUdeviceptr address, size_t bytes) {
   return bytes == 0 || state().arena.holds(pointer_of(address), bytes);
 }
@@ -367,7 +367,7 @@ CUresult CUDAAPI cuStreamSynchronize(CUstream stream) {
   return queue ? bptt_fake::run(*queue) : CUDA_ERROR_INVALID_HANDLE;
 }
 
-// Work that is found waiting is done by the next query.
+// A query that finds work does it and reports that it was not ready: the next one finds it done.
 CUresult CUDAAPI cuStreamQuery(CUstream stream) {
   FAKE_CALL(kContext);
   CUstream_st* queue = find_stream(stream);

@@ -104,7 +104,7 @@ Outcome in_child(Body body) {
       (outcome).status == FAKE_CUDA_EXIT_CODE && (outcome).words.find(text) != std::string::npos, \
       "status %d, not \"%s\": %s", (outcome).status, text, (outcome).words.c_str())
 
-// What AddressSanitizer, where it is there, sees before the fakes do.
+// Caught by the fakes, or in an instrumented build by AddressSanitizer, which sees it first.
 #if defined(__SANITIZE_ADDRESS__)
 #define CHECK_CAUGHT_OR_POISONED(outcome, text)                                \
   CHECK_MSG((outcome).words.find(text) != std::string::npos ||                 \
