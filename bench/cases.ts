@@ -14,11 +14,17 @@ const DEMO_CELL: CellName = 'lstm'
 export const VOCABULARY = 96
 
 /** Whether the check compares gradients. */
-export const hasGradients = ({ pass }: Case): boolean => pass === 'train' || pass === 'ops'
+export const hasGradients = ({ pass }: Case): boolean =>
+  pass === 'train' || pass === 'ops' || pass === 'decoder'
+
+/** The stack of a case: the cell of a decoder reads its input and what it looked at side by side. */
+export const stackOfCase = (one: Case): Case => (one.pass === 'decoder' ? { ...one, I: one.I + one.H } : one)
 
 /** Numbers in parameters and sequences. */
 export function elements(one: Case): number {
-  const weights = [...parameterShapes(one).values()].map((shape) => shape.reduce((size, n) => size * n, 1))
+  const weights = [...parameterShapes(stackOfCase(one)).values()].map((shape) =>
+    shape.reduce((size, n) => size * n, 1),
+  )
   const width = one.I + one.layers * directions(one) * outputSize(one)
   return one.T * one.B * width + weights.reduce((sum, size) => sum + size, 0)
 }
@@ -33,10 +39,11 @@ export function rowLengths({ lengths, B, T }: Case): number[] | null {
 /** Floating-point operations of one step of one row, forward: those of the products. */
 export function operationsPerStep(one: Case): number {
   let multiplications = 0
-  for (const [name, [rows, cols]] of parameterShapes(one) as Map<string, [number, number]>) {
+  for (const [name, [rows, cols]] of parameterShapes(stackOfCase(one)) as Map<string, [number, number]>) {
     if (name.startsWith('weight')) multiplications += rows * cols
   }
   if (one.pass === 'demo') multiplications += VOCABULARY * one.H
+  if (one.pass === 'decoder') multiplications += 2 * one.T * one.H
   return 2 * multiplications
 }
 
@@ -76,6 +83,7 @@ export function impossible(one: Case): string | null {
   if (pass === 'step' && !plain) return 'a stream has one direction, and rows of one length'
   if (pass === 'demo' && !(plain && cell === DEMO_CELL && layers === 1 && projSize === 0))
     return "the demo's model is one plain LSTM layer"
+  if (pass === 'decoder' && !(plain && layers === 1 && projSize === 0)) return 'a decoder is one plain cell'
   if (pass === 'ops' && !(plain && layers === 1 && projSize === 0)) return 'pass ops takes one plain layer'
   return null
 }

@@ -46,10 +46,11 @@ export function addOptions(bench: Command): void {
       'after',
       `
 Passes: forward (inference), train (forward, sum, backward, all gradients), step (one step of a stream),
-ops (what the API costs beside its native calls), demo (a training step of a whole model).
+ops (what the API costs beside its native calls), demo (a training step of a whole model),
+decoder (a training step of a loop of a cell with attention).
 Every contender runs in a process of its own. Its results are checked before it is timed; one that
 fails is reported, and the exit code is 1. With a suite, --pass and --cells choose among its cases.
-With --device cuda the passes are forward, train and demo, and the peer is a torch that sees the device;
+With --device cuda the passes are forward, train, demo and decoder, and the peer is a torch that sees the device;
 --threads, --isa and --memory are of the CPU alone.
 
 Examples:

@@ -241,7 +241,51 @@ class Demo:
         return {"losses": torch.stack([self.step() for _ in range(3)])}
 
 
-PASSES = {"forward": Forward, "train": Train, "step": Step, "demo": Demo}
+class Decoder:
+    """Train of a loop of a cell with attention: what it looked at, by its state before, is part of its input."""
+
+    def __init__(self, given):
+        case = given.case
+        self.cell = CELLS[case["cell"]](case["I"] + case["H"], case["H"], dtype=given.dtype, device=given.device)
+        self.cell.load_state_dict({name: given[f"{name}_l0"] for name in self.cell.state_dict()})
+        self.x = given["x"].requires_grad_()
+        self.memory = given["memory"].requires_grad_()
+        self.zeros = torch.zeros(case["B"], case["H"], dtype=given.dtype, device=given.device)
+        self.lstm = case["cell"] == "lstm"
+        self.wait = given.wait
+
+    def call(self):
+        keys = self.memory.transpose(0, 1).contiguous()
+        h, state, outputs = self.zeros, None, []
+        for x in self.x.unbind():
+            weights = torch.bmm(keys, h.unsqueeze(2)).softmax(1)
+            context = torch.bmm(weights.transpose(1, 2), keys).squeeze(1)
+            state = self.cell(torch.cat([x, context], 1), state)
+            h = state[0] if self.lstm else state
+            outputs.append(h)
+        return torch.stack(outputs)
+
+    def run(self, iterations):
+        for _ in range(iterations):
+            self.call().sum().backward()
+            self.wait()
+            self.drop()
+
+    def drop(self):
+        self.cell.zero_grad(set_to_none=True)
+        self.x.grad = self.memory.grad = None
+
+    def check(self, given):
+        output = self.call()
+        output.backward(given["dy"])
+        results = {"output": output.detach(), "dx": self.x.grad, "dmemory": self.memory.grad}
+        for name, parameter in self.cell.named_parameters():
+            results[f"d.{name}_l0"] = parameter.grad
+        self.drop()
+        return results
+
+
+PASSES = {"forward": Forward, "train": Train, "step": Step, "demo": Demo, "decoder": Decoder}
 
 
 class Contender:

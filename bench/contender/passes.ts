@@ -2,19 +2,26 @@
 import { setImmediate } from 'node:timers/promises'
 import {
   Adam,
+  concat,
   crossEntropy,
   type Device,
+  DotAttention,
   Embedding,
   GRU,
+  GRUCell,
   Linear,
   LSTM,
+  LSTMCell,
   type Module,
   noGrad,
   RNN,
+  RNNCell,
+  stack,
   synchronize,
   type Tensor,
   tensor,
   tidy,
+  zeros,
 } from 'bptt'
 import { directions, outputSize } from '#internals'
 import type { Named, Numbers } from '../measure/data.ts'
@@ -41,6 +48,7 @@ export function preparePass(given: Given): Prepared {
   const { pass } = given.one
   if (pass === 'step') return stepPass(given)
   if (pass === 'demo') return demoPass(given)
+  if (pass === 'decoder') return decoderPass(given)
   return pass === 'forward' ? forwardPass(given) : trainPass(given)
 }
 
@@ -155,6 +163,66 @@ function trainPass(given: Given): Prepared {
     dispose() {
       layer.dispose()
       x.dispose()
+    },
+  }
+}
+
+/** A loop of a decoder with attention in training: what it looked at, by its state before, is part of its input. */
+function decoderPass(given: Given): Prepared {
+  const { cell: name, B, T, I, H, dtype } = given.one
+  const options = { dtype, device: given.device }
+  const cell = new { lstm: LSTMCell, gru: GRUCell, rnn: RNNCell }[name](I + H, H, options)
+  tidy(() => {
+    const weights = [...cell.stateDict().keys()].map((key) => [key, load(given, `${key}_l0`)] as const)
+    cell.loadStateDict(new Map(weights))
+  })
+  const attention = new DotAttention<'float32' | 'float64'>(options)
+  const x = load(given, 'x', true)
+  const memory = load(given, 'memory', true)
+  const forward = (): Tensor => {
+    const keys = memory.transpose(0, 1) // [B,T,H]
+    let state: { h: Tensor<'float32' | 'float64'> } = { h: zeros([B, H], options) }
+    const outputs = x.chunk(T, 0).map((input) => {
+      const context = attention.forward(state.h, keys).output
+      state = cell.forward(concat([input.squeeze(0), context], 1), state)
+      return state.h
+    })
+    return stack(outputs)
+  }
+  const dropGradients = (): void => {
+    cell.zeroGrad()
+    for (const leaf of [x, memory]) {
+      leaf.grad?.dispose()
+      leaf.grad = null
+    }
+  }
+  return {
+    async run(iterations) {
+      for (let i = 0; i < iterations; i++) {
+        tidy(() => forward().sum().backward())
+        await finished(given)
+        dropGradients()
+      }
+    },
+    async check() {
+      const output = tidy(() => {
+        const output = forward()
+        output.backward(load(given, 'dy'))
+        return output
+      })
+      const results = new Map<string, Tensor>([
+        ['output', output],
+        ['dx', x.grad as Tensor],
+        ['dmemory', memory.grad as Tensor],
+      ])
+      for (const [key, parameter] of cell.namedParameters())
+        results.set(`d.${key}_l0`, parameter.grad as Tensor)
+      const collected = await collect(results)
+      dropGradients()
+      return collected
+    },
+    dispose() {
+      for (const one of [cell, x, memory]) one.dispose()
     },
   }
 }

@@ -10,10 +10,11 @@ import {
   type Vector,
   type Weights,
 } from '#internals'
-import { hasGradients, rowLengths } from '../cases.ts'
+import { hasGradients, rowLengths, stackOfCase } from '../cases.ts'
 import { type Case, ONE_THREAD } from '../report/report.ts'
 import { type CaseData, type Numbers, readTensor, type Sample } from './data.ts'
 import type { Places } from './protocol.ts'
+import { runDecoder } from './reference_decoder.ts'
 import { demoLosses } from './reference_demo.ts'
 
 const CELLS = { lstm, gru, rnn: rnnTanh }
@@ -47,32 +48,46 @@ export function expected(one: Case, { sample, tensors }: CaseData): Expected {
     Float64Array.from((tensors.get(name) as { values: Numbers }).values)
   if (one.pass === 'demo') return new Map([['losses', demoLosses(one, doubles, 3)]])
   const lengths = rowLengths(one)
-  const names = [...parameterShapes(one)]
+  const names = [...parameterShapes(stackOfCase(one))]
   const perCell = names.length / (one.layers * directions(one))
   const weights = Array.from({ length: names.length / perCell }, (_, k) =>
     toWeights(names.slice(k * perCell, (k + 1) * perCell), doubles),
   )
   const sampled = (name: string): Vector =>
     takeSample((tensors.get(name) as { values: Numbers }).values, one, sample)
+  const size = { cell: CELLS[one.cell], T: sample.steps, B: sample.rows.length, x: sampled('x') }
+  if (one.pass === 'decoder') {
+    const { output, backward } = runDecoder({
+      ...size,
+      weights: weights[0] as Weights,
+      memory: sampled('memory'),
+    })
+    const { dx, dmemory, dweights } = backward(sampled('dy'))
+    return new Map([
+      ['output', output],
+      ['dx', dx],
+      ['dmemory', dmemory],
+      ...gradients(names, [dweights], perCell),
+    ])
+  }
   const { output, backward } = runReference({
-    cell: CELLS[one.cell],
+    ...size,
     weights,
     directions: directions(one),
-    T: sample.steps,
-    B: sample.rows.length,
-    x: sampled('x'),
     ...(lengths && { lengths: sample.rows.map((b) => Math.min(lengths[b] as number, sample.steps)) }),
   })
   const results: Expected = new Map([['output', output]])
   if (!hasGradients(one)) return results
   const { dx, dweights } = backward({ output: sampled('dy') })
-  results.set('dx', dx)
-  names.forEach(([name], i) => {
-    const key = withoutSuffix(name)
-    const gradient = dweights[Math.floor(i / perCell)]?.[key] as Vector | { data: Vector }
-    results.set(`d.${name}`, 'data' in gradient ? gradient.data : gradient)
+  return new Map([...results, ['dx', dx], ...gradients(names, dweights, perCell)])
+}
+
+/** Gradients of parameters by the protocol's names. */
+function gradients(names: [string, unknown][], dweights: Weights[], perCell: number): [string, Vector][] {
+  return names.map(([name], i) => {
+    const gradient = dweights[Math.floor(i / perCell)]?.[withoutSuffix(name)] as Vector | { data: Vector }
+    return [`d.${name}`, 'data' in gradient ? gradient.data : gradient]
   })
-  return results
 }
 
 const withoutSuffix = (name: string): keyof Weights => name.replace(/_l\d+(_reverse)?$/, '') as keyof Weights
@@ -129,7 +144,8 @@ function compare(
   values: Numbers,
   bounds: Bounds,
 ): string | null {
-  const sequence = name === 'output' || name === 'dx'
+  const gradient = name === 'dx' || name === 'dmemory'
+  const sequence = name === 'output' || gradient
   const size = sequence
     ? one.T * one.B * (name === 'dx' ? one.I : directions(one) * outputSize(one))
     : wanted.length
@@ -147,7 +163,7 @@ function compare(
   if (error > bound * largest) {
     return `error ${(error / largest).toExponential(1)} of the largest magnitude, allowed ${bound.toExponential(1)}`
   }
-  if (name !== 'dx') return null
+  if (!gradient) return null
   const nonzero = (numbers: ArrayLike<number>): number => {
     let count = 0
     for (let i = 0; i < numbers.length; i++) if (numbers[i] !== 0) count++

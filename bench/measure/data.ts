@@ -1,7 +1,7 @@
 /** The numbers of a case: made once, written to a file that every contender reads. */
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { directions, generator, outputSize, parameterShapes } from '#internals'
-import { hasGradients, operationsPerStep, VOCABULARY } from '../cases.ts'
+import { hasGradients, operationsPerStep, stackOfCase, VOCABULARY } from '../cases.ts'
 import type { Case } from '../report/report.ts'
 import type { Place, Places } from './protocol.ts'
 
@@ -31,14 +31,14 @@ const MOST_ROWS = 8
 
 /** @param budget floating-point operations that the reference may cost, about; at least one row is computed */
 export function chooseSample(one: Case, budget: number): Sample {
-  const { B, T, bidirectional } = one
+  const { pass, B, T, bidirectional } = one
   const perStep = operationsPerStep(one) * (hasGradients(one) ? 3 : 1)
   const affordable = Math.max(4, Math.floor(budget / perStep))
   const count = Math.max(1, Math.min(B, MOST_ROWS, Math.floor(affordable / T)))
   // The last row, and others spread evenly before it.
   const rows = Array.from({ length: count }, (_, i) => Math.ceil(((i + 1) * B) / count) - 1)
-  // What a step of a bidirectional layer computes depends on all steps.
-  return { rows, steps: bidirectional ? T : Math.min(T, Math.ceil(affordable / count)) }
+  // What a step of a bidirectional layer computes depends on all steps, and that of a decoder on all it looks at.
+  return { rows, steps: bidirectional || pass === 'decoder' ? T : Math.min(T, Math.ceil(affordable / count)) }
 }
 
 export function makeData(one: Case, sample: Sample): CaseData {
@@ -54,7 +54,8 @@ export function makeData(one: Case, sample: Sample): CaseData {
   }
   const bound = 1 / Math.sqrt(H)
   const demo = pass === 'demo'
-  for (const [name, shape] of parameterShapes(one)) add(demo ? `lstm.${name}` : name, shape, bound)
+  for (const [name, shape] of parameterShapes(stackOfCase(one)))
+    add(demo ? `lstm.${name}` : name, shape, bound)
   if (demo) {
     add('embedding.weight', [VOCABULARY, I], 1)
     add('linear.weight', [VOCABULARY, H], bound)
@@ -66,6 +67,7 @@ export function makeData(one: Case, sample: Sample): CaseData {
     return { sample, tensors }
   }
   add('x', [T, B, I], 1)
+  if (pass === 'decoder') add('memory', [T, B, H], 1)
   if (hasGradients(one)) {
     const width = directions(one) * outputSize(one)
     const values = new Kind(T * B * width)

@@ -10,6 +10,7 @@ const PASS_NAMES = {
   step: 'single steps',
   ops: 'cost of the API',
   demo: 'whole training step of the demo',
+  decoder: 'training step of a decoder with attention',
 }
 
 /** Results that can stand in one chart: the same question at different shapes. */

@@ -5,7 +5,7 @@
 
 import type { Stack } from '#internals'
 
-export const PASSES = ['forward', 'train', 'step', 'ops', 'demo'] as const
+export const PASSES = ['forward', 'train', 'step', 'ops', 'demo', 'decoder'] as const
 export type Pass = (typeof PASSES)[number]
 
 export const PEERS = ['torch', 'onnxruntime', 'tfjs'] as const

@@ -12,7 +12,7 @@ export { writeFileAtomic } from '../io/atomic.ts'
 // What the native calls of a recurrent layer take as its description.
 export { describeStack } from '../ops/recurrent.ts'
 // The reference in plain loops that every contender's results are checked against, and its random numbers.
-export type { Weights } from '../reference/cell.ts'
+export type { Cell, Weights } from '../reference/cell.ts'
 export { gru } from '../reference/gru.ts'
 export { lstm } from '../reference/lstm.ts'
 export { rnnTanh } from '../reference/rnn.ts'

@@ -128,6 +128,7 @@ describe('cases', () => {
     [{ pass: 'step', lengths: 'ragged' }, /one length/],
     [{ pass: 'demo', cell: 'gru' }, /LSTM/],
     [{ pass: 'ops', layers: 2 }, /one plain layer/],
+    [{ pass: 'decoder', bidirectional: true }, /one plain cell/],
     [{ pass: 'step', busy: true }, /JavaScript thread/],
   ] as [Partial<Case>, RegExp][])('refuses %j', (change, reason) => {
     expect(impossible(LAYER)).toBeNull()

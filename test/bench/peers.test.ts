@@ -29,7 +29,7 @@ const VARIANTS: Partial<Case>[] = [
   { B: 2, T: 9, I: 17, H: 5, layers: 2 },
 ]
 
-const CASES = (['forward', 'train', 'step', 'demo'] as const).flatMap((pass) =>
+const CASES = (['forward', 'train', 'step', 'demo', 'decoder'] as const).flatMap((pass) =>
   (['lstm', 'gru', 'rnn'] as const).flatMap((cell) =>
     VARIANTS.map((variant) => ({ ...LAYER, ...variant, pass, cell })).filter(
       (one) => impossible(one) === null,
@@ -108,7 +108,7 @@ describe.each(found)('$name', (contender) => {
     }
   })
 
-  it.each(['forward', 'train', 'step', 'demo'] as const)('is timed: %s', async (pass) => {
+  it.each(['forward', 'train', 'step', 'demo', 'decoder'] as const)('is timed: %s', async (pass) => {
     const one = { ...LAYER, pass }
     if (!CAN[contender.name as Peer](one)) return
     const { reply } = await prepare(one, false)

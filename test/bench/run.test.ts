@@ -22,7 +22,7 @@ describe('a run', () => {
 
   it('reports machine, limits, versions and results as JSON and as a table', async () => {
     const json = newFile()
-    const args = [...ALONE, '--pass', 'train,forward,step,ops,demo', '--json', json]
+    const args = [...ALONE, '--pass', 'train,forward,step,ops,demo,decoder', '--json', json]
     const { code, stdout, stderr } = await bptt(...args)
     expect(code, stderr).toBe(0)
     const report = readReport(json)
@@ -49,6 +49,7 @@ describe('a run', () => {
       'step',
       'ops',
       'demo',
+      'decoder',
     ])
     for (const { case: one, threads, outcomes, ratios } of report.results) {
       expect(one).toMatchObject({ cell: 'lstm', B: 2, T: 3, I: 4, H: 5, layers: 1, dtype: 'float32' })
@@ -61,16 +62,16 @@ describe('a run', () => {
     }
     const lines = stdout.trimEnd().split('\n')
     const rows = lines.filter((line) => /^lstm \w+ 2,3,4,5 +1 thread +bptt \S+ (us|ms) \[/.test(line))
-    expect(rows.length, stdout).toBe(5)
+    expect(rows.length, stdout).toBe(6)
     expect(stdout).toMatch(/^limit with 1 thread: \S+ GF\/s, reads \S+ GB\/s$/m)
     expect(stdout).toMatch(/the API takes -?\S+ [um]s more/)
-    expect(stderr).toContain('1/5 lstm train 2,3,4,5')
+    expect(stderr).toContain('1/6 lstm train 2,3,4,5')
   })
 
   it.each([
     [['--cells', 'lstm,gru,rnn', '--layers', '2', '--bidirectional', '--ragged'], 6],
     [['--dtype', 'float64', '--proj', '3'], 2],
-    [['--cells', 'gru,rnn', '--pass', 'step,ops'], 4],
+    [['--cells', 'gru,rnn', '--pass', 'step,ops,decoder'], 6],
   ])('checks %j', async (options, results) => {
     const json = newFile()
     const { code, stderr, stdout } = await bptt(...ALONE, '--json', json, ...options)
