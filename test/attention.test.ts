@@ -168,6 +168,8 @@ describe('DotAttention and AdditiveAttention', () => {
     const one = layer.forward(query, keys, { lengths: [4, 2] })
     const many = layer.forward(query.reshape([2, 1, 5]), keys, { lengths: [4, 2] })
     expect(valuesOf(one.output)).toEqual(valuesOf(many.output))
+    const twice = layer.forward(stack([query, query], 1), keys, { lengths: [4, 2] })
+    expect(valuesOf(twice.output.slice(1, 2, 1))).toEqual(valuesOf(one.output))
     const mask = bool([1, 1, 0, 1, 1, 1, 0, 0], [2, 4])
     const values = x(2, 4, 2)
     const run = () => layer.forward(query, keys, { mask, values }).output

@@ -50,6 +50,13 @@ function isStep(where: string, query: Tensor, keys: Tensor): boolean {
 const asSequence = <D extends FloatDType>(x: Tensor<D>, step: boolean): Tensor<D> =>
   step ? reshape(x, [x._shape[0] as number, 1, x._shape[1] as number]) : x
 
+/** [B,L,K] x [B,S,K]^T, without turning all keys for a single query: a decoder asks them at each of its steps. */
+function products<D extends FloatDType>(queries: Tensor<D>, keys: Tensor<D>): Tensor<D> {
+  const [B, L, K] = queries._shape as [number, number, number]
+  if (L !== 1) return matmul(queries, transpose(keys, -2, -1))
+  return reshape(matmul(keys, reshape(queries, [B, K, 1])), [B, 1, keys._shape[1] as number])
+}
+
 /** Drops the axis that asSequence() put in. */
 function ofStep<D extends FloatDType>(found: AttentionResult<D>, step: boolean): AttentionResult<D> {
   if (!step) return found
@@ -114,7 +121,7 @@ export class DotAttention<D extends FloatDType = 'float32'> extends Module<Tenso
     const step = isStep(where, query, keys as Tensor)
     const queries = asSequence(query as Tensor<D>, step)
     const asked = this.weight === null ? queries : linear(queries, this.weight)
-    const scores = matmul(asked, transpose(keys as Tensor<D>, -2, -1))
+    const scores = products(asked, keys as Tensor<D>)
     return ofStep(attend(where, scores, values ?? (keys as Tensor<D>), maskOfStep(masks, step)), step)
   }
 }
