@@ -75,6 +75,7 @@ describe('examples', () => {
     'streaming.mjs': /same bits as the whole sequence: true\n.*setState: true/,
     'text.mjs': /^The rain in Spain stays mainly in the plain\.$/m,
     'translate/dates.mjs': /^exact match: (9\d|100)\.\d+ %$/m,
+    'translate/pronounce.mjs': /^phoneme error rate [1-4]?\d\.\d+ %, word error rate \d+\.\d+ %$/m,
   }
 
   it('are all known here', () =>

@@ -1,5 +1,5 @@
 // A translator of short sequences: an LSTM reads one in both directions, another writes the translation, and looks back
-// at what was read by attention (Luong et al., 2015). dates.mjs trains it.
+// at what was read by attention (Luong et al., 2015). dates.mjs and pronounce.mjs train it.
 import {
   AdamW,
   beamSearch,
