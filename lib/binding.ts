@@ -411,8 +411,15 @@ export interface Native {
   ): void
 
   // -- streaming inference ------------------------------------------------------------------
-  /** Waits for the weights, then copies them; desc has T = 1 and D = 1. */
-  createStepper(desc: Float64Array, parameters: Handle[]): StepperHandle
+  /**
+   * Waits for the weights, then packs them, unless a stepper has the same parameters of the same stamp, whose weights
+   * it then shares. desc has T = 1 and D = 1.
+   */
+  createStepper(desc: Float64Array, parameters: Handle[], stamp: number): StepperHandle
+  /** Other weights for a stepper and all that share its own. */
+  updateSteppers(stepper: StepperHandle, desc: Float64Array, parameters: Handle[], stamp: number): void
+  /** Of its state, which no other stepper shares. */
+  stepperBytes(stepper: StepperHandle): number
   /** Runs on the calling thread. x: [B,I], out: [B,Hout], of the layer's dtype. */
   step(stepper: StepperHandle, x: ArrayBufferView, out: ArrayBufferView): void
   /** h: [L,B,Hout]; c: [L,B,H] of a cell that has it, else null. Copies out of or into the stepper. */

@@ -1,12 +1,12 @@
 /** Inference step by step, with carried state. */
-import { native, type StepperHandle } from './binding.ts'
+import { type Handle, native, type StepperHandle } from './binding.ts'
 import { typedArrayKind, typedArrayLength, UNCLONEABLE } from './brand.ts'
 import { hasC, outputSize } from './cells.ts'
 import { arrayRemedy, checkInteger, checkIntegers, checkOneOf, checkOptions, newArray } from './check.ts'
 import type { DataOf, FloatDType } from './dtype.ts'
 import { MAX_INT32 } from './limits.ts'
 import { argumentError, disposedError, refusal, shapeError, shapeText } from './messages.ts'
-import { describeStack, type RecurrentShape } from './ops/recurrent.ts'
+import { describeStack, type RecurrentShape, stampOf } from './ops/recurrent.ts'
 import type { Tensor } from './tensor.ts'
 
 /** Options of {@link Recurrent.stream}. */
@@ -27,7 +27,8 @@ export interface StreamState<D extends FloatDType> {
 
 /**
  * A recurrent layer that runs one time step per call on the calling thread, made by
- * layer.stream(). It holds a snapshot of the weights, and starts from a state of zeros.
+ * layer.stream(). It starts from a state of zeros and holds a snapshot of the weights, one for all streams of a layer
+ * that are made before its weights change: a stream more costs its state alone ({@link bytes}).
  * Its results equal those of forward() on the CPU over the whole sequence, to the bit. It runs
  * there in the layer's dtype, also where the layer is on another device or has `compute`.
  */
@@ -43,6 +44,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   /** @internal */
   readonly uncloneable = UNCLONEABLE
   readonly #shape: RecurrentShape
+  readonly #parameters: readonly Tensor<D>[]
   #stepper: StepperHandle | null
 
   /** @internal Use layer.stream(). */
@@ -66,11 +68,25 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     this.dtype = shape.dtype as D
     this.inputSize = shape.inputSize
     this.outputSize = outputSize(shape)
-    this.#stepper = native().createStepper(
-      describeStack({ ...shape, compute: null }, 1, this.batch, false, false, 0),
-      parameters.map((parameter) => parameter._handle(where)),
-    )
+    this.#parameters = parameters
+    this.#stepper = native().createStepper(...this.#weights(where))
     Object.freeze(this)
+  }
+
+  /** Bytes of memory that this stream alone holds: its state. The weights are shared, and scratch is of all streams. */
+  get bytes(): number {
+    return native().stepperBytes(this.#live('bytes'))
+  }
+
+  /**
+   * Takes the layer's weights as they are now, for this stream and all that share its weights. The state goes on.
+   * Waits for the weights.
+   *
+   * @throws BpttError ERR_BPTT_DISPOSED, ERR_BPTT_OOM; the stream then goes on with the weights that it has
+   */
+  update(): void {
+    const stepper = this.#live('update')
+    native().updateSteppers(stepper, ...this.#weights(this.#where('update')))
   }
 
   /**
@@ -132,7 +148,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     native().resetStepper(stepper, Int32Array.from(list))
   }
 
-  /** Frees the weights and the state. A second call does nothing. */
+  /** Frees the state, and the weights with the last stream that shares them. A second call does nothing. */
   dispose(): void {
     if (this.#stepper !== null) native().releaseStepper(this.#stepper)
     this.#stepper = null
@@ -147,6 +163,15 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     const { batch, inputSize, outputSize, dtype } = this
     return `RecurrentStream(batch ${batch}, ${inputSize} -> ${outputSize}, ${dtype})`
+  }
+
+  #weights(where: string): [desc: Float64Array, parameters: Handle[], stamp: number] {
+    const storages = this.#parameters.map((parameter) => parameter._live(where))
+    return [
+      describeStack({ ...this.#shape, compute: null }, 1, this.batch, false, false, 0),
+      storages.map(({ handle }) => handle),
+      stampOf(storages),
+    ]
   }
 
   get #rows(): number {

@@ -231,6 +231,9 @@ typedef struct bptt_plan_sizes {
   size_t reserve_bytes;             // 0 unless training
   size_t forward_workspace_bytes;   // scratch of one call
   size_t backward_workspace_bytes;  // 0 unless training
+  // How much less scratch a call with packed needs: what it leaves untouched at the end.
+  size_t forward_packing_bytes;
+  size_t backward_packing_bytes;
 } bptt_plan_sizes;
 
 // Parameters of pseudo-layer (layer * D + direction): those of cells.h, torch's tensors. Null
@@ -249,7 +252,7 @@ typedef struct bptt_recurrent_forward {
   const void* h0;  // [L*D,B,Hout], null: zeros
   const void* c0;  // [L*D,B,H], cells with c only, null: zeros
   void* y;         // [T,B,D*Hout]; rows past their length become zero
-  void* hn;        // [L*D,B,Hout], may be null
+  void* hn;        // [L*D,B,Hout], may be null; of the CPU may be h0 itself, as cn may be c0
   void* cn;        // [L*D,B,H], cells with c only, may be null
   void* reserve;
   void* workspace;

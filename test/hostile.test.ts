@@ -86,7 +86,7 @@ describe('a getter in a list', () => {
     expect(() =>
       addon.recurrentForward(desc, list, null, floats(3), null, 0, 0, 0, x, null, null, null, null),
     ).toThrow(disposed)
-    expect(() => addon.createStepper(desc, list)).toThrow(disposed)
+    expect(() => addon.createStepper(desc, list, 1)).toThrow(disposed)
   })
 
   it('is of a cohort, and of one', () => {

@@ -25,16 +25,11 @@ import {
   zeros,
 } from 'bptt'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { collect } from './support/collect.ts'
 import { codeOf } from './support/failure.ts'
 
 /** Collects what earlier tests forgot: in the middle of a count it would be missed. */
-beforeEach(async () => {
-  if (!globalThis.gc) throw new Error('run with --expose-gc')
-  for (let turn = 0; turn < 3; turn++) {
-    globalThis.gc()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-})
+beforeEach(collect)
 
 async function live(): Promise<number> {
   await synchronize()

@@ -1,6 +1,7 @@
 /** Streaming equals the full sequence, and carries state. */
-import { GRU, LSTM, ones, RNN, randn, SGD, type Tensor } from 'bptt'
+import { GRU, info, LSTM, ones, RNN, randn, SGD, type Tensor } from 'bptt'
 import { describe, expect, it } from 'vitest'
+import { collect } from './support/collect.ts'
 
 const layers = [
   ['LSTM', () => new LSTM(3, 17, { numLayers: 2 })],
@@ -61,6 +62,91 @@ describe.each(layers)('%s', (_, make) => {
     ]
     expect(row(again, 1)).toEqual(row(start, 1))
     expect(row(again, 0)).not.toEqual(row(start, 0))
+  })
+})
+
+describe('streams of one layer', () => {
+  const H = 128
+  const train = (layer: LSTM) => {
+    layer
+      .forward(ones([2, 1, 3]))
+      .output.sum()
+      .backward()
+    new SGD(layer.parameters(), { lr: 1 }).step()
+  }
+  const x = randn([1, 3]).dataSync() as Float32Array
+
+  it('share their weights: one more costs its state', async () => {
+    await collect() // the streams of other tests
+    const layer = new LSTM(3, H)
+    const allocated = () => info().memory.allocatedBytes
+    const before = allocated()
+    const first = layer.stream()
+    const one = allocated() - before
+    const more = Array.from({ length: 1000 }, () => layer.stream())
+    expect(first.bytes).toBe(2 * H * 4)
+    const each = (allocated() - before - one) / more.length
+    expect(each).toBeGreaterThanOrEqual(first.bytes)
+    expect(each).toBeLessThan(1.01 * first.bytes) // some got blocks that were there, a little larger
+    // Weights, packed once, and scratch: far from a second copy.
+    const weights = 4 * H * (3 + H + 1) * 4
+    expect(one).toBeLessThan(1.5 * weights)
+    const y = first.step(x)
+    for (const stream of more) expect(stream.step(x)).toEqual(y)
+    for (const stream of [first, ...more]) stream.dispose()
+    expect(allocated()).toBe(before)
+  })
+
+  it('have states of their own', () => {
+    const layer = new GRU(3, 5)
+    const [a, b] = [layer.stream(), layer.stream({ batch: 2 })]
+    const first = a.step(x)
+    expect(a.step(x)).not.toEqual(first)
+    expect(b.step(new Float32Array([...x, ...x]))).toEqual(new Float32Array([...first, ...first]))
+  })
+
+  it('take new weights together', () => {
+    const layer = new LSTM(3, 4)
+    const [a, b] = [layer.stream(), layer.stream()]
+    a.step(x)
+    const state = a.getState()
+    train(layer)
+    const later = layer.stream()
+    b.update()
+    for (const stream of [a, b, later]) stream.setState(state)
+    const expected = later.step(x)
+    expect(a.step(x)).toEqual(expected)
+    expect(b.step(x)).toEqual(expected)
+  })
+
+  it('made after training have other weights than those before', () => {
+    const layer = new LSTM(3, 4)
+    const before = layer.stream()
+    train(layer)
+    const after = layer.stream()
+    const old = before.step(x)
+    expect(after.step(x)).not.toEqual(old)
+    before.reset()
+    expect(before.step(x)).toEqual(old)
+  })
+
+  it('go on with the weights that they have where the layer is gone', () => {
+    const layer = new LSTM(3, 4)
+    const stream = layer.stream()
+    const y = stream.step(x)
+    layer.dispose()
+    expect(() => stream.update()).toThrow(/^\[LSTM\.stream\.update\] expected a live tensor/)
+    stream.reset()
+    expect(stream.step(x)).toEqual(y)
+  })
+
+  it('survive the one that was made first', () => {
+    const layer = new LSTM(3, 4)
+    const [a, b] = [layer.stream(), layer.stream()]
+    const y = a.step(x)
+    a.dispose()
+    expect(b.step(x)).toEqual(y)
+    expect(() => a.bytes).toThrow(expect.objectContaining({ code: 'ERR_BPTT_DISPOSED' }))
   })
 })
 

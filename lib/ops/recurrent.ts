@@ -42,6 +42,10 @@ interface Extent {
   batched: boolean
 }
 
+/** The last write to any of the parameters: another for other contents, as long as they are the same storages. */
+export const stampOf = (parameters: readonly Storage[]): number =>
+  parameters.reduce((latest, { version }) => Math.max(latest, version), 0)
+
 /** Memory for the weights in the backend's layout. The backend packs them again where the stamp of a call is another. */
 export class PackedWeights {
   #storage: Storage | null = null
@@ -219,7 +223,7 @@ function run<D extends FloatDType>(
   const { dtype, device } = given[0]
   const [x, h0, c0] = given.map((one) => one?._handle(where) ?? null)
   const weights = parameters.map((parameter) => parameter._live(where))
-  const stamp = weights.reduce((latest, { version }) => Math.max(latest, version), 0)
+  const stamp = stampOf(weights)
   const cache = packed.storage(desc, training, device)
 
   const y = result(shapes.y, dtype, device)

@@ -17,7 +17,7 @@
   /* recurrent.cc */ \
   F(packedBytes) F(recurrentForward) F(recurrentBackward) \
   /* stepper.cc */ \
-  F(createStepper) F(step) F(getStepperState) F(setStepperState) F(resetStepper) F(releaseStepper)
+  F(createStepper) F(updateSteppers) F(stepperBytes) F(step) F(getStepperState) F(setStepperState) F(resetStepper) F(releaseStepper)
 // clang-format on
 
 namespace bptt::addon {

@@ -112,7 +112,9 @@ napi_value recurrentForward(Call& call) {
   args.cn = optional_c(call, layer, true);
 
   // The workspace goes back at once: what is enqueued later runs later.
-  const Storage workspace = call.stream().allocate(given.plan->sizes.forward_workspace_bytes);
+  const bptt_plan_sizes& sizes = given.plan->sizes;
+  const size_t packing = given.packed ? sizes.forward_packing_bytes : 0;
+  const Storage workspace = call.stream().allocate(sizes.forward_workspace_bytes - packing);
   args.workspace = workspace.data();
   Storage reserve;
   if (layer.training) {
@@ -154,7 +156,8 @@ napi_value recurrentBackward(Call& call) {
   args.reserve = reserve.data();
   const bool keep_reserve = call.flag();
 
-  const Storage workspace = call.stream().allocate(sizes.backward_workspace_bytes);
+  const size_t packing = given.packed ? sizes.backward_packing_bytes : 0;
+  const Storage workspace = call.stream().allocate(sizes.backward_workspace_bytes - packing);
   args.workspace = workspace.data();
   Storage copy;  // of the reserve, which the kernel overwrites
   if (keep_reserve) copy = call.stream().allocate(sizes.reserve_bytes);

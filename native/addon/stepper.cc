@@ -3,8 +3,8 @@
 #include "addon/stepper.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include <tuple>
 
 #include "addon/recurrent.h"
 #include "runtime/float_mode.h"
@@ -15,82 +15,91 @@ namespace {
 
 constexpr napi_type_tag kStepperTag = {0x1b8e07d2c4934a5e, 0xb6a1d3f05e2c4871};
 
-class Stepper {
+void run(StepperList& room, const Plan& plan, bptt_recurrent_forward& args) {
+  FlushDenormals mode;
+  const bptt_code code = plan.ops->recurrent_forward(&room.context(), plan.plan, &args);
+  if (code != BPTT_OK) throw Error(code, std::string("[step] ") + room.context().message);
+}
+
+// Scratch holds the output, then the workspace of a call whose weights are packed.
+size_t workspace_offset(const Plan& plan) {
+  constexpr size_t kAlignment = 64;
+  const size_t output = plan.layer.y_count() * size_of(plan.layer.dtype);
+  return (output + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+size_t scratch_bytes(const Plan& plan) {
+  return workspace_offset(plan) + plan.sizes.forward_workspace_bytes -
+         plan.sizes.forward_packing_bytes;
+}
+
+// What panels of weights depend on.
+auto format_of(const bptt_recurrent& d) {
+  return std::tie(d.cell, d.dtype, d.I, d.H, d.P, d.L, d.bias);
+}
+
+// Whose weights, and as of when.
+struct WeightsKey {
+  bptt_recurrent layer;
+  std::vector<Operand> tensors;
+  uint64_t stamp;  // changes with every write to any of them
+
+  bool operator==(const WeightsKey& other) const {
+    const auto same = [](const Operand& a, const Operand& b) {
+      return a.block == b.block && a.generation == b.generation;
+    };
+    return stamp == other.stamp && format_of(layer) == format_of(other.layer) &&
+           std::equal(tensors.begin(), tensors.end(), other.tensors.begin(), other.tensors.end(),
+                      same);
+  }
+};
+
+// The parameters of a layer as steps read them: in panels, and those that no panel holds.
+class PackedWeights {
  public:
-  // `stream` is the CPU's, `owner` that of the weights' device. Both must be idle: the weights
-  // are read, and memory of the CPU is used for as long as the stepper lives, without a
-  // stream's order.
-  Stepper(Stream& stream, Stream& owner, std::shared_ptr<const Plan> plan,
-          std::vector<bptt_recurrent_params> weights)
-      : plan_(std::move(plan)),
-        device_(std::make_shared<Device>(&stream.backend(), 0)),
-        context_(device_->context()),
-        weights_(std::move(weights)) {
-    const size_t element = size_of(plan_->layer.dtype);
-    packed_ = stream.allocate(plan_->sizes.packed_bytes);
-    workspace_ = stream.allocate(plan_->sizes.forward_workspace_bytes);
-    x_ = stream.allocate(plan_->layer.x_count() * element);
-    y_ = stream.allocate(plan_->layer.y_count() * element);
-    for (int i = 0; i < 2; ++i) {
-      h_[i] = stream.allocate(plan_->layer.h_count() * element);
-      if (plan_->layer.has_c()) c_[i] = stream.allocate(plan_->layer.c_count() * element);
-    }
-    // All are there before the first is touched: memory runs out before it is taken.
-    for (Storage* storage : {&packed_, &workspace_, &x_, &y_, &h_[0], &h_[1], &c_[0], &c_[1]}) {
-      if (*storage) std::memset(storage->data(), 0, storage->bytes());
-    }
-    for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
-      for_each_present(plan_->layer, layer, [&](Parameter which, int64_t elements) {
-        void*& pointer = weights_[layer].*which;
-        copies_.push_back(stream.allocate(elements * element));
-        download(owner, copies_.back().data(), pointer, elements * element);
-        pointer = copies_.back().data();
+  // Streams of the CPU and of the parameters, both idle: memory is used outside their order, the
+  // CPU's from now on. The room is prepared for the plan.
+  PackedWeights(Stream& stream, Stream& owner, StepperList& room, const Plan& plan, WeightsKey key,
+                std::vector<bptt_recurrent_params> params)
+      : key_(std::move(key)), params_(std::move(params)) {
+    const size_t element = size_of(plan.layer.dtype);
+    const Parameter unit_weights = unit_weights_of(plan.layer.cell).which;
+    packed_ = stream.allocate(plan.sizes.packed_bytes);
+    const Storage x = stream.allocate(plan.layer.x_count() * element);
+    std::vector<Storage> copies;
+    for (int64_t layer = 0; layer < plan.layer.layers(); ++layer) {
+      for_each_present(plan.layer, layer, [&](Parameter which, int64_t elements) {
+        if (which != unit_weights && &owner == &stream) return;
+        std::vector<Storage>& kept = which == unit_weights ? unit_weights_ : copies;
+        kept.push_back(stream.allocate(elements * element));
+        download(owner, kept.back().data(), params_[layer].*which, elements * element);
+        params_[layer].*which = kept.back().data();
       });
     }
-    // Packs the weights now rather than in the user's first step.
-    step(x_.data(), x_.bytes(), y_.data(), y_.bytes());
-    reset(nullptr, 0);
+    std::memset(packed_.data(), 0, packed_.bytes());
+    std::memset(x.data(), 0, x.bytes());
+    bptt_recurrent_forward args = arguments(room, plan);
+    args.x = x.data();
+    run(room, plan, args);  // packs
+    for (bptt_recurrent_params& all : params_) {
+      bptt_recurrent_params rest{};
+      if (unit_weights) rest.*unit_weights = all.*unit_weights;
+      all = rest;
+    }
   }
+  PackedWeights(const PackedWeights&) = delete;
 
-  const Plan& plan() const { return *plan_; }
+  const WeightsKey& key() const { return key_; }
 
-  void step(const void* x, size_t x_bytes, void* out, size_t out_bytes) {
-    if (x_bytes < x_.bytes() || out_bytes < y_.bytes()) broken("too short an array for a step");
-    FlushDenormals mode;
+  // Of a step, but for x and the state.
+  bptt_recurrent_forward arguments(const StepperList& room, const Plan& plan) const {
     bptt_recurrent_forward args{};
-    args.params = weights_.data();
+    args.params = params_.data();
     args.packed = packed_.data();
-    args.stamp = stamp_;
-    args.x = x;
-    args.h0 = h_[now_].data();
-    args.c0 = c_[now_].data();
-    args.y = y_.data();
-    args.hn = h_[1 - now_].data();
-    args.cn = c_[1 - now_].data();
-    args.workspace = workspace_.data();
-    const bptt_code code = plan_->ops->recurrent_forward(&context_, plan_->plan, &args);
-    if (code != BPTT_OK) throw Error(code, std::string("[step] ") + context_.message);
-    now_ = 1 - now_;
-    std::memmove(out, y_.data(), y_.bytes());
-  }
-
-  // Copies h, and c where there is one, out of the state or into it.
-  void copy_state(const View& h, const View* c, bool out) {
-    if (h.bytes < h_[now_].bytes() || (c != nullptr) != plan_->layer.has_c() ||
-        (c && c->bytes < c_[now_].bytes())) {
-      broken("arrays that do not fit the state");
-    }
-    copy(h_[now_], h, out);
-    if (c) copy(c_[now_], *c, out);
-  }
-
-  // Zeroes the state of `count` rows, or of all with null.
-  void reset(const int32_t* rows, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      if (rows && (rows[i] < 0 || rows[i] >= plan_->layer.B)) broken("a row that is not there");
-    }
-    zero(h_[now_], output_size(plan_->layer), rows, count);
-    if (plan_->layer.has_c()) zero(c_[now_], plan_->layer.H, rows, count);
+    args.stamp = 1;
+    args.y = room.scratch();
+    args.workspace = room.scratch() + workspace_offset(plan);
+    return args;
   }
 
  private:
@@ -101,6 +110,71 @@ class Stepper {
     if (code != BPTT_OK) throw Error(code, std::string("[stream] ") + context->message);
   }
 
+  const WeightsKey key_;
+  std::vector<bptt_recurrent_params> params_;  // pointers into unit_weights_
+  Storage packed_;
+  std::vector<Storage> unit_weights_;
+};
+
+}  // namespace
+
+// What steppers of one layer read; updated for all of them at once.
+struct SharedWeights {
+  std::shared_ptr<const PackedWeights> packed;
+};
+
+namespace {
+
+class Stepper {
+ public:
+  // The CPU's stream, idle: its memory is used outside its order from now on. The room is prepared
+  // for the plan.
+  Stepper(Stream& stream, std::shared_ptr<StepperList> room, std::shared_ptr<const Plan> plan,
+          std::shared_ptr<SharedWeights> weights)
+      : room_(std::move(room)), plan_(std::move(plan)), weights_(std::move(weights)) {
+    const size_t element = size_of(plan_->layer.dtype);
+    h_ = stream.allocate(plan_->layer.h_count() * element);
+    if (plan_->layer.has_c()) c_ = stream.allocate(plan_->layer.c_count() * element);
+    reset(nullptr, 0);
+  }
+
+  const Plan& plan() const { return *plan_; }
+  const std::shared_ptr<SharedWeights>& weights() const { return weights_; }
+  size_t bytes() const { return h_.bytes() + c_.bytes(); }
+
+  void step(const void* x, size_t x_bytes, void* out, size_t out_bytes) {
+    const size_t element = size_of(plan_->layer.dtype);
+    const size_t y_bytes = plan_->layer.y_count() * element;
+    if (x_bytes < plan_->layer.x_count() * element || out_bytes < y_bytes)
+      broken("too short an array for a step");
+    bptt_recurrent_forward args = weights_->packed->arguments(*room_, *plan_);
+    args.x = x;
+    args.h0 = args.hn = h_.data();
+    args.c0 = args.cn = c_.data();
+    run(*room_, *plan_, args);
+    std::memmove(out, args.y, y_bytes);
+  }
+
+  // Copies h, and c where there is one, out of the state or into it.
+  void copy_state(const View& h, const View* c, bool out) {
+    if (h.bytes < h_.bytes() || (c != nullptr) != plan_->layer.has_c() ||
+        (c && c->bytes < c_.bytes())) {
+      broken("arrays that do not fit the state");
+    }
+    copy(h_, h, out);
+    if (c) copy(c_, *c, out);
+  }
+
+  // Zeroes the state of `count` rows, or of all with null.
+  void reset(const int32_t* rows, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      if (rows && (rows[i] < 0 || rows[i] >= plan_->layer.B)) broken("a row that is not there");
+    }
+    zero(h_, output_size(plan_->layer), rows, count);
+    if (plan_->layer.has_c()) zero(c_, plan_->layer.H, rows, count);
+  }
+
+ private:
   static void copy(const Storage& state, const View& view, bool out) {
     if (state.bytes() == 0) return;
     if (out) {
@@ -125,22 +199,10 @@ class Stepper {
     }
   }
 
-  // Differs from every stamp of a layer: this block may later hold a layer's packed weights, and
-  // what it held before must not pass for them.
-  static uint64_t next_stamp() {
-    static std::atomic<uint64_t> stamps{uint64_t{1} << 63};
-    return stamps.fetch_add(1, std::memory_order_relaxed);
-  }
-
-  std::shared_ptr<const Plan> plan_;
-  std::shared_ptr<Device> device_;
-  bptt_context context_;
-  std::vector<bptt_recurrent_params> weights_;
-  std::vector<Storage> copies_;  // of the weights
-  const uint64_t stamp_ = next_stamp();
-  Storage packed_, workspace_, x_, y_;
-  Storage h_[2], c_[2];
-  int now_ = 0;  // which of the two holds the state
+  const std::shared_ptr<StepperList> room_;
+  const std::shared_ptr<const Plan> plan_;
+  const std::shared_ptr<SharedWeights> weights_;
+  Storage h_, c_;  // [L,B,Hout] and [L,B,H]; a step writes the new state over the old
 };
 
 }  // namespace
@@ -165,6 +227,7 @@ struct StepperHandle {
     list->handles_[place] = last;
     last->place = place;
     list->handles_.pop_back();
+    if (list->handles_.empty()) list->scratch_.release();
   }
   bool forgotten() const {
     napi_value value = nullptr;
@@ -188,6 +251,27 @@ void StepperList::sweep(napi_env env) {
   }
   napi_close_handle_scope(env, scope);
   kept_ = handles_.size();
+}
+
+std::vector<std::shared_ptr<SharedWeights>> StepperList::weights() {
+  std::vector<std::shared_ptr<SharedWeights>> live;
+  for (const std::weak_ptr<SharedWeights>& one : weights_) {
+    if (auto shared = one.lock()) live.push_back(std::move(shared));
+  }
+  weights_.assign(live.begin(), live.end());
+  return live;
+}
+
+void StepperList::add(const std::shared_ptr<SharedWeights>& weights) {
+  weights_.push_back(weights);
+}
+
+void StepperList::prepare(Stream& stream, size_t scratch_bytes) {
+  if (!device_) {
+    device_ = std::make_shared<Device>(&stream.backend(), 0);
+    context_ = device_->context();
+  }
+  if (scratch_.bytes() < scratch_bytes) scratch_ = stream.allocate(scratch_bytes);
 }
 
 namespace {
@@ -226,27 +310,64 @@ napi_value copy_state(Call& call, bool out) {
   return nullptr;
 }
 
+// What the arguments `desc, parameters, stamp` say of weights.
+struct WeightsCall {
+  explicit WeightsCall(Call& call) : layer(call.numbers()), list(call), stamp(call.count()) {
+    if (layer.T != 1 || layer.D != 1 || layer.training) {
+      broken("a stepper is for one direction, one step and no training");
+    }
+    params = list.read(call, layer, true, &operands);
+  }
+
+  // Those that are packed already, or packed now, with room for the plan.
+  std::shared_ptr<const PackedWeights> packed(Call& call, const Plan& plan) {
+    StepperList& room = *call.environment().steppers();
+    Stream& stream = call.environment().stream();
+    stream.wait();
+    room.prepare(stream, scratch_bytes(plan));
+    WeightsKey key = {layer, operands, static_cast<uint64_t>(stamp)};
+    for (const std::shared_ptr<SharedWeights>& shared : room.weights()) {
+      if (shared->packed->key() == key) return shared->packed;
+    }
+    Stream& owner = call.stream();
+    owner.wait();
+    for (const Operand& operand : operands) {
+      if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
+    }
+    return std::make_shared<const PackedWeights>(stream, owner, room, plan, std::move(key),
+                                                 std::move(params));
+  }
+
+  const Layer layer;
+  Parameters list;
+  int64_t stamp;
+  std::vector<Operand> operands;
+  std::vector<bptt_recurrent_params> params;
+};
+
+// The steppers of a layer whose weights have not changed share them.
+std::shared_ptr<SharedWeights> share(StepperList& room,
+                                     std::shared_ptr<const PackedWeights> packed) {
+  for (const std::shared_ptr<SharedWeights>& shared : room.weights()) {
+    if (shared->packed == packed) return shared;
+  }
+  auto shared = std::make_shared<SharedWeights>(SharedWeights{std::move(packed)});
+  room.add(shared);
+  return shared;
+}
+
 }  // namespace
 
 napi_value createStepper(Call& call) {
-  const Layer layer(call.numbers());
-  if (layer.T != 1 || layer.D != 1 || layer.training) {
-    broken("a stepper is for one direction, one step and no training");
-  }
-  std::vector<Operand> operands;
-  std::vector<bptt_recurrent_params> weights = Parameters(call).read(call, layer, true, &operands);
-  Stream& owner = call.stream();
-  Stream& stream = call.environment().stream();
-  owner.wait();
-  stream.wait();
-  for (const Operand& operand : operands) {
-    if (const FailurePtr* poison = operand.poison()) throw Error(**poison);
-  }
-  const std::shared_ptr<StepperList>& steppers = call.environment().steppers();
-  steppers->sweep_if_grown(call.env());
-  auto plan = call.environment().plans().get(stream, layer);
-  auto handle = std::make_unique<StepperHandle>(call.env(), steppers);
-  handle->stepper = std::make_unique<Stepper>(stream, owner, std::move(plan), std::move(weights));
+  WeightsCall weights_call(call);
+  Environment& environment = call.environment();
+  const std::shared_ptr<StepperList>& room = environment.steppers();
+  room->sweep_if_grown(call.env());
+  auto handle = std::make_unique<StepperHandle>(call.env(), room);  // keeps the scratch
+  Stream& stream = environment.stream();
+  auto plan = environment.plans().get(stream, weights_call.layer);
+  auto weights = share(*room, weights_call.packed(call, *plan));
+  handle->stepper = std::make_unique<Stepper>(stream, room, std::move(plan), std::move(weights));
   napi_value external;
   check(napi_create_external(
       call.env(), handle.get(),
@@ -266,6 +387,26 @@ napi_value step(Call& call) {
   stepper.step(x.data, x.bytes, out.data, out.bytes);
   call.environment().keep_house();
   return nullptr;
+}
+
+napi_value updateSteppers(Call& call) {
+  Stepper& stepper = read_stepper(call);
+  const std::shared_ptr<SharedWeights> shared = stepper.weights();
+  WeightsCall given(call);
+  if (format_of(shared->packed->key().layer) != format_of(given.layer)) {
+    broken("weights of another layer");
+  }
+  auto plan = call.environment().plans().get(call.environment().stream(), given.layer);
+  auto packed = given.packed(call, *plan);
+  shared->packed = std::move(packed);
+  call.environment().report_memory();
+  return nullptr;
+}
+
+napi_value stepperBytes(Call& call) {
+  napi_value value;
+  check(napi_create_double(call.env(), static_cast<double>(read_stepper(call).bytes()), &value));
+  return value;
 }
 
 napi_value getStepperState(Call& call) { return copy_state(call, true); }

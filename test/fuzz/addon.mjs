@@ -34,7 +34,11 @@ async function run(calls, start) {
   const pick = (list) => list[random(list.length)]
   const handles = Array.from({ length: 12 }, (_, i) => addon.allocate(-1, 4 << i))
   const steppers = [
-    addon.createStepper(Float64Array.of(0, 0, 1, 1, 2, 3, 0, 1, 1, 0, 0, 0, 0, 0), [handle(64), handle(64)]),
+    addon.createStepper(
+      Float64Array.of(0, 0, 1, 1, 2, 3, 0, 1, 1, 0, 0, 0, 0, 0),
+      [handle(64), handle(64)],
+      1,
+    ),
   ]
   function handle(bytes) {
     const made = addon.allocate(-1, bytes)
@@ -148,7 +152,9 @@ async function run(calls, start) {
     packedBytes: 'dn',
     recurrentForward: 'dsvhmnnnhmmmm',
     recurrentBackward: 'sdsvhmnnnhmmmmmmmmhb',
-    createStepper: 'ds',
+    createStepper: 'dsn',
+    updateSteppers: 'pdsn',
+    stepperBytes: 'p',
     step: 'pvv',
     getStepperState: 'pvv',
     setStepperState: 'pvv',

@@ -36,7 +36,7 @@ addon.release(released)
 const lstm = Float64Array.of(2, 0, 1, 2, 3, 4, 0, 1, 1, 1, 0, 0, 0, 0)
 const weights = [4 * 4 * 3, 4 * 4 * 4, 16, 16].map((count) => addon.allocate(cpu, count * 4))
 for (const handle of weights) addon.upload(handle, new Float32Array(12))
-const stepper = addon.createStepper(lstm, weights)
+const stepper = addon.createStepper(lstm, weights, 1)
 
 const small = () => pick([0, 1, 2, 3, 4, 7, 16])
 const odd = () => pick([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, 2 ** 53, 2 ** 62, -(2 ** 40)])
@@ -200,7 +200,14 @@ const shapes = {
     h,
     () => below(2) === 0,
   ],
-  createStepper: [() => (below(2) ? lstm : description()), () => (below(2) ? weights : weightList())],
+  createStepper: [() => (below(2) ? lstm : description()), () => (below(2) ? weights : weightList()), n],
+  updateSteppers: [
+    stepHandle,
+    () => (below(2) ? lstm : description()),
+    () => (below(2) ? weights : weightList()),
+    n,
+  ],
+  stepperBytes: [stepHandle],
   step: [stepHandle, floats, floats],
   getStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
   setStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],

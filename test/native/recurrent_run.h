@@ -213,7 +213,8 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   Block packed(sizes.packed_bytes), reserve(sizes.reserve_bytes);
   std::memset(packed.data(), 0, 64);
   {
-    Block workspace(sizes.forward_workspace_bytes);
+    Block workspace(sizes.forward_workspace_bytes -
+                    (options.packed ? sizes.forward_packing_bytes : 0));
     bptt_recurrent_forward call = {};
     call.params = params.data();
     call.packed = options.packed ? packed.data() : nullptr;
@@ -236,7 +237,8 @@ Results run(const bptt_ops* ops, const Problem& problem, const RunOptions& optio
   if (has_c) results.cn = cn.values();
   if (!options.backward) return results;
 
-  Block workspace(sizes.backward_workspace_bytes);
+  Block workspace(sizes.backward_workspace_bytes -
+                  (options.packed ? sizes.backward_packing_bytes : 0));
   bptt_recurrent_backward call = {};
   call.params = params.data();
   call.packed = options.packed ? packed.data() : nullptr;

@@ -64,12 +64,12 @@ bptt_code forward_cell(bptt_context* context, const bptt_plan& plan,
   if (header) {
     call.packed = static_cast<char*>(args.packed) + kPackedHeader;
     call.pack = header->forward_stamp != args.stamp;
-    header->forward_stamp = 0;
+    if (call.pack) header->forward_stamp = 0;  // else it is only read: several threads may run
   } else {
     call.packed = static_cast<char*>(args.workspace) + plan.forward.packed;
   }
   const bptt_code code = run_members<V, Cell>(context, call);
-  if (header && code == BPTT_OK) header->forward_stamp = args.stamp;
+  if (header && call.pack && code == BPTT_OK) header->forward_stamp = args.stamp;
   return code;
 }
 
@@ -95,12 +95,12 @@ bptt_code backward_cell(bptt_context* context, const bptt_plan& plan,
   if (header) {
     call.packed = static_cast<char*>(args.packed) + kPackedHeader + plan.packed_forward_bytes;
     call.pack = header->backward_stamp != args.stamp;
-    header->backward_stamp = 0;
+    if (call.pack) header->backward_stamp = 0;
   } else {
     call.packed = static_cast<char*>(args.workspace) + plan.backward.packed;
   }
   const bptt_code code = run_members<V, Cell>(context, call);
-  if (header && code == BPTT_OK) header->backward_stamp = args.stamp;
+  if (header && call.pack && code == BPTT_OK) header->backward_stamp = args.stamp;
   return code;
 }
 

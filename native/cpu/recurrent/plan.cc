@@ -70,7 +70,6 @@ bool lay_out(bptt_plan& plan, int64_t panel) {
     own_y[layer % 2] = own_y[layer % 2] || !elsewhere;
   }
   Slices f(scalar);
-  plan.forward.packed = f.take_bytes(forward.bytes());
   plan.forward.x = f.take({rows, plan.in_place ? 0 : desc.I});
   for (int i = 0; i < 2; ++i) plan.forward.y[i] = f.take({rows, own_y[i] ? width : 0});
   plan.forward.dropped = f.take({rows, inner_dropout ? width : 0});
@@ -81,9 +80,9 @@ bool lay_out(bptt_plan& plan, int64_t panel) {
   plan.forward.c = f.take({B, cell.states == 2 && !desc.training ? H : 0});
   plan.forward.operand = f.take({B, cell.second_operand ? H : 0});
   plan.forward.m = f.take({B, P > 0 ? H : 0});
+  plan.forward.packed = f.take_bytes(forward.bytes());
 
   Slices b(scalar);
-  plan.backward.packed = b.take_bytes(backward.bytes());
   plan.backward.x = b.take({rows, plan.in_place ? 0 : desc.I});
   plan.backward.y = b.take({rows, plan.in_place ? 0 : width});
   plan.backward.dy[0] = b.take({rows, width});
@@ -105,13 +104,18 @@ bool lay_out(bptt_plan& plan, int64_t panel) {
   const int64_t several = rows > kRunRows ? 1 : 0;
   plan.backward.run = b.take({several, G * H, columns});
   plan.backward.lost = b.take({several, G * H, columns});
+  plan.backward.packed = b.take_bytes(backward.bytes());
 
   plan.packed_forward_bytes = static_cast<size_t>(forward.bytes());
   plan.packed_backward_bytes = static_cast<size_t>(backward.bytes());
   plan.sizes.packed_bytes = kPackedHeader + plan.packed_forward_bytes + plan.packed_backward_bytes;
   plan.sizes.reserve_bytes = static_cast<size_t>(reserve.bytes());
   plan.sizes.forward_workspace_bytes = static_cast<size_t>(f.bytes());
-  plan.sizes.backward_workspace_bytes = desc.training ? static_cast<size_t>(b.bytes()) : 0;
+  plan.sizes.forward_packing_bytes = plan.sizes.forward_workspace_bytes - plan.forward.packed;
+  if (desc.training) {
+    plan.sizes.backward_workspace_bytes = static_cast<size_t>(b.bytes());
+    plan.sizes.backward_packing_bytes = plan.sizes.backward_workspace_bytes - plan.backward.packed;
+  }
   for (const Slices* slices : {&forward, &backward, &reserve, &f, &b}) {
     if (slices->overflow()) return false;
   }

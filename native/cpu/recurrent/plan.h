@@ -52,7 +52,6 @@ constexpr size_t kPackedHeader = 64;
 
 // Byte offsets of scratch. A slice that a plan does not need is empty.
 struct ForwardWorkspace {
-  size_t packed;   // forward part, for a caller without a packed buffer
   size_t x;        // [rows,I], gathered
   size_t y[2];     // [rows,D*Hout], layers in turn, where neither y nor the reserve serves
   size_t dropped;  // [rows,D*Hout], input of an inner layer after dropout
@@ -62,10 +61,10 @@ struct ForwardWorkspace {
   size_t c;        // [B,H], carried where it is not saved
   size_t operand;  // [B,H], of a second stage
   size_t m;        // [B,H], h before its projection
+  size_t packed;   // last: forward part, for a caller without a packed buffer
 };
 
 struct BackwardWorkspace {
-  size_t packed;        // backward part
   size_t x;             // [rows,I], gathered
   size_t y;             // [rows,D*Hout], gathered
   size_t dy[2];         // [rows,D*Hout], layers in turn; dh accumulates in it
@@ -81,6 +80,7 @@ struct BackwardWorkspace {
   size_t unit_weights;  // [rows, n*H], each step's part of their gradient
   size_t block;         // a block of rows of a product's right side, in panels
   size_t run, lost;     // the largest weight's [m,n], where there are several runs of rows
+  size_t packed;        // last: backward part, as above
 };
 
 // Steps are taken in chunks, whose accumulators are at most so many bytes (of one step at least):
