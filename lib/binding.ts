@@ -420,8 +420,8 @@ export interface Native {
   updateSteppers(stepper: StepperHandle, desc: Float64Array, parameters: Handle[], stamp: number): void
   /** Of its state, which no other stepper shares. */
   stepperBytes(stepper: StepperHandle): number
-  /** Runs on the calling thread. x: [B,I], out: [B,Hout], of the layer's dtype. */
-  step(stepper: StepperHandle, x: ArrayBufferView, out: ArrayBufferView): void
+  /** Runs on the calling thread. x: [steps,B,I], out: [steps,B,Hout], of the layer's dtype. */
+  step(stepper: StepperHandle, steps: number, x: ArrayBufferView, out: ArrayBufferView): void
   /** h: [L,B,Hout]; c: [L,B,H] of a cell that has it, else null. Copies out of or into the stepper. */
   getStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void
   setStepperState(stepper: StepperHandle, h: ArrayBufferView, c: ArrayBufferView | null): void

@@ -98,14 +98,31 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
    * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_TYPE, BpttError ERR_BPTT_DISPOSED
    */
   step(x: DataOf<D>, out?: DataOf<D>): DataOf<D> {
-    const stepper = this.#live('step')
-    const { batch } = this
-    this.#check('step', 'x', x, batch * this.inputSize)
-    const size = batch * this.outputSize
-    const into = out ?? this.#array('step', size)
-    if (out !== undefined) this.#check('step', 'out', out, size)
-    native().step(stepper, x, into)
-    return into
+    return this.#run('step', 1, x, out)
+  }
+
+  /**
+   * Several time steps in one call, as that many calls of {@link step}, to the bit: for audio that comes in blocks, and
+   * for catching up.
+   *
+   * @param x [n, batch, inputSize]; n follows from its length
+   * @param out [n, batch, outputSize]; given, nothing is allocated. It may be x, but not overlap it otherwise
+   * @returns out
+   * @throws RangeError ERR_BPTT_SHAPE, TypeError ERR_BPTT_TYPE, BpttError ERR_BPTT_DISPOSED; ERR_BPTT_OOM, which
+   * leaves the state as it is
+   */
+  stepMany(x: DataOf<D>, out?: DataOf<D>): DataOf<D> {
+    this.#checkKind('stepMany', 'x', x)
+    const length = typedArrayLength(x)
+    const each = this.batch * this.inputSize
+    if (length % each !== 0) {
+      throw shapeError(
+        this.#where('stepMany'),
+        `x of whole steps, ${each} elements each (batch ${this.batch}, ${this.inputSize} features)`,
+        shapeText([length]),
+      )
+    }
+    return this.#run('stepMany', length / each, x, out)
   }
 
   /** A copy of the state. */
@@ -174,6 +191,17 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
     ]
   }
 
+  #run(method: string, steps: number, x: DataOf<D>, out: DataOf<D> | undefined): DataOf<D> {
+    const stepper = this.#live(method)
+    const { batch } = this
+    this.#check(method, 'x', x, steps * batch * this.inputSize)
+    const size = steps * batch * this.outputSize
+    const into = out ?? this.#array(method, size)
+    if (out !== undefined) this.#check(method, 'out', out, size)
+    native().step(stepper, steps, x, into)
+    return into
+  }
+
   get #rows(): number {
     return this.#shape.numLayers * this.batch
   }
@@ -194,10 +222,7 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
   }
 
   #check(method: string, name: string, value: unknown, size: number): void {
-    const kind = this.dtype === 'float32' ? 'Float32Array' : 'Float64Array'
-    if (typedArrayKind(value) !== kind) {
-      throw argumentError(this.#where(method), `${name} to be a ${kind}`, value, arrayRemedy(value, kind))
-    }
+    this.#checkKind(method, name, value)
     const length = typedArrayLength(value as DataOf<D>)
     if (length !== size) {
       throw shapeError(
@@ -205,6 +230,13 @@ export class RecurrentStream<D extends FloatDType = 'float32'> {
         `${name} of ${size} elements (batch ${this.batch})`,
         shapeText([length]),
       )
+    }
+  }
+
+  #checkKind(method: string, name: string, value: unknown): void {
+    const kind = this.dtype === 'float32' ? 'Float32Array' : 'Float64Array'
+    if (typedArrayKind(value) !== kind) {
+      throw argumentError(this.#where(method), `${name} to be a ${kind}`, value, arrayRemedy(value, kind))
     }
   }
 }

@@ -33,6 +33,15 @@ describe.each(layers)('%s', (_, make) => {
     stream.dispose()
   })
 
+  it.each([0, 1, 7, 8, 73, 200])('takes %i steps in one call as in single ones', (n) => {
+    const layer = make()
+    const [many, single] = [layer.stream({ batch: 2 }), layer.stream({ batch: 2 })]
+    const x = randn([n, 2, 3]).dataSync()
+    const expected = Array.from({ length: n }, (_, t) => [...single.step(x.subarray(6 * t, 6 * t + 6))])
+    expect([...many.stepMany(x)]).toEqual(expected.flat())
+    expect(many.getState()).toEqual(single.getState())
+  })
+
   it('starts from any state, and returns to it', () => {
     const layer = make()
     const stream = layer.stream({ batch: 2 })
@@ -188,6 +197,16 @@ describe('a stream', () => {
     expect(stream.batch).toBe(2)
   })
 
+  it('writes many steps into the array it is given, and over their input', () => {
+    const layer = new GRU(4, 4)
+    const x = randn([100, 4]).dataSync()
+    const expected = layer.stream().stepMany(x)
+    const out = new Float32Array(400)
+    expect(layer.stream().stepMany(x, out)).toBe(out)
+    expect(out).toEqual(expected)
+    expect(layer.stream().stepMany(x, x)).toEqual(expected)
+  })
+
   it('takes views with an offset', () => {
     const layer = new RNN(3, 4)
     const values = randn([1, 3]).dataSync()
@@ -226,6 +245,12 @@ describe('a stream', () => {
       expect(() => layer.stream({ weights: weights as 'float32' })).toThrow(/not built yet/)
     }
     expect(() => new LSTM(3, 4).stream().setState({ h: new Float32Array(4) })).toThrow(TypeError)
-    expect(() => new GRU(3, 4).stream().step(new Float32Array(4))).toThrow(RangeError)
+    const gru = new GRU(3, 4).stream({ batch: 2 })
+    expect(() => gru.step(new Float32Array(4))).toThrow(RangeError)
+    expect(() => gru.stepMany(new Float32Array(15))).toThrow(
+      '[GRU.stream.stepMany] expected x of whole steps, 6 elements each (batch 2, 3 features), got [15]',
+    )
+    expect(() => gru.stepMany(new Float32Array(12), new Float32Array(8))).toThrow(RangeError)
+    expect(() => gru.stepMany([1, 2, 3] as unknown as Float32Array)).toThrow(TypeError)
   })
 })

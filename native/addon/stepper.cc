@@ -3,6 +3,7 @@
 #include "addon/stepper.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <tuple>
 
@@ -125,40 +126,65 @@ struct SharedWeights {
 
 namespace {
 
+// Steps that one call of a kernel takes: as many as possible of the largest first.
+constexpr std::array<int64_t, 3> kBlocks = {64, 8, 1};
+constexpr size_t kOneStep = kBlocks.size() - 1;
+
 class Stepper {
  public:
   // The CPU's stream, idle: its memory is used outside its order from now on. The room is prepared
   // for the plan.
   Stepper(Stream& stream, std::shared_ptr<StepperList> room, std::shared_ptr<const Plan> plan,
           std::shared_ptr<SharedWeights> weights)
-      : room_(std::move(room)), plan_(std::move(plan)), weights_(std::move(weights)) {
-    const size_t element = size_of(plan_->layer.dtype);
-    h_ = stream.allocate(plan_->layer.h_count() * element);
-    if (plan_->layer.has_c()) c_ = stream.allocate(plan_->layer.c_count() * element);
+      : room_(std::move(room)), weights_(std::move(weights)) {
+    plans_[kOneStep] = std::move(plan);
+    const size_t element = size_of(layer().dtype);
+    h_ = stream.allocate(layer().h_count() * element);
+    if (layer().has_c()) c_ = stream.allocate(layer().c_count() * element);
     reset(nullptr, 0);
   }
 
-  const Plan& plan() const { return *plan_; }
+  // Of one step.
+  const Layer& layer() const { return plans_[kOneStep]->layer; }
   const std::shared_ptr<SharedWeights>& weights() const { return weights_; }
   size_t bytes() const { return h_.bytes() + c_.bytes(); }
 
-  void step(const void* x, size_t x_bytes, void* out, size_t out_bytes) {
-    const size_t element = size_of(plan_->layer.dtype);
-    const size_t y_bytes = plan_->layer.y_count() * element;
-    if (x_bytes < plan_->layer.x_count() * element || out_bytes < y_bytes)
-      broken("too short an array for a step");
-    bptt_recurrent_forward args = weights_->packed->arguments(*room_, *plan_);
-    args.x = x;
-    args.h0 = args.hn = h_.data();
-    args.c0 = args.cn = c_.data();
-    run(*room_, *plan_, args);
-    std::memmove(out, args.y, y_bytes);
+  // x: [steps,B,I], out: [steps,B,Hout]
+  void step(Call& call, int64_t steps, const View& x, const View& out) {
+    const size_t element = size_of(layer().dtype);
+    const size_t x_bytes = layer().x_count() * element, y_bytes = layer().y_count() * element;
+    const auto fits = [steps](const View& view, size_t bytes) {
+      return bytes == 0 || static_cast<size_t>(steps) <= view.bytes / bytes;
+    };
+    if (!fits(x, x_bytes) || !fits(out, y_bytes)) broken("too short an array for the steps");
+    if (y_bytes == 0) return;  // no rows: any number of steps fits
+    // Where memory runs out, it does so before the state changes.
+    int64_t rest = steps;
+    for (size_t block = 0; block < kBlocks.size(); ++block) {
+      if (rest >= kBlocks[block]) plan_of(call, block);
+      rest %= kBlocks[block];
+    }
+    const char* from = static_cast<const char*>(x.data);
+    char* to = static_cast<char*>(out.data);
+    for (size_t block = 0; block < kBlocks.size(); ++block) {
+      const int64_t n = kBlocks[block];
+      for (; steps >= n; steps -= n) {
+        const Plan& plan = plan_of(call, block);
+        bptt_recurrent_forward args = weights_->packed->arguments(*room_, plan);
+        args.x = from;
+        args.h0 = args.hn = h_.data();
+        args.c0 = args.cn = c_.data();
+        run(*room_, plan, args);
+        std::memmove(to, args.y, n * y_bytes);
+        from += n * x_bytes;
+        to += n * y_bytes;
+      }
+    }
   }
 
   // Copies h, and c where there is one, out of the state or into it.
   void copy_state(const View& h, const View* c, bool out) {
-    if (h.bytes < h_.bytes() || (c != nullptr) != plan_->layer.has_c() ||
-        (c && c->bytes < c_.bytes())) {
+    if (h.bytes < h_.bytes() || (c != nullptr) != layer().has_c() || (c && c->bytes < c_.bytes())) {
       broken("arrays that do not fit the state");
     }
     copy(h_, h, out);
@@ -168,13 +194,26 @@ class Stepper {
   // Zeroes the state of `count` rows, or of all with null.
   void reset(const int32_t* rows, size_t count) {
     for (size_t i = 0; i < count; ++i) {
-      if (rows && (rows[i] < 0 || rows[i] >= plan_->layer.B)) broken("a row that is not there");
+      if (rows && (rows[i] < 0 || rows[i] >= layer().B)) broken("a row that is not there");
     }
-    zero(h_, output_size(plan_->layer), rows, count);
-    if (plan_->layer.has_c()) zero(c_, plan_->layer.H, rows, count);
+    zero(h_, output_size(layer()), rows, count);
+    if (layer().has_c()) zero(c_, layer().H, rows, count);
   }
 
  private:
+  const Plan& plan_of(Call& call, size_t block) {
+    if (!plans_[block]) {
+      Layer of_block = layer();
+      of_block.T = kBlocks[block];
+      Stream& stream = call.environment().stream();
+      auto plan = call.environment().plans().get(stream, of_block);
+      stream.wait();  // the room uses memory outside its order
+      room_->prepare(stream, scratch_bytes(*plan));
+      plans_[block] = std::move(plan);
+    }
+    return *plans_[block];
+  }
+
   static void copy(const Storage& state, const View& view, bool out) {
     if (state.bytes() == 0) return;
     if (out) {
@@ -191,16 +230,16 @@ class Stepper {
       std::memset(bytes, 0, state.bytes());
       return;
     }
-    const size_t row_bytes = size * size_of(plan_->layer.dtype);
-    for (int64_t layer = 0; layer < plan_->layer.layers(); ++layer) {
+    const size_t row_bytes = size * size_of(layer().dtype);
+    for (int64_t index = 0; index < layer().layers(); ++index) {
       for (size_t i = 0; i < count; ++i) {
-        std::memset(bytes + (layer * plan_->layer.B + rows[i]) * row_bytes, 0, row_bytes);
+        std::memset(bytes + (index * layer().B + rows[i]) * row_bytes, 0, row_bytes);
       }
     }
   }
 
   const std::shared_ptr<StepperList> room_;
-  const std::shared_ptr<const Plan> plan_;
+  std::array<std::shared_ptr<const Plan>, kBlocks.size()> plans_;  // of kBlocks; made when needed
   const std::shared_ptr<SharedWeights> weights_;
   Storage h_, c_;  // [L,B,Hout] and [L,B,H]; a step writes the new state over the old
 };
@@ -296,17 +335,17 @@ Stepper& read_stepper(Call& call) {
   return *handle.stepper;
 }
 
-const View& checked(const View& view, const Plan& plan) {
-  const int type = plan.layer.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
+const View& checked(const View& view, const Layer& layer) {
+  const int type = layer.dtype == BPTT_FLOAT64 ? napi_float64_array : napi_float32_array;
   if (view.type != type) broken("an array of another type than the layer's");
   return view;
 }
 
 napi_value copy_state(Call& call, bool out) {
   Stepper& stepper = read_stepper(call);
-  const View h = checked(call.view(), stepper.plan());
+  const View h = checked(call.view(), stepper.layer());
   const std::optional<View> c = call.optional_view();
-  stepper.copy_state(h, c ? &checked(*c, stepper.plan()) : nullptr, out);
+  stepper.copy_state(h, c ? &checked(*c, stepper.layer()) : nullptr, out);
   return nullptr;
 }
 
@@ -382,9 +421,10 @@ napi_value createStepper(Call& call) {
 
 napi_value step(Call& call) {
   Stepper& stepper = read_stepper(call);
-  const View x = checked(call.view(), stepper.plan());
-  const View out = checked(call.view(), stepper.plan());
-  stepper.step(x.data, x.bytes, out.data, out.bytes);
+  const int64_t steps = call.count();
+  const View x = checked(call.view(), stepper.layer());
+  const View out = checked(call.view(), stepper.layer());
+  stepper.step(call, steps, x, out);
   call.environment().keep_house();
   return nullptr;
 }

@@ -155,7 +155,7 @@ async function run(calls, start) {
     createStepper: 'dsn',
     updateSteppers: 'pdsn',
     stepperBytes: 'p',
-    step: 'pvv',
+    step: 'pnvv',
     getStepperState: 'pvv',
     setStepperState: 'pvv',
     resetStepper: 'pv',

@@ -208,7 +208,7 @@ const shapes = {
     n,
   ],
   stepperBytes: [stepHandle],
-  step: [stepHandle, floats, floats],
+  step: [stepHandle, n, floats, floats],
   getStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
   setStepperState: [stepHandle, floats, () => (below(3) ? floats() : null)],
   resetStepper: [stepHandle, () => (below(2) ? null : Int32Array.from(list(n)))],
