@@ -443,6 +443,24 @@ describe('empty tensors', () => {
     expect(gradcheck((y) => y.tanh(), [x])).toBe(true)
   })
 
+  it('take no time, however many lines there are of them', () => {
+    const x = zeros([2 ** 40, 0])
+    const index = labels([2 ** 40, 0])
+    const results = [
+      x.cumsum(1),
+      x.sort(1).values,
+      softmax(x, 1),
+      x.takeAlongAxis(1, index),
+      x.scatterAdd(1, index, x),
+      x.flip(1),
+      x.add(1),
+    ]
+    for (const result of results) {
+      expect(result.shape).toEqual([2 ** 40, 0])
+      expect(result.dataSync().length).toBe(0)
+    }
+  })
+
   it('are kept by files', async () => {
     const path = join(tmpdir(), `bptt-empty-${process.pid}.safetensors`)
     try {

@@ -29,6 +29,7 @@ bptt_code sort(bptt_context* context, bptt_dtype dtype, int32_t descending, int6
 bptt_code cumsum(bptt_context* context, bptt_dtype dtype, int32_t reverse, int64_t outer, int64_t n,
                  int64_t inner, const void* x, void* out) {
   const Lines lines = lines_of(outer, n, inner);
+  if (n == 0) return BPTT_OK;  // of any number of lines
   return launch(context, cumsum_kernel, words_of(dtype), grid_of(lines.count),
                 Cumsum{lines, reverse, dtype == BPTT_INT32, power_of_two_part(n), x, out});
 }
@@ -45,6 +46,7 @@ bptt_code gather(bptt_context* context, bptt_dtype dtype, bptt_pick kind, int64_
 bptt_code scatter_add(bptt_context* context, bptt_dtype dtype, bptt_pick kind, int64_t outer,
                       int64_t n, int64_t inner, int64_t m, const int32_t* index, const void* base,
                       const void* source, void* out) {
+  if (n + m == 0) return BPTT_OK;  // of any number of lines
   CudaDevice& device = device_of(context);
   if (const bptt_code code = reserve(context, device.reduction, bytes_of(dtype, outer * n * inner)))
     return code;

@@ -51,7 +51,6 @@ static void column_extremes(int64_t n, int64_t inner, int64_t width, const T* x,
 template <bool kLargest, class T>
 static bptt_code extremes(int64_t outer, int64_t n, int64_t inner, const T* x, T* values,
                           int32_t* index) {
-  if (n == 0) return BPTT_OK;  // no element, no extreme
   for_panels(outer, n, inner, [&](int64_t o, int64_t column, int64_t width) {
     const T* from = x + o * n * inner + column;
     const int64_t to = o * inner + column;

@@ -20,6 +20,7 @@ static bptt_code with_elements(bptt_context* context, bptt_dtype dtype, const F&
 // Calls panel(o, column, width), width <= kColumns, for all of [outer, inner], on the team.
 template <class Panel>
 static void for_panels(int64_t outer, int64_t n, int64_t inner, const Panel& panel) {
+  if (n == 0) return;  // of any number of lines: they have no element to compute
   const int64_t panels = (inner + kColumns - 1) / kColumns;
   const int64_t work = n * least(inner, kColumns);
   Team::instance().parallel_for(outer * panels, grain_of(work), [&](int64_t begin, int64_t end) {
