@@ -40,6 +40,7 @@ export interface BenchOptions {
   bidirectional?: boolean
   proj?: number
   ragged?: boolean
+  steps?: number
   busy?: boolean
   threads?: number[]
   dtype?: Case['dtype']
@@ -95,7 +96,19 @@ function refuseOnDevice({ device, isa, threads }: BenchOptions, { cases, setting
 }
 
 function planCases(options: BenchOptions): Plan {
-  const { suite: name, pass, cells, shapes, layers, bidirectional, proj, ragged, busy, dtype } = options
+  const {
+    suite: name,
+    pass,
+    cells,
+    shapes,
+    layers,
+    bidirectional,
+    proj,
+    ragged,
+    steps,
+    busy,
+    dtype,
+  } = options
   if (name === undefined) {
     const group: CaseGroup = {
       pass: pass ?? DEFAULT_GROUP.pass,
@@ -105,6 +118,7 @@ function planCases(options: BenchOptions): Plan {
       ...(bidirectional && { bidirectional }),
       ...(proj !== undefined && { proj }),
       ...(ragged && { lengths: 'ragged' as const }),
+      ...(steps !== undefined && { steps }),
       ...(busy && { busy }),
       ...(dtype && { dtype }),
     }

@@ -47,10 +47,14 @@ export function operationsPerStep(one: Case): number {
   return 2 * multiplications
 }
 
+/** Time steps of one call, pass step. */
+export const stepsOf = ({ steps }: Case): number => steps ?? 1
+
 /** Floating-point operations of one timed call. */
 export function operations(one: Case): number {
   const { pass, B, T } = one
-  const steps = pass === 'step' ? B : (rowLengths(one)?.reduce((sum, length) => sum + length, 0) ?? T * B)
+  const steps =
+    pass === 'step' ? B * stepsOf(one) : (rowLengths(one)?.reduce((sum, length) => sum + length, 0) ?? T * B)
   return operationsPerStep(one) * steps * (pass === 'forward' || pass === 'step' ? 1 : 3)
 }
 
@@ -62,23 +66,26 @@ export function describeCase(one: Case): string {
 }
 
 /** What sets a case apart from one plain layer, in words. */
-export function variantOf({ layers, bidirectional, projSize, lengths, busy }: Case): string[] {
+export function variantOf({ layers, bidirectional, projSize, lengths, steps, busy }: Case): string[] {
   return [
     ...(layers > 1 ? [`${layers} layers`] : []),
     ...(bidirectional ? ['bidirectional'] : []),
     ...(projSize > 0 ? [`projection ${projSize}`] : []),
     ...(lengths === 'ragged' ? ['ragged'] : []),
+    ...(steps !== undefined ? [`${steps} steps`] : []),
     ...(busy ? ['busy'] : []),
   ]
 }
 
 /** Why nobody can be asked this; null if it makes sense. */
 export function impossible(one: Case): string | null {
-  const { pass, cell, bidirectional, projSize, lengths, H, layers, busy } = one
+  const { pass, cell, bidirectional, projSize, lengths, T, H, layers, steps, busy } = one
   if (projSize > 0 && !takesProjection(cell)) return `a projection is the LSTM's, not the ${cell}'s`
   if (projSize >= H) return `a projection to ${projSize} is not smaller than H = ${H}`
   if (busy && (pass === 'step' || pass === 'ops'))
     return `pass ${pass} keeps the JavaScript thread at work: it cannot be busy beside it`
+  if (steps !== undefined && pass !== 'step') return 'several steps in one call are of pass step'
+  if (steps !== undefined && T % steps !== 0) return `T = ${T} is no multiple of ${steps} steps`
   const plain = !bidirectional && lengths === 'full'
   if (pass === 'step' && !plain) return 'a stream has one direction, and rows of one length'
   if (pass === 'demo' && !(plain && cell === DEMO_CELL && layers === 1 && projSize === 0))

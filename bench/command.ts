@@ -28,6 +28,11 @@ export function addOptions(bench: Command): void {
     .option('--bidirectional', 'both directions')
     .option('--proj <n>', 'size of the projection of an LSTM', numberIn(COUNT))
     .option('--ragged', 'rows of lengths between 1 and T')
+    .option(
+      '--steps <n>',
+      'pass step: time steps of one call, by stepMany (default: 1, by step)',
+      numberIn(COUNT),
+    )
     .option('--busy', 'while the JavaScript thread computes, too, beside bptt itself on one thread')
     .option('--threads <list>', 'numbers of compute threads (default: what bptt takes by itself)', threadList)
     .addOption(new Option('--dtype <dtype>', 'type of the numbers').choices(['float32', 'float64']))
@@ -45,7 +50,7 @@ export function addOptions(bench: Command): void {
     .addHelpText(
       'after',
       `
-Passes: forward (inference), train (forward, sum, backward, all gradients), step (one step of a stream),
+Passes: forward (inference), train (forward, sum, backward, all gradients), step (one step of a stream, or --steps),
 ops (what the API costs beside its native calls), demo (a training step of a whole model),
 decoder (a training step of a loop of a cell with attention).
 Every contender runs in a process of its own. Its results are checked before it is timed; one that
@@ -61,7 +66,9 @@ Examples:
     )
     .action(async (_options: unknown, command: Command) => {
       const options: BenchOptions = command.opts()
-      const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged'].find((name) => name in options)
+      const alone = ['shapes', 'layers', 'bidirectional', 'proj', 'ragged', 'steps'].find(
+        (name) => name in options,
+      )
       if (options.suite !== undefined && alone) {
         throw new UsageError(`--suite cannot be used with --${alone}: the suite says which shapes`)
       }

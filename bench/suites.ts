@@ -23,6 +23,8 @@ export interface CaseGroup {
   proj?: number | 'half'
   lengths?: Case['lengths']
   dtype?: Case['dtype']
+  /** Time steps of one call, pass step. Default 1. */
+  steps?: number
   busy?: boolean
 }
 
@@ -94,9 +96,14 @@ export function expand(groups: readonly CaseGroup[]): Case[] {
 }
 
 function makeCase(group: CaseGroup, pass: Pass, cell: CellName, { B, T, I, H }: Shape): Case {
-  const { layers = 1, bidirectional = false, proj = 0, lengths = 'full', dtype = 'float32', busy } = group
+  const { layers = 1, bidirectional = false, proj = 0, lengths = 'full', dtype = 'float32' } = group
+  const { steps, busy } = group
   const projSize = proj === 'half' ? Math.max(1, Math.floor(H / 2)) : proj
-  return { pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype, ...(busy && { busy }) }
+  return {
+    ...{ pass, cell, B, T, I, H, layers, bidirectional, projSize, lengths, dtype },
+    ...(steps !== undefined && { steps }),
+    ...(busy && { busy }),
+  }
 }
 
 const gridShapes = ({ B, T, H }: { B: number[]; T: number[]; H: number[] }): Shape[] =>

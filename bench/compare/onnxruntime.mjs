@@ -51,17 +51,18 @@ function forward(session, given, tensor) {
   }
 }
 
-/** A session run per step. It reads its states from one set of tensors and writes them to the other. */
+/** A session run per step, or per block of steps. It reads its states from one set of tensors and writes them to the other. */
 function steps(session, given, tensor) {
-  const { B, T, I, H, layers } = given
+  const { B, T, I, H, layers, steps: block = 1 } = given
   const { data } = tensor('x')
-  const zeros = () => new ort.Tensor('float32', new Float32Array(B * H), [1, B, H])
+  const zeros = (n) => new ort.Tensor('float32', new Float32Array(n * B * H), [n, B, H])
+  const size = block * B * I
   const inputs = Array.from(
-    { length: T },
-    (_, t) => new ort.Tensor('float32', data.slice(t * B * I, (t + 1) * B * I), [1, B, I]),
+    { length: T / block },
+    (_, at) => new ort.Tensor('float32', data.slice(at * size, (at + 1) * size), [block, B, I]),
   )
-  const pairs = stateNames(given, layers).map((name) => ({ name, states: [zeros(), zeros()] }))
-  const y = zeros()
+  const pairs = stateNames(given, layers).map((name) => ({ name, states: [zeros(1), zeros(1)] }))
+  const y = zeros(block)
   const turns = [0, 1].map((turn) => ({
     feeds: Object.fromEntries(pairs.map(({ name, states }) => [`${name}_0`, states[turn]])),
     fetches: { y, ...Object.fromEntries(pairs.map(({ name, states }) => [`${name}_n`, states[1 - turn]])) },
@@ -69,7 +70,7 @@ function steps(session, given, tensor) {
   let done = 0
   const step = () => {
     const { feeds, fetches } = turns[done % 2]
-    feeds.x = inputs[done++ % T]
+    feeds.x = inputs[done++ % inputs.length]
     return session.run(feeds, fetches)
   }
   return {
@@ -78,9 +79,9 @@ function steps(session, given, tensor) {
     },
     async check() {
       const output = new Float32Array(T * B * H)
-      for (let t = 0; t < T; t++) {
+      for (let at = 0; at < inputs.length; at++) {
         await step()
-        output.set(y.data, t * B * H)
+        output.set(y.data, at * block * B * H)
       }
       return { output: { shape: outputShape(given, T), data: output } }
     },
@@ -122,7 +123,7 @@ function buildModel(given, tensor) {
     x = l === layers - 1 ? 'y' : `x${l + 1}`
     node.push({ opType: 'Reshape', input: [`rows${l}`, 'joined'], output: [x] })
   }
-  const steps = step ? 1 : T
+  const steps = step ? (given.steps ?? 1) : T
   const names = step ? stateNames(given, layers) : []
   const graph = {
     name: 'recurrent',

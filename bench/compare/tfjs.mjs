@@ -16,13 +16,14 @@ await serve('tfjs', async ({ case: given, threads, tensor }) => {
   return { version: library.version, threads: library.threads, ...pass(tf, layers, given, tensor) }
 })
 
-function missing({ pass, cell, T, projSize, lengths, bidirectional, dtype }) {
+function missing({ pass, cell, T, steps, projSize, lengths, bidirectional, dtype }) {
   if (!['forward', 'train', 'step'].includes(pass)) return `no pass ${pass} is written for tfjs`
   if (cell === 'gru') return "tfjs's GRU applies the reset gate before the product: another function"
   if (projSize) return "tfjs's LSTM has no projection"
   if (lengths !== 'full') return 'tfjs takes a mask, no lengths'
   if (dtype !== 'float32') return 'tfjs computes in float32'
   if (pass === 'train' && T === 1) return 'tfjs fails on the gradient of a single time step'
+  if (steps) return 'several steps in one call are not written for tfjs'
   if (pass === 'step' && bidirectional) return 'a step goes forward in time'
 }
 

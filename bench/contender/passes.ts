@@ -24,6 +24,7 @@ import {
   zeros,
 } from 'bptt'
 import { directions, outputSize } from '#internals'
+import { stepsOf } from '../cases.ts'
 import type { Named, Numbers } from '../measure/data.ts'
 import type { PreparedCase } from '../measure/protocol.ts'
 
@@ -227,30 +228,38 @@ function decoderPass(given: Given): Prepared {
   }
 }
 
-/** Steps of a stream, over the T inputs again and again. */
+/** Steps of a stream, one or several in a call, over the T inputs again and again. */
 function stepPass(given: Given): Prepared {
   const { B, T, I, dtype } = given.one
   const layer = makeLayer(given)
   const stream = layer.stream({ batch: B })
   const { values } = given.read('x')
   const Kind = dtype === 'float32' ? Float32Array : Float64Array
-  const inputs = Array.from({ length: T }, (_, t) => values.slice(t * B * I, (t + 1) * B * I) as Float32Array)
+  const steps = stepsOf(given.one)
+  const size = steps * B * I
+  const inputs = Array.from(
+    { length: T / steps },
+    (_, at) => values.slice(at * size, (at + 1) * size) as Float32Array,
+  )
   const width = directions(given.one) * outputSize(given.one)
-  const out = new Kind(B * width) as Float32Array
-  const step = stream.step.bind(stream) as (x: Float32Array, out: Float32Array) => Float32Array
-  let t = 0
+  const out = new Kind(steps * B * width) as Float32Array
+  const step = (given.one.steps === undefined ? stream.step : stream.stepMany).bind(stream) as (
+    x: Float32Array,
+    out: Float32Array,
+  ) => Float32Array
+  let next = 0
   return {
     async run(iterations) {
       for (let i = 0; i < iterations; i++) {
-        step(inputs[t] as Float32Array, out)
-        t = t + 1 === T ? 0 : t + 1
+        step(inputs[next] as Float32Array, out)
+        next = next + 1 === inputs.length ? 0 : next + 1
       }
     },
     async check() {
       stream.reset()
       const output = new Kind(T * B * width)
       inputs.forEach((x, at) => {
-        output.set(step(x, out), at * B * width)
+        output.set(step(x, out), at * out.length)
       })
       return new Map([['output', { shape: [T, B, width], values: output }]])
     },

@@ -21,6 +21,7 @@ export interface Case extends Stack {
   T: number // time steps
   lengths: 'full' | 'ragged' // ragged: uniform over 1..T, from a fixed seed
   dtype: 'float32' | 'float64'
+  steps?: number // time steps of one call, pass step; default 1
   busy?: true // the JavaScript thread computes, too, while it waits
 }
 

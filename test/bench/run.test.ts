@@ -174,6 +174,12 @@ describe('wrong usage exits with 2 and says why', () => {
     ['too many threads', ['--threads', '257'], /at most 256/],
     ['a projection of a GRU', ['--cells', 'gru', '--proj', '2'], /projection/],
     ['a stream of two directions', ['--pass', 'step', '--bidirectional'], /one direction/],
+    ['several steps of a whole sequence', ['--steps', '2'], /steps in one call are of pass step/],
+    [
+      'steps that are no part of T',
+      ['--pass', 'step', '--shapes', '1,7,2,2', '--steps', '2'],
+      /T = 7 is no multiple of 2/,
+    ],
     ['a suite and shapes', ['--suite', 'readme', '--shapes', 'tiny'], /--shapes/],
     ['a suite and layers', ['--suite', 'readme', '--layers', '2'], /--layers/],
     ['a pass that the suite lacks', ['--suite', 'readme', '--pass', 'demo'], /no case/],
