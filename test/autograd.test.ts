@@ -1,33 +1,11 @@
 /** The rules of the tape: what backward() computes, frees, refuses. */
-import {
-  Adam,
-  type BpttError,
-  concat,
-  type ErrorCode,
-  full,
-  Linear,
-  LSTM,
-  noGrad,
-  ones,
-  SGD,
-  type Tensor,
-  tensor,
-} from 'bptt'
+import { Adam, concat, full, Linear, LSTM, noGrad, ones, SGD, type Tensor, tensor } from 'bptt'
 import { describe, expect, it } from 'vitest'
+import { codeOf, thrownBy } from './support/failure.ts'
 
 const leaf = (data: number[], shape?: number[]) =>
   tensor(data, shape, { dtype: 'float64', requiresGrad: true })
 const gradient = (x: Tensor) => (x.grad === null ? null : [...x.grad.dataSync()])
-
-function failure(run: () => unknown): BpttError {
-  try {
-    run()
-  } catch (error) {
-    return error as BpttError
-  }
-  throw new Error('nothing was thrown')
-}
-const code = (run: () => unknown): ErrorCode => failure(run).code
 
 describe('backward', () => {
   it('gives every leaf its gradient', () => {
@@ -161,7 +139,7 @@ describe('the graph', () => {
     const x = leaf([1, 2])
     const loss = x.tanh().sum()
     loss.backward()
-    const error = failure(() => loss.backward())
+    const error = thrownBy(() => loss.backward())
     expect(error.code).toBe('ERR_BPTT_GRAPH')
     expect(error.message).toMatch(/retainGraph/)
     expect(gradient(x)).toHaveLength(2)
@@ -174,7 +152,7 @@ describe('the graph', () => {
     loss.backward(undefined, { retainGraph: true })
     loss.backward()
     expect(gradient(x)).toEqual([18])
-    expect(code(() => loss.backward())).toBe('ERR_BPTT_GRAPH')
+    expect(codeOf(() => loss.backward())).toBe('ERR_BPTT_GRAPH')
   })
 
   it('shared by two results is used up by the first', () => {
@@ -183,7 +161,7 @@ describe('the graph', () => {
     const [first, second] = [shared.sum(), shared.mul(2).sum()]
     first.backward()
     const before = gradient(x)
-    expect(code(() => second.backward())).toBe('ERR_BPTT_GRAPH')
+    expect(codeOf(() => second.backward())).toBe('ERR_BPTT_GRAPH')
     expect(gradient(x)).toEqual(before)
   })
 
@@ -192,13 +170,13 @@ describe('the graph', () => {
     expect(ones([1]).tanh().requiresGrad).toBe(false)
     expect(noGrad(() => x.tanh()).requiresGrad).toBe(false)
     expect(x.tanh().requiresGrad).toBe(true)
-    expect(code(() => noGrad(() => x.tanh()).backward())).toBe('ERR_BPTT_GRAPH')
+    expect(codeOf(() => noGrad(() => x.tanh()).backward())).toBe('ERR_BPTT_GRAPH')
   })
 
   it('gives gradients without a graph of their own, and says so', () => {
     const x = leaf([1])
     x.tanh().sum().backward()
-    const error = failure(() => x.grad?.backward())
+    const error = thrownBy(() => x.grad?.backward())
     expect(error.code).toBe('ERR_BPTT_GRAPH')
     expect(error.message).toMatch(/createGraph: true/)
   })
@@ -221,7 +199,7 @@ describe('changes in place', () => {
     first.backward()
     const before = gradient(w)
     optimizer.step()
-    const error = failure(() => second.backward())
+    const error = thrownBy(() => second.backward())
     expect(error.code).toBe('ERR_BPTT_MODIFIED')
     expect(error.message).toMatch(/mul/)
     expect(gradient(w)).toEqual(before)
@@ -232,7 +210,7 @@ describe('changes in place', () => {
     const x = ones([1, 2], { requiresGrad: true })
     const loss = layer.forward(x).sum()
     layer.loadStateDict(new Map([...layer.stateDict()].map(([name, w]) => [name, ones(w.shape)])))
-    expect(code(() => loss.backward())).toBe('ERR_BPTT_MODIFIED')
+    expect(codeOf(() => loss.backward())).toBe('ERR_BPTT_MODIFIED')
   })
 
   it('of a recurrent layer are noticed', () => {
@@ -242,7 +220,7 @@ describe('changes in place', () => {
     const [first, second] = [run(), run()]
     first.backward()
     optimizer.step()
-    const error = failure(() => second.backward())
+    const error = thrownBy(() => second.backward())
     expect(error.code).toBe('ERR_BPTT_MODIFIED')
     expect(error.message).toMatch(/LSTM/)
   })
@@ -294,7 +272,7 @@ describe('requiresGrad', () => {
     x.sum().backward()
     expect(gradient(x)).toEqual([2, 2])
     expect(
-      code(() => {
+      codeOf(() => {
         x.grad = tensor(new Float64Array([1]))
       }),
     ).toBe('ERR_BPTT_SHAPE')

@@ -31,16 +31,18 @@ export const disposed = (shape: number[]): Tensor => {
   return value
 }
 
-async function failure(run: () => unknown): Promise<Error & { code: ErrorCode }> {
+type Failure = Error & { code: ErrorCode }
+
+async function failure(run: () => unknown): Promise<Failure> {
   try {
     await run()
   } catch (error) {
-    return error as Error & { code: ErrorCode }
+    return error as Failure
   }
   throw new Error('nothing was thrown')
 }
 
-/** Of what a call throws at once. */
+/** The code of what a call throws at once. */
 export function codeOf(run: () => unknown): string {
   try {
     run()
@@ -79,11 +81,11 @@ export const snapshot = (module: { parameters(): Tensor[] }): Promise<Float32Arr
   Promise.all(module.parameters().map((parameter) => parameter.data() as Promise<Float32Array>))
 
 /** What a call throws at once. */
-export function thrownBy(run: () => unknown): Error {
+export function thrownBy(run: () => unknown): Failure {
   try {
     run()
   } catch (error) {
-    return error as Error
+    return error as Failure
   }
   throw new Error('nothing was thrown')
 }
