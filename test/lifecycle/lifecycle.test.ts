@@ -24,7 +24,7 @@ async function output(script: string, ...args: string[]) {
 }
 
 describe('memory over 2,000 steps', () => {
-  test.each(['tidy', 'untidy', 'synchronous', 'noGrad'])('%s', async (loop) => {
+  test.each(['tidy', 'untidy', 'synchronous', 'noGrad', 'streams'])('%s', async (loop) => {
     const { resident, storages } = await output('memory', loop)
     console.log(`${loop}: resident MiB every 100 steps: ${resident.join(' ')}; storages ${storages}`)
     // The heap of V8 settles first; then the largest of the last quarter is no
@@ -33,7 +33,7 @@ describe('memory over 2,000 steps', () => {
     const second = Math.max(...resident.slice(quarter, 2 * quarter))
     const last = Math.max(...resident.slice(3 * quarter))
     expect(last - second).toBeLessThanOrEqual(12)
-    if (loop !== 'untidy') expect(storages[1]).toBe(storages[0])
+    if (loop !== 'untidy' && loop !== 'streams') expect(storages[1]).toBe(storages[0])
   })
 })
 
