@@ -131,12 +131,25 @@ function trainPass(given: Given): Prepared {
   const layer = makeLayer(given)
   const x = load(given, 'x', true)
   const { rows } = given.one
-  const dropGradients = (): void => {
-    layer.zeroGrad()
-    x.grad?.dispose()
-    x.grad = null
-  }
   const forward = (): Tensor => layer.forward(x, rows ? { lengths: rows } : {}).output as Tensor
+  return training(given, layer, { x }, (name) => name, forward)
+}
+
+/** Forward, sum and backward, for the gradients of a module's parameters and of the leaves, which it disposes of. */
+function training(
+  given: Given,
+  module: Module,
+  leaves: Record<string, Tensor>,
+  nameOf: (parameter: string) => string,
+  forward: () => Tensor,
+): Prepared {
+  const dropGradients = (): void => {
+    module.zeroGrad()
+    for (const leaf of Object.values(leaves)) {
+      leaf.grad?.dispose()
+      leaf.grad = null
+    }
+  }
   return {
     async run(iterations) {
       for (let i = 0; i < iterations; i++) {
@@ -151,19 +164,16 @@ function trainPass(given: Given): Prepared {
         output.backward(load(given, 'dy'))
         return output
       })
-      const results = new Map<string, Tensor>([
-        ['output', output],
-        ['dx', x.grad as Tensor],
-      ])
-      for (const [name, parameter] of layer.namedParameters())
-        results.set(`d.${name}`, parameter.grad as Tensor)
+      const results = new Map<string, Tensor>([['output', output]])
+      for (const [name, leaf] of Object.entries(leaves)) results.set(`d${name}`, leaf.grad as Tensor)
+      for (const [name, parameter] of module.namedParameters())
+        results.set(`d.${nameOf(name)}`, parameter.grad as Tensor)
       const collected = await collect(results)
       dropGradients()
       return collected
     },
     dispose() {
-      layer.dispose()
-      x.dispose()
+      for (const one of [module, ...Object.values(leaves)]) one.dispose()
     },
   }
 }
@@ -190,42 +200,7 @@ function decoderPass(given: Given): Prepared {
     })
     return stack(outputs)
   }
-  const dropGradients = (): void => {
-    cell.zeroGrad()
-    for (const leaf of [x, memory]) {
-      leaf.grad?.dispose()
-      leaf.grad = null
-    }
-  }
-  return {
-    async run(iterations) {
-      for (let i = 0; i < iterations; i++) {
-        tidy(() => forward().sum().backward())
-        await finished(given)
-        dropGradients()
-      }
-    },
-    async check() {
-      const output = tidy(() => {
-        const output = forward()
-        output.backward(load(given, 'dy'))
-        return output
-      })
-      const results = new Map<string, Tensor>([
-        ['output', output],
-        ['dx', x.grad as Tensor],
-        ['dmemory', memory.grad as Tensor],
-      ])
-      for (const [key, parameter] of cell.namedParameters())
-        results.set(`d.${key}_l0`, parameter.grad as Tensor)
-      const collected = await collect(results)
-      dropGradients()
-      return collected
-    },
-    dispose() {
-      for (const one of [cell, x, memory]) one.dispose()
-    },
-  }
+  return training(given, cell, { x, memory }, (name) => `${name}_l0`, forward)
 }
 
 /** Steps of a stream, one or several in a call, over the T inputs again and again. */
